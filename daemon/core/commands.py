@@ -1,0 +1,88 @@
+"""Commands: wishes that reach one execution. They carry their identity, the time and any randomness they need.
+
+Comes from: daemon/runtime (intake, steps, timers, API). Goes to: `decide`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+from daemon.core.events import StepError
+from daemon.core.values import NULL, Json
+
+
+class StartExecution(Struct, frozen=True, kw_only=True):
+    """Begin the execution. Identity: the execution itself; an execution that has started decides nothing."""
+
+    execution_id: UUID
+    input: Json
+    trigger: Json = NULL
+    """What started it, as expressions see it: `{name, source, key, headers}`."""
+    trigger_name: str | None = None
+    dedupe_key: str | None = None
+    traceparent: str | None = None
+    actor: str
+    at: datetime
+
+
+class CompleteStep(Struct, frozen=True, kw_only=True):
+    """A handler answered. Identity: address and attempt."""
+
+    address: str
+    attempt: int
+    output: Json
+    port: str = "out"
+    at: datetime
+
+
+class FailStep(Struct, frozen=True, kw_only=True):
+    """An attempt failed. Identity: address and attempt. `jitter` in [0, 1) spreads the retry delay."""
+
+    address: str
+    attempt: int
+    error: StepError
+    retryable: bool = True
+    """The handler may say that trying again cannot help; the node's retry policy decides the rest."""
+    jitter: float
+    at: datetime
+
+
+class ReportProgress(Struct, frozen=True, kw_only=True):
+    """A handler tells how far it is. Identity: address, attempt and the report's number within the attempt, from 1."""
+
+    address: str
+    attempt: int
+    number: int
+    progress: Json
+    at: datetime
+
+
+class FireTimer(Struct, frozen=True, kw_only=True):
+    """A timer has come due. Identity: the timer's id; one that is not set any more decides nothing."""
+
+    timer_id: str
+    at: datetime
+
+
+class ReceiveSignal(Struct, frozen=True, kw_only=True):
+    """A message for the execution, started or not. Identity: the signal id, chosen by the sender."""
+
+    signal_id: str
+    name: str
+    data: Json
+    actor: str
+    at: datetime
+
+
+class CancelExecution(Struct, frozen=True, kw_only=True):
+    """End it without a result. A finished execution decides nothing."""
+
+    reason: str
+    actor: str
+    at: datetime
+
+
+Command = StartExecution | CompleteStep | FailStep | ReportProgress | FireTimer | ReceiveSignal | CancelExecution

@@ -1,0 +1,98 @@
+"""A workflow as its author wrote it, parsed and checked by itself; `compilation` then checks it as a whole.
+
+Comes from: `parsing`. Goes to: `compilation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from msgspec import UNSET, Struct
+
+from daemon.core.retry import RetryPolicy
+
+
+class NodeDefinition(Struct, frozen=True, kw_only=True):
+    """One node as written. `type` is the key that names its node type; `own` holds that key and the type's others."""
+
+    id: str
+    type: str
+    own: Mapping[str, Any]
+    description: str = ""
+    retry: RetryPolicy = RetryPolicy()
+    timeout: timedelta | None = None
+    on_error: str | None = None
+    """`stop` | `continue`; None takes the workflow's."""
+    default: Any = UNSET
+    join: str | None = None
+    """`all` | `any`, the key `after`; None when not written."""
+
+
+class EdgeDefinition(Struct, frozen=True):
+    """`source.port -> target`; the port is `out` when not written."""
+
+    source: str
+    port: str
+    target: str
+    text: str
+    """As written, for messages."""
+    index: int
+    """Its place in the list of edges."""
+
+
+class SignalRoute(Struct, frozen=True, kw_only=True):
+    """A trigger that signals: which signal, and to which execution.
+
+    Either `execution` (a template that gives the id) or `key` (a template that gives the dedupe key the execution was
+    started with) within `scope` (qualified trigger name or shared scope).
+    """
+
+    name: str
+    execution: str | None = None
+    key: str | None = None
+    scope: str | None = None
+
+
+class TriggerDefinition(Struct, frozen=True, kw_only=True):
+    """One trigger as written. Templates are source text, checked when the definition was parsed."""
+
+    name: str
+    index: int
+    """Its place in the list of triggers."""
+    kind: str
+    """`kafka` | `rabbitmq` | `webhook` | `schedule` | `memory`."""
+    settings: Mapping[str, Any]
+    """The adapter's own settings, checked against its schema; durations are still text."""
+    filter: str | None = None
+    dedupe: str | None = None
+    scope: str | None = None
+    """Namespace of the dedupe key; None is the trigger's own, `workflow/name`."""
+    input: Any = UNSET
+    """Template of the execution's input; unset gives the message's value."""
+    signal: SignalRoute | None = None
+    dead_letter: str | None = None
+    retry: RetryPolicy = RetryPolicy(max_attempts=3)
+
+
+class Definition(Struct, frozen=True, kw_only=True):
+    """One immutable version of a workflow."""
+
+    workflow: str
+    hash: str
+    """SHA-256, hex, of `document`."""
+    document: bytes
+    """Canonical JSON of the whole definition as written (keys sorted, no spaces)."""
+    description: str = ""
+    input_schema: Mapping[str, Any] | None = None
+    triggers: tuple[TriggerDefinition, ...] = ()
+    nodes: Mapping[str, NodeDefinition]
+    edges: tuple[EdgeDefinition, ...] = ()
+    output: Any = UNSET
+    concurrency: int = 64
+    timeout: timedelta | None = None
+    """Limit of the whole execution, from its start."""
+    on_error: str = "stop"
+    snapshot_every: int = 200
+    """Events between two snapshots; 0 for none."""

@@ -1,0 +1,81 @@
+"""What the shell owes: from new events (`effects`), or from a state that was loaded (`owed`).
+
+The two agree: `owed` after any prefix of a history is what `effects` asked for in that prefix and was not yet answered.
+So going on after a crash is nothing special.
+
+Comes from: daemon/runtime/engine. Goes to: daemon/runtime/steps, daemon/runtime/timers.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from daemon.core import events as e
+from daemon.core.state import Finished, InFlight, Running, State
+from daemon.core.templates import SecretSlot
+from daemon.core.values import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class RunStep(Struct, frozen=True):
+    """Run the node's handler with this input; answer with `CompleteStep` or `FailStep`."""
+
+    address: str
+    attempt: int
+    input: Json
+    secrets: tuple[SecretSlot, ...]
+    since: datetime
+
+
+class ArmTimer(Struct, frozen=True):
+    """See that `FireTimer` comes at `due`."""
+
+    timer_id: str
+    due: datetime
+
+
+class StopSteps(Struct, frozen=True):
+    """The execution has ended: cancel what still runs for it, tell who waits for it, forget it."""
+
+
+Effect = RunStep | ArmTimer | StopSteps
+
+
+def effects(state: State, events: Iterable[e.Event]) -> tuple[Effect, ...]:
+    """Return what the events ask for; `state` is the one after them."""
+    if isinstance(state, Finished):
+        return (StopSteps(),)
+    owed_now: list[Effect] = []
+    for event in events:
+        match event:
+            case e.StepStarted() if (step := _in_flight(state, event.address)) is not None:
+                owed_now.append(_run(event.address, step))
+            case e.TimerSet() if isinstance(state, Running) and event.timer_id in state.timers:
+                owed_now.append(ArmTimer(event.timer_id, event.due))
+            case _:
+                pass
+    return tuple(owed_now)
+
+
+def owed(state: State) -> tuple[Effect, ...]:
+    """Return all that the shell owes to an execution in this state, in a fixed order."""
+    if not isinstance(state, Running):
+        return ()
+    steps = ((address, _in_flight(state, address)) for address in sorted(state.in_flight))
+    runs = tuple(_run(address, step) for address, step in steps if step is not None)
+    timers = tuple(ArmTimer(timer_id, timer.due) for timer_id, timer in sorted(state.timers.items()))
+    return (*runs, *timers)
+
+
+def _in_flight(state: State, address: str) -> InFlight | None:
+    step = state.steps.get(address) if isinstance(state, Running) else None
+    return step if isinstance(step, InFlight) else None
+
+
+def _run(address: str, step: InFlight) -> RunStep:
+    return RunStep(address, step.attempt, step.input, step.secrets, step.since)

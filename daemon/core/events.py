@@ -1,0 +1,266 @@
+"""Events: recorded facts. These are a storage format.
+
+What stands here is in databases for ever, so a class is only ever added to: a new field has a default; a change of
+meaning raises `VERSION` and adds an upcaster (`dict -> dict`) to `UPCASTERS`. `NAME` and the JSON of the fields are
+what is stored, never the Python path. `tests/core/golden/` holds what each release wrote.
+
+Names kept for the parts of the language to come: StepCached, ApprovalRequested, ApprovalGiven, VariableSet,
+LoopAdvanced, FanOutExpanded, ChildStarted, ChildFinished, ExecutionPaused, ExecutionResumed, BreakpointHit,
+CheckpointMarked, UndoPlanned, StepCompensating, StepCompensated, CompensationFailed, ManualActionRequested,
+ManualActionDone, ExecutionRewound, ExecutionForked, ExecutionMigrated.
+
+Comes from: `decide`. Goes to: `evolve`, `eventstore/codec`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from msgspec import Struct
+
+from daemon.core.templates import SecretSlot
+from daemon.core.values import NULL, Json
+
+
+class StepError(Struct, frozen=True, omit_defaults=True):
+    """Why an attempt failed: what an `error` edge hands on as `{message, code, type, attempt}`."""
+
+    message: str
+    code: str
+    """Stable word for rules: `error`, `timeout`, `expression`, `http_404`, or what the handler chose."""
+    type: str = ""
+    """Class name of the Python exception, when there was one."""
+    attempt: int = 1
+    details: Json = NULL
+
+
+class ExecutionStarted(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The execution exists, pinned to one definition."""
+
+    NAME: ClassVar = "ExecutionStarted"
+    VERSION: ClassVar = 1
+
+    execution_id: UUID
+    workflow: str
+    definition: str
+    """Hash of the definition."""
+    input: Json
+    trigger: Json = NULL
+    trigger_name: str | None = None
+    dedupe_key: str | None = None
+    traceparent: str | None = None
+    actor: str
+    at: datetime
+
+
+class StepQueued(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All inputs of the step are there; it waits for a slot of the workflow's concurrency limit."""
+
+    NAME: ClassVar = "StepQueued"
+    VERSION: ClassVar = 1
+
+    address: str
+    at: datetime
+
+
+class StepStarted(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An attempt is owed: the shell must run the handler.
+
+    `input` is what is really sent, secrets masked, their places in `secrets`. Attempts after the first send the same and
+    leave both out.
+    """
+
+    NAME: ClassVar = "StepStarted"
+    VERSION: ClassVar = 1
+
+    address: str
+    attempt: int = 1
+    input: Json = NULL
+    secrets: tuple[SecretSlot, ...] = ()
+    at: datetime
+
+
+class StepProgressed(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A handler told how far it is."""
+
+    NAME: ClassVar = "StepProgressed"
+    VERSION: ClassVar = 1
+
+    address: str
+    attempt: int
+    number: int
+    progress: Json
+    at: datetime
+
+
+class StepSucceeded(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The step has its result, once and for all; the edges of `port` fire.
+
+    Steps that need no handler (branch, transform, join) have only this event.
+    """
+
+    NAME: ClassVar = "StepSucceeded"
+    VERSION: ClassVar = 1
+
+    address: str
+    attempt: int = 1
+    output: Json
+    port: str = "out"
+    signal_id: str | None = None
+    """The buffered signal that this step has consumed."""
+    at: datetime
+
+
+class StepFailed(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An attempt failed. With `retry_at` another follows; without, the step has failed."""
+
+    NAME: ClassVar = "StepFailed"
+    VERSION: ClassVar = 1
+
+    address: str
+    attempt: int = 1
+    error: StepError
+    retry_at: datetime | None = None
+    port: str = ""
+    """Which edges fire all the same: `error` where there is such an edge, `out` when the policy is to continue and
+    the node declares a default; empty for none."""
+    output: Json = NULL
+    """The declared default; of use with port `out` only."""
+    at: datetime
+
+
+class StepSkipped(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """No edge into the step can fire any more."""
+
+    NAME: ClassVar = "StepSkipped"
+    VERSION: ClassVar = 1
+
+    address: str
+    at: datetime
+
+
+class TimerSet(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A durable due time. `purpose` is `wait`, `retry`, `signal` or `execution`; the address is empty for the last."""
+
+    NAME: ClassVar = "TimerSet"
+    VERSION: ClassVar = 1
+
+    timer_id: str
+    address: str
+    purpose: str
+    due: datetime
+    at: datetime
+
+
+class TimerCancelled(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The timer is not waited for any more."""
+
+    NAME: ClassVar = "TimerCancelled"
+    VERSION: ClassVar = 1
+
+    timer_id: str
+    at: datetime
+
+
+class TimerFired(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The due time has come and was acted on."""
+
+    NAME: ClassVar = "TimerFired"
+    VERSION: ClassVar = 1
+
+    timer_id: str
+    at: datetime
+
+
+class SignalAwaited(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The step waits for a signal of this name."""
+
+    NAME: ClassVar = "SignalAwaited"
+    VERSION: ClassVar = 1
+
+    address: str
+    name: str
+    at: datetime
+
+
+class SignalReceived(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A signal is there; it is kept until a step takes it. May be the first event of an execution."""
+
+    NAME: ClassVar = "SignalReceived"
+    VERSION: ClassVar = 1
+
+    signal_id: str
+    name: str
+    data: Json
+    actor: str
+    at: datetime
+
+
+class CancelRequested(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Somebody wants it ended."""
+
+    NAME: ClassVar = "CancelRequested"
+    VERSION: ClassVar = 1
+
+    reason: str
+    actor: str
+    at: datetime
+
+
+class ExecutionCancelled(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """It has ended because somebody wanted it to."""
+
+    NAME: ClassVar = "ExecutionCancelled"
+    VERSION: ClassVar = 1
+
+    reason: str
+    at: datetime
+
+
+class ExecutionCompleted(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """It has ended with its output."""
+
+    NAME: ClassVar = "ExecutionCompleted"
+    VERSION: ClassVar = 1
+
+    output: Json
+    at: datetime
+
+
+class ExecutionFailed(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """It has ended without a result; `address` names the step at fault, empty when it was none."""
+
+    NAME: ClassVar = "ExecutionFailed"
+    VERSION: ClassVar = 1
+
+    error: StepError
+    address: str = ""
+    at: datetime
+
+
+Event = (
+    ExecutionStarted
+    | StepQueued
+    | StepStarted
+    | StepProgressed
+    | StepSucceeded
+    | StepFailed
+    | StepSkipped
+    | TimerSet
+    | TimerCancelled
+    | TimerFired
+    | SignalAwaited
+    | SignalReceived
+    | CancelRequested
+    | ExecutionCancelled
+    | ExecutionCompleted
+    | ExecutionFailed
+)
+
+EVENT_TYPES: tuple[type[Event], ...] = Event.__args__
+
+UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""`(name, version)` -> a pure function from that version's fields to the next version's."""

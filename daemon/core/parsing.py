@@ -1,0 +1,185 @@
+"""From a document (what YAML or JSON gives) to a `Definition`: everything that can be told from one part by itself.
+
+The shell lends the structural check (`Check`, a JSON Schema validator), so that the core stays free of it. Every
+mistake is gathered; a node that has one is known by its id from then on and not looked into any further.
+
+Comes from: daemon/runtime/definitions. Goes to: `compilation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from msgspec import UNSET, Struct
+
+from daemon.core.address import NODE_ID
+from daemon.core.definition import Definition, EdgeDefinition, NodeDefinition
+from daemon.core.edge_syntax import EdgeSyntaxError, parse_edge
+from daemon.core.parsing_retry import parse_retry, read_duration
+from daemon.core.parsing_triggers import parse_triggers
+from daemon.core.problems import Findings, Problem, did_you_mean, nowhere
+from daemon.core.references import RESERVED
+from daemon.core.retry import RetryPolicy
+from daemon.core.schema import RUN_KEYS, document_schema, node_schema
+from daemon.core.values import from_json, to_json
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from daemon.core.node import NodeType
+    from daemon.core.problems import Locate, Path
+
+Check: TypeAlias = Callable[[Mapping[str, Any], object], Sequence[Problem]]
+"""Checks a value against a JSON Schema; the paths are relative to the value. `#/$defs/…` are `schema_parts.DEFS`."""
+
+
+class Parsed(Struct, frozen=True, kw_only=True):
+    """What could be read, and what could not."""
+
+    definition: Definition | None
+    """None when there is nothing to go on with."""
+    problems: tuple[Problem, ...] = ()
+    """Mistakes and doubts."""
+    opaque: frozenset[str] = frozenset()
+    """Nodes with a mistake of their own."""
+
+
+def parse(document: object, node_types: Mapping[str, NodeType], *, check: Check, locate: Locate = nowhere) -> Parsed:
+    """Read a document made of JSON values. Raises nothing for what can be in it.
+
+    What comes out depends on the document's canonical form alone, so that a definition that was stored reads as it did
+    when it was new: mappings have no order.
+    """
+    findings = Findings(locate)
+    if not isinstance(document, Mapping):
+        findings.error("a workflow is a mapping with `workflow`, `nodes` and `edges`", ())
+        return Parsed(definition=None, problems=findings.problems)
+    canonical = bytes(to_json(document))
+    reading = _Reading(from_json(to_json(document)), node_types, check, findings)
+    definition = reading.definition(canonical)
+    return Parsed(definition=definition, problems=findings.problems, opaque=frozenset(reading.opaque))
+
+
+class _Reading:
+    """One document being read; each method reads one part of it."""
+
+    def __init__(
+        self, document: dict[str, Any], node_types: Mapping[str, NodeType], check: Check, findings: Findings
+    ) -> None:
+        self.opaque: set[str] = set()
+        self._node_types = node_types
+        self._check = check
+        self._findings = findings
+        found = check(document_schema(), document)
+        for problem in found:
+            findings.adopt(problem)
+        self._bad = {problem.path[:2] if problem.path[:1] == ("edges",) else problem.path[:1] for problem in found}
+        self._document = {key: value for key, value in document.items() if (key,) not in self._bad}
+
+    def definition(self, canonical: bytes) -> Definition | None:
+        given = self._document
+        workflow = given.get("workflow", "")
+        nodes = self._nodes(given.get("nodes", {}))
+        edges = self._edges(given.get("edges", []))
+        triggers = parse_triggers(given.get("triggers", []), workflow, self._check, self._findings)
+        if not nodes:
+            return None
+        return Definition(
+            workflow=workflow,
+            hash=sha256(canonical).hexdigest(),
+            document=canonical,
+            description=given.get("description", ""),
+            input_schema=given.get("input"),
+            triggers=triggers,
+            nodes=nodes,
+            edges=edges,
+            output=given.get("output", UNSET),
+            concurrency=given.get("concurrency", 64),
+            timeout=self._duration(given, ()),
+            on_error=given.get("on_error", "stop"),
+            snapshot_every=given.get("snapshot_every", 200),
+        )
+
+    def _nodes(self, given: Mapping[str, Any]) -> dict[str, NodeDefinition]:
+        return {node_id: self._node(node_id, value) for node_id, value in given.items()}
+
+    def _node(self, node_id: str, value: object) -> NodeDefinition:
+        path = ("nodes", node_id)
+        if not NODE_ID.fullmatch(node_id):
+            hint = "use letters, digits and `_`, at most 64, and no digit first"
+            self._findings.error(f"{node_id!r} cannot be the id of a node", path, hint=hint)
+        elif node_id in RESERVED:
+            hint = "expressions know it as something else; choose another"
+            self._findings.error(f"{node_id!r} cannot be the id of a node", path, hint=hint)
+        node_type = self._type_of(node_id, value)
+        if node_type is None or not isinstance(value, dict) or self._has_problems(node_id, node_type, value):
+            self.opaque.add(node_id)
+            return NodeDefinition(id=node_id, type=node_type.name if node_type else "", own={})
+        own_keys = {node_type.name, *node_type.keys}
+        return NodeDefinition(
+            id=node_id,
+            type=node_type.name,
+            own={key: each for key, each in value.items() if key in own_keys},
+            description=value.get("description", ""),
+            retry=parse_retry(value.get("retry"), RetryPolicy(), (*path, "retry"), self._findings, node=node_id),
+            timeout=self._duration(value, path, node=node_id),
+            on_error=value.get("on_error"),
+            default=value.get("default", UNSET),
+            join=value.get("after"),
+        )
+
+    def _type_of(self, node_id: str, value: object) -> NodeType | None:
+        path = ("nodes", node_id)
+        if not isinstance(value, dict):
+            hint = "write it like {task: module.handler, with: {…}}"
+            self._findings.error("a node is a mapping", path, node=node_id, hint=hint)
+            return None
+        named = [key for key in value if key in self._node_types]
+        if len(named) == 1:
+            return self._node_types[named[0]]
+        if named:
+            words = " and ".join(f"`{name}`" for name in named)
+            self._findings.error(f"the node has several types: {words}", path, node=node_id, hint="keep one of them")
+            return None
+        nearest = next((hint for key in value if "mean" in (hint := did_you_mean(key, self._node_types))), None)
+        hint = nearest or f"add one of: {', '.join(sorted(self._node_types))}"
+        self._findings.error("the node has no type", path, node=node_id, hint=hint)
+        return None
+
+    def _has_problems(self, node_id: str, node_type: NodeType, value: Mapping[str, Any]) -> bool:
+        path = ("nodes", node_id)
+        idle = [key for key in RUN_KEYS if key in value and node_type.execute is None]
+        for key in idle:
+            message = f"`{key}` has no meaning for a `{node_type.name}`: it does not run anything"
+            self._findings.error(message, (*path, key), node=node_id, hint=_instead(node_type.name, key))
+        found = self._check(node_schema(node_type), {key: each for key, each in value.items() if key not in idle})
+        for problem in found:
+            self._findings.adopt(problem, path, node=node_id)
+        return bool(found)
+
+    def _edges(self, given: Sequence[str]) -> tuple[EdgeDefinition, ...]:
+        edges: list[EdgeDefinition] = []
+        for index, text in enumerate(given):
+            path = ("edges", index)
+            if path in self._bad:
+                continue
+            try:
+                edges += parse_edge(text, index)
+            except EdgeSyntaxError as error:
+                self._findings.error(error.message, path, hint=error.hint, offset=error.offset)
+        return tuple(edges)
+
+    def _duration(self, given: Mapping[str, Any], within: Path, *, node: str | None = None) -> timedelta | None:
+        if "timeout" not in given:
+            return None
+        path = (*within, "timeout")
+        duration = read_duration(given["timeout"], path, self._findings, node=node)
+        if duration is not None and not duration:
+            self._findings.error("the timeout is zero", path, node=node, hint="leave it out for no limit")
+        return duration
+
+
+def _instead(type_name: str, key: str) -> str | None:
+    return "write signal: {name: …, timeout: …}" if (type_name, key) == ("signal", "timeout") else None

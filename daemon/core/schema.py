@@ -1,0 +1,113 @@
+"""The JSON Schema (2020-12) of a definition, assembled from the node types and the kinds of triggers.
+
+It is published (`sagad schema`, `GET /schema`), so that editors complete and explain a definition while it is written,
+and its pieces are what `parsing` has each part of a definition checked against.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from daemon.core.address import NODE_ID
+from daemon.core.schema_parts import DEFS, anything, either, list_of, mapping, mapping_of, ref, text, whole_number
+from daemon.core.trigger_schemas import KINDS, NAME_PATTERN, trigger_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from daemon.core.node import NodeType
+    from daemon.core.schema_parts import Schema
+
+COMMON_KEYS: Mapping[str, Schema] = {
+    "description": text("What the node is for, for people."),
+    "after": {
+        "enum": ["all", "any"],
+        "default": "all",
+        "description": "When a node with several incoming edges begins: `all` waits for every edge that can still fire,"
+        " `any` begins with the first.",
+    },
+    "on_error": ref("on_error", "What an error without an `error` edge does; the workflow's `on_error` if not given."),
+    "default": anything(
+        "The output when the step failed and `on_error` is `continue`; without it, what follows is skipped."
+    ),
+}
+"""Keys that every node may have."""
+
+RUN_KEYS: Mapping[str, Schema] = {
+    "retry": ref("retry", "When a failed attempt is tried again; without it there is one attempt."),
+    "timeout": ref("duration", "Limit of one attempt."),
+}
+"""Keys of the nodes that do something outside, and so take time and may be tried again."""
+
+_EDGE = text(
+    "`a -> b`; `a.port -> b` leaves by a port (`error`, or one of a branch); `a -> b -> c` and `a -> [b, c]` are short"
+    " for several.",
+    pattern="->",
+    examples=["reserve -> charge", "charge.error -> apologise"],
+) | {"x-expected": "an edge such as `a -> b`"}
+
+TOP_LEVEL: Mapping[str, Schema] = {
+    "workflow": text("The workflow's name.", pattern=NAME_PATTERN, examples=["order-fulfilment"])
+    | {"x-expected": "a name"},
+    "description": text("What the workflow is for, for people."),
+    "input": {
+        "type": "object",
+        "x-expected": "a JSON Schema",
+        "description": "JSON Schema (2020-12) of the input; an input that does not match starts nothing.",
+    },
+    "triggers": list_of("What starts or signals executions.", {}),
+    "nodes": mapping_of("The nodes by id: letters, digits and `_`.", {}) | {"minProperties": 1},
+    "edges": list_of("What follows what; a node without incoming edges begins at once.", _EDGE),
+    "output": anything(
+        "The execution's output; if not given, the outputs of the nodes that nothing follows, by id.",
+        examples=["{{ charge }}"],
+    ),
+    "concurrency": whole_number(
+        "How many steps of one execution may be at work at once.", minimum=1, maximum=10_000, default=64
+    ),
+    "timeout": ref("duration", "Limit of the whole execution, from its start."),
+    "on_error": ref("on_error", "What an error without an `error` edge does, for nodes that do not say."),
+    "snapshot_every": whole_number("Events between two snapshots; 0 for none.", minimum=0, default=200),
+}
+
+
+def node_schema(node_type: NodeType) -> Schema:
+    """Return the schema of a whole node of this type."""
+    properties = {node_type.name: node_type.schema, **node_type.keys, **allowed_keys(node_type)}
+    return mapping(node_type.summary, properties, node_type.name, *node_type.required)
+
+
+def allowed_keys(node_type: NodeType) -> Mapping[str, Schema]:
+    """Return which of the common keys a node of this type may have."""
+    return COMMON_KEYS if node_type.execute is None else {**COMMON_KEYS, **RUN_KEYS}
+
+
+def document_schema() -> Schema:
+    """Return the schema of a definition with its nodes and triggers left open, for `parsing`."""
+    return mapping("A workflow.", TOP_LEVEL, "workflow", "nodes")
+
+
+def definition_schema(node_types: Mapping[str, NodeType]) -> dict[str, Any]:
+    """Return the whole schema, to be published."""
+    definitions = {
+        **DEFS,
+        **{f"{kind}_trigger": trigger_schema(kind) for kind in KINDS},
+        **{f"{name}_node": node_schema(node_type) for name, node_type in sorted(node_types.items())},
+    }
+    triggers = [ref(f"{kind}_trigger") for kind in KINDS]
+    nodes = [ref(f"{name}_node") for name in sorted(node_types)]
+    properties = {
+        **TOP_LEVEL,
+        "triggers": list_of(TOP_LEVEL["triggers"]["description"], either("A trigger.", *triggers)),
+        "nodes": {
+            **mapping_of(TOP_LEVEL["nodes"]["description"], either("A node.", *nodes)),
+            "propertyNames": {"pattern": f"^{NODE_ID.pattern}$"},
+            "minProperties": 1,
+        },
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "sagad workflow",
+        **mapping("A workflow of sagad.", properties, "workflow", "nodes"),
+        "$defs": definitions,
+    }

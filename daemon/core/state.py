@@ -1,0 +1,210 @@
+"""The state of one execution: what the fold of its events knows, no more.
+
+Immutable; extending it copies O(log n), so an execution of 100,000 steps is not quadratic. Maps are persistent
+(`immutables.Map`): their iteration order means nothing, so whoever needs an order sorts.
+
+Comes from: `evolve`. Goes to: `decide`, `effects.owed`, daemon/runtime/projection.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from immutables import Map
+from msgspec import Struct
+
+from daemon.core.events import StepError
+from daemon.core.templates import SecretSlot
+from daemon.core.values import NULL, Json
+
+# What can be said of a step. A step not in the map has not been reached.
+
+
+class Queued(Struct, frozen=True, tag=True):
+    """Ready, waiting for a slot; `ticket` gives its place in the queue. A retry (attempt 2 and on) has its input."""
+
+    ticket: int
+    since: datetime
+    attempt: int = 1
+    input: Json = NULL
+    secrets: tuple[SecretSlot, ...] = ()
+
+
+class InFlight(Struct, frozen=True, tag=True):
+    """A handler is owed or at work."""
+
+    attempt: int
+    input: Json
+    secrets: tuple[SecretSlot, ...]
+    since: datetime
+    progress: Json = NULL
+    progress_number: int = 0
+
+
+class Retrying(Struct, frozen=True, tag=True):
+    """The attempt before `attempt` failed; the timer for this one runs."""
+
+    attempt: int
+    input: Json
+    secrets: tuple[SecretSlot, ...]
+    error: StepError
+    due: datetime
+    since: datetime
+
+
+class Sleeping(Struct, frozen=True, tag=True):
+    """A timer runs; the step succeeds when it fires."""
+
+    due: datetime
+    since: datetime
+
+
+class Awaiting(Struct, frozen=True, tag=True):
+    """Waits for a signal, until the timer `timer_id` when there is one."""
+
+    name: str
+    since: datetime
+    due: datetime | None = None
+
+
+class Succeeded(Struct, frozen=True, tag=True):
+    """Has its result. `version` is the event's number: the order of success."""
+
+    output: Json
+    port: str
+    attempt: int
+    version: int
+    at: datetime
+
+
+class Failed(Struct, frozen=True, tag=True):
+    """Has failed for good. `port` names the edges that fire all the same: `error`, or `out` with the declared default
+    as `output`; empty for none.
+    """
+
+    error: StepError
+    port: str
+    output: Json
+    version: int
+    at: datetime
+
+
+class Skipped(Struct, frozen=True, tag=True):
+    """Will never run: no edge into it can fire."""
+
+    at: datetime
+
+
+Step = Queued | InFlight | Retrying | Sleeping | Awaiting | Succeeded | Failed | Skipped
+Settled = (Succeeded, Failed, Skipped)
+
+
+class Timer(Struct, frozen=True):
+    """A durable due time and what it is for (`wait`, `retry`, `signal`, `execution`)."""
+
+    address: str
+    purpose: str
+    due: datetime
+
+
+class Signal(Struct, frozen=True):
+    """A received signal that no step has taken yet. `version` gives the order of arrival."""
+
+    name: str
+    data: Json
+    version: int
+
+
+class NotStarted(Struct, frozen=True, tag=True):
+    """No start yet; signals may already be here."""
+
+    version: int = 0
+    signals: Map[str, Signal] = Map()
+    seen: Map[str, bool] = Map()
+    """Ids of all signals ever received."""
+
+
+class Running(Struct, frozen=True, tag=True, kw_only=True):
+    """Started and not ended."""
+
+    version: int
+    execution_id: UUID
+    workflow: str
+    definition: str
+    input: Json
+    trigger: Json
+    trigger_name: str | None
+    dedupe_key: str | None
+    traceparent: str | None
+    started_at: datetime
+    steps: Map[str, Step] = Map()
+    timers: Map[str, Timer] = Map()
+    signals: Map[str, Signal] = Map()
+    seen: Map[str, bool] = Map()
+    queue: Map[int, str] = Map()
+    """Ticket -> address of the steps that wait for a slot."""
+    first_ticket: int = 1
+    """No smaller ticket is in the queue."""
+    next_ticket: int = 1
+    in_flight: Map[str, int] = Map()
+    """Address -> attempt of the steps that a handler is owed for."""
+    awaiting: Map[str, str] = Map()
+    """Address -> signal name of the steps that wait for a signal."""
+    sleeping: int = 0
+    """How many steps wait for a timer: `Sleeping` and `Retrying`."""
+
+    @property
+    def open(self) -> int:
+        """How many steps have begun and are not settled; none left means that the execution is at its end."""
+        return len(self.in_flight) + len(self.queue) + len(self.awaiting) + self.sleeping
+
+
+class Finished(Struct, frozen=True, tag=True, kw_only=True):
+    """Ended. It absorbs every command; steps stay to be looked at."""
+
+    version: int
+    execution_id: UUID
+    workflow: str
+    definition: str
+    input: Json
+    trigger: Json
+    trigger_name: str | None
+    dedupe_key: str | None
+    traceparent: str | None
+    started_at: datetime
+    steps: Map[str, Step]
+    seen: Map[str, bool]
+    status: str
+    """`completed` | `failed` | `cancelled`."""
+    finished_at: datetime
+    output: Json = NULL
+    error: StepError | None = None
+    failed_step: str = ""
+    reason: str = ""
+
+
+State = NotStarted | Running | Finished
+
+INITIAL: State = NotStarted()
+
+
+def cause(state: State) -> str:
+    """Return the one kind of thing that an execution waits for; empty when it has ended.
+
+    With several at once the one nearest to progress is named: `step`, `slot`, `timer`, `signal`; an execution that was
+    signalled before its start waits for its `start`. Empty for a running execution is a bug, and an alarm.
+    """
+    match state:
+        case Finished():
+            return ""
+        case NotStarted():
+            return "start"
+        case Running():
+            kinds = (
+                ("step", state.in_flight),
+                ("slot", state.queue),
+                ("timer", state.sleeping),
+                ("signal", state.awaiting),
+            )
+            return next((kind for kind, waiting in kinds if waiting), "")

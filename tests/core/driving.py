@@ -1,0 +1,44 @@
+"""Driving an execution to its end: every handler succeeds, every timer fires, every awaited signal comes."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+from daemon.core import commands as c
+from daemon.core.decide import decide
+from daemon.core.effects import ArmTimer, RunStep, owed
+from daemon.core.evolve import fold
+from daemon.core.state import Running, State
+from daemon.core.values import to_json
+from tests.core.spec import minute
+
+if TYPE_CHECKING:
+    from daemon.core.plan import Plan
+
+
+def drive(plan: Plan, state: State, *, most: int = 500) -> State:
+    """Return the state when nothing is left to answer, or after `most` commands."""
+    for number in count():
+        command = _next(state, number)
+        if command is None or number == most:
+            return state
+        state = fold(decide(plan, state, command), state)
+    raise AssertionError
+
+
+def _next(state: State, number: int) -> c.Command | None:
+    if not isinstance(state, Running):
+        return None
+    at = minute(10_000 + number)
+    for effect in owed(state):
+        match effect:
+            case RunStep(address=address, attempt=attempt):
+                return c.CompleteStep(address=address, attempt=attempt, output=to_json(number), at=at)
+            case ArmTimer(timer_id=timer_id) if state.timers[timer_id].purpose != "execution":
+                return c.FireTimer(timer_id=timer_id, at=at)
+            case _:
+                pass
+    for name in sorted(set(state.awaiting.values())):
+        return c.ReceiveSignal(signal_id=f"drive-{number}", name=name, data=to_json(number), actor="test", at=at)
+    return None

@@ -1,0 +1,155 @@
+"""Random executions: a random graph, driven by random answers, timers, signals and repeats, until it ends."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+from msgspec import Struct
+
+from daemon.core import commands as c
+from daemon.core.decide import decide
+from daemon.core.effects import ArmTimer, RunStep, owed
+from daemon.core.errors import Rejected
+from daemon.core.events import Event, StepError
+from daemon.core.evolve import fold
+from daemon.core.plan import Plan
+from daemon.core.state import INITIAL, Finished, Running, State
+from daemon.core.values import to_json
+from tests.core.spec import EXECUTION, NOON
+from tests.support.workflows import plan_of
+
+KINDS = (
+    "{task: t.x}",
+    "{task: t.x, retry: {max_attempts: 3, initial: 1m, jitter: 0.5}}",
+    "{task: t.x, on_error: continue, default: 7}",
+    "{task: t.x, on_error: continue}",
+    '{task: t.x, with: "{{ input.missing }}"}',
+    '{branch: "{{ input.flag }}"}',
+    "{wait: 5m}",
+    "{signal: go}",
+    "{signal: {name: go, timeout: 3m}}",
+    "{transform: [1, 2]}",
+    "{join: all}",
+    "{join: any}",
+    "{fail: {message: no, code: refused}}",
+)
+
+
+class Turn(Struct, frozen=True):
+    """One command and what it caused, from one state to the next."""
+
+    before: State
+    command: c.Command
+    events: tuple[Event, ...]
+    after: State
+
+
+class History(Struct, frozen=True):
+    """One execution from its first event to its last."""
+
+    plan: Plan
+    turns: tuple[Turn, ...]
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """All its events."""
+        return tuple(event for turn in self.turns for event in turn.events)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    """Draw a workflow of up to eight nodes without cycles."""
+    kinds = draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=8))
+    edges = []
+    for target in range(1, len(kinds)):
+        for source in draw(st.sets(st.integers(0, target - 1), max_size=3)):
+            ports = ["true", "false", "error"] if "branch" in kinds[source] else ["out", "error"]
+            edges.append(f"n{source}.{draw(st.sampled_from(ports))} -> n{target}")
+    joins = {target: kind for target, kind in enumerate(kinds) if "join" in kind}
+    targets = {int(edge.rpartition("n")[2]) for edge in edges}
+    kinds = ["{task: t.x}" if index in joins and index not in targets else kind for index, kind in enumerate(kinds)]
+    lines = [
+        "workflow: random",
+        f"concurrency: {draw(st.sampled_from([1, 2, 64]))}",
+        f"on_error: {draw(st.sampled_from(['stop', 'continue']))}",
+        *(["timeout: 60m"] if draw(st.booleans()) else []),
+        f"nodes: {{{', '.join(f'n{index}: {kind}' for index, kind in enumerate(kinds))}}}",
+        f"edges: [{', '.join(sorted(set(edges)))}]",
+    ]
+    return plan_of("\n".join(lines))
+
+
+@st.composite
+def histories(draw: st.DrawFn, *, max_turns: int = 40) -> History:
+    """Draw an execution that is driven until it ends, or for `max_turns` commands."""
+    plan, state, at = draw(plans()), INITIAL, NOON
+    turns: list[Turn] = []
+    commands: list[c.Command] = []
+    while len(turns) < max_turns and not isinstance(state, Finished):
+        repeat = commands and draw(st.integers(0, 9)) == 0
+        command = draw(st.sampled_from(commands)) if repeat else draw(_next_command(state, at))
+        at = max(at, command.at) + timedelta(seconds=1)
+        try:
+            events = decide(plan, state, command)
+        except Rejected:
+            continue
+        after = fold(events, state)
+        turns.append(Turn(state, command, events, after))
+        commands.append(command)
+        state = after
+    return History(plan, tuple(turns))
+
+
+def _next_command(state: State, at: datetime) -> st.SearchStrategy[c.Command]:
+    start = st.builds(
+        c.StartExecution,
+        execution_id=st.just(EXECUTION),
+        input=st.booleans().map(lambda flag: to_json({"flag": flag})),
+        actor=st.just("test"),
+        at=st.just(at),
+    )
+    choices: list[st.SearchStrategy[Any]] = [_signal(at)]
+    if not isinstance(state, Running):
+        return st.one_of(start, start, *choices)
+    for effect in owed(state):
+        match effect:
+            case RunStep(address=address, attempt=attempt):
+                choices += [
+                    _complete(address, attempt, at),
+                    _complete(address, attempt, at),
+                    _fail(address, attempt, at),
+                ]
+            case ArmTimer(timer_id=timer_id, due=due):
+                choices.append(st.just(c.FireTimer(timer_id=timer_id, at=max(at, due))))
+    cancel = st.just(c.CancelExecution(reason="enough", actor="test", at=at))
+    return st.one_of(*choices, *choices, *choices, cancel)
+
+
+def _signal(at: datetime) -> st.SearchStrategy[c.Command]:
+    return st.builds(
+        c.ReceiveSignal,
+        signal_id=st.sampled_from(["s1", "s2", "s3"]),
+        name=st.sampled_from(["go", "stay"]),
+        data=st.integers(0, 3).map(to_json),
+        actor=st.just("test"),
+        at=st.just(at),
+    )
+
+
+def _complete(address: str, attempt: int, at: datetime) -> st.SearchStrategy[c.Command]:
+    output = st.integers(0, 9).map(to_json)
+    return st.builds(c.CompleteStep, address=st.just(address), attempt=st.just(attempt), output=output, at=st.just(at))
+
+
+def _fail(address: str, attempt: int, at: datetime) -> st.SearchStrategy[c.Command]:
+    return st.builds(
+        c.FailStep,
+        address=st.just(address),
+        attempt=st.just(attempt),
+        error=st.just(StepError("broken", "error", "", attempt)),
+        retryable=st.booleans(),
+        jitter=st.floats(0, 1, exclude_max=True),
+        at=st.just(at),
+    )

@@ -1,0 +1,120 @@
+"""Given these events, when this command comes, then these events follow.
+
+Times are minutes after `NOON`. Events are compared and shown as plain dicts, so that a difference can be read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgspec
+
+from daemon.core import commands as c
+from daemon.core.decide import decide
+from daemon.core.events import StepError
+from daemon.core.evolve import fold
+from daemon.core.state import INITIAL
+from daemon.core.values import to_json
+from tests.support.workflows import plan_of
+
+if TYPE_CHECKING:
+    from daemon.core.events import Event
+    from daemon.core.plan import Plan
+    from daemon.core.state import State
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+EXECUTION = UUID("0c0ffee0-0000-5000-8000-000000000001")
+
+
+def minute(number: float) -> datetime:
+    return NOON + timedelta(minutes=number)
+
+
+@dataclass
+class Story:
+    """One execution, told command by command; each command is also repeated, which must decide nothing."""
+
+    plan: Plan
+    state: State = INITIAL
+    events: list[Event] = field(default_factory=list)
+    clock: float = 0
+
+    @classmethod
+    def of(cls, text: str) -> Story:
+        return cls(plan_of(text))
+
+    def when(self, command: c.Command) -> list[str]:
+        """Handle the command; return what it caused, one line for each event."""
+        decided = decide(self.plan, self.state, command)
+        self.state = fold(decided, self.state)
+        self.events += decided
+        assert decide(self.plan, self.state, command) == (), "deciding twice must be harmless"
+        return [line(event) for event in decided]
+
+    def start(self, value: Any = None) -> list[str]:
+        return self.when(
+            c.StartExecution(execution_id=EXECUTION, input=to_json(value), actor="test", at=minute(self.clock))
+        )
+
+    def complete(self, address: str, output: Any = None, *, attempt: int = 1, port: str = "out") -> list[str]:
+        return self.when(
+            c.CompleteStep(address=address, attempt=attempt, output=to_json(output), port=port, at=minute(self.clock))
+        )
+
+    def fail(
+        self,
+        address: str,
+        code: str = "error",
+        *,
+        attempt: int = 1,
+        type_name: str = "",
+        retryable: bool = True,
+        jitter: float = 0,
+    ) -> list[str]:
+        error = StepError("broken", code, type_name, attempt)
+        return self.when(
+            c.FailStep(
+                address=address, attempt=attempt, error=error, retryable=retryable, jitter=jitter, at=minute(self.clock)
+            )
+        )
+
+    def progress(self, address: str, value: Any, *, attempt: int = 1, number: int = 1) -> list[str]:
+        return self.when(
+            c.ReportProgress(
+                address=address, attempt=attempt, number=number, progress=to_json(value), at=minute(self.clock)
+            )
+        )
+
+    def fire(self, timer_id: str, *, after: float) -> list[str]:
+        self.clock += after
+        return self.when(c.FireTimer(timer_id=timer_id, at=minute(self.clock)))
+
+    def signal(self, name: str, data: Any = None, *, signal_id: str = "s1") -> list[str]:
+        return self.when(
+            c.ReceiveSignal(signal_id=signal_id, name=name, data=to_json(data), actor="test", at=minute(self.clock))
+        )
+
+    def cancel(self) -> list[str]:
+        return self.when(c.CancelExecution(reason="enough", actor="ann", at=minute(self.clock)))
+
+
+def line(event: Event) -> str:
+    """Return the event on one line: its name, its address, and what tells it from others of its kind."""
+    return " ".join([event.NAME, *(f"{name}={value}" for name, value in _fields(event).items())])
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(event))
+    for name in ("at", "execution_id", "definition", "actor", "workflow"):
+        plain.pop(name, None)
+    if "error" in plain:
+        plain["error"] = plain["error"]["code"]
+    for name in ("due", "retry_at"):
+        if name in plain:
+            plain[name] = f"{(datetime.fromisoformat(plain[name]) - NOON).total_seconds() / 60:g}m"
+    return {
+        name: value if isinstance(value, str) else msgspec.json.encode(value).decode() for name, value in plain.items()
+    }

@@ -1,0 +1,97 @@
+"""What each release wrote is read and folded as it was then: events are a storage format.
+
+A file holds stories as they were stored: topic and JSON of each event, and the state that they lead to. Files are only
+ever added: `python -m tests.core.test_golden NAME` writes one for the release to come.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from daemon.core.events import EVENT_TYPES, UPCASTERS
+from daemon.core.evolve import fold
+from daemon.core.snapshot import encode_state
+from eventstore.codec import Codec, Stored
+from tests.core.spec import EXECUTION, Story
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FOLDER = Path(__file__).parent / "golden"
+CODEC = Codec(EVENT_TYPES, UPCASTERS)
+
+EVERYTHING = """
+workflow: everything
+concurrency: 1
+timeout: 2h
+nodes:
+  big: {branch: "{{ input.total > 1000 }}"}
+  nap: {wait: 5m}
+  review: {signal: {name: reviewed, timeout: 10m}}
+  reserve: {task: t.reserve, with: {key: "{{ secret.KEY }}", for: "{{ input }}"}, retry: {max_attempts: 2, initial: 1m}}
+  ship: {task: t.ship}
+  third: {task: t.third, on_error: continue, default: {shipped: false}}
+  sorry: {task: t.sorry}
+edges: [big.true -> review, big.false -> nap, nap -> ship, ship.error -> sorry]
+output: "{{ reserve }}"
+"""
+
+
+def stories() -> Iterator[Story]:
+    """Tell stories in which every event type occurs."""
+    first = Story.of(EVERYTHING)
+    first.signal("early", {"n": 1}, signal_id="before")
+    first.start({"total": 5, "text": "für ü"})
+    first.fail("reserve", "busy", type_name="BusyError", jitter=0.5)
+    first.fire("reserve#retry", after=1)
+    first.fail("third")
+    first.progress("reserve", {"percent": 50}, attempt=2)
+    first.complete("reserve", {"id": 7}, attempt=2)
+    first.fire("nap#wait", after=5)
+    first.fail("ship", "lost", retryable=False)
+    first.complete("sorry")
+    yield first
+    second = Story.of(EVERYTHING)
+    second.start({"total": 5000})
+    second.signal("reviewed", {"by": "ann"})
+    second.cancel()
+    yield second
+    third = Story.of(EVERYTHING)
+    third.start({"total": 5000})
+    third.fire("execution", after=120)
+    yield third
+
+
+def told(story: Story) -> dict[str, Any]:
+    """Return a story in the form of the files."""
+    rows = [CODEC.encode(event, {}) for event in story.events]
+    events = [{"topic": topic, "data": json.loads(data)} for topic, data in rows]
+    return {"events": events, "state": json.loads(encode_state(story.state))}
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.json")), ids=lambda file: file.stem)
+def test_every_release_is_read_and_folded_as_it_was(file: Path) -> None:
+    for story in json.loads(file.read_text()):
+        rows = [
+            (Stored(EXECUTION, number, number, row["topic"], b""), json.dumps(row["data"]).encode())
+            for number, row in enumerate(story["events"], start=1)
+        ]
+        state = fold(CODEC.decode(row, data, {}) for row, data in rows)
+        assert json.loads(encode_state(state)) == story["state"]
+
+
+def test_the_files_have_every_event_type() -> None:
+    told_before = [story for file in FOLDER.glob("*.json") for story in json.loads(file.read_text())]
+    topics = {row["topic"] for story in told_before for row in story["events"]}
+    kept = {f"{kind.NAME}/{kind.VERSION}" for kind in EVENT_TYPES}
+    assert kept <= topics
+
+
+if __name__ == "__main__":
+    lines = json.dumps([told(story) for story in stories()], indent=1, ensure_ascii=False, sort_keys=True)
+    (FOLDER / f"{sys.argv[1]}.json").write_text(lines + "\n")
