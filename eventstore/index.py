@@ -1,0 +1,117 @@
+"""The index: tables derived from the log, changed in the transaction of the events that imply them.
+
+Everything here can be dropped and rebuilt from the log. The rows are made by the caller (a pure projection of the
+events); this package only stores and queries them.
+
+Comes from: daemon/runtime/projection. Goes to: the recorders (`sqlite`, `postgres`, `memory`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Mapping, Sequence
+
+
+class ExecutionRow(Struct, frozen=True, kw_only=True):
+    """One execution as lists and filters see it."""
+
+    execution_id: UUID
+    workflow: str
+    definition: str
+    """Hash of the definition it is pinned to."""
+    status: str
+    """`pending` (signalled before its start) | `running` | `completed` | `failed` | `cancelled`."""
+    cause: str
+    """The one kind of thing it waits for: `step`, `timer`, `signal`, `slot`, …; empty when finished. Empty on an
+    execution that is not finished is an alarm (`Index.without_cause`)."""
+    busy: bool
+    """A handler is owed: recovery must load it. Executions that only wait for timers and signals are not busy."""
+    trigger: str | None = None
+    dedupe_key: str | None = None
+    started_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None = None
+    error: str | None = None
+    """Short text of why it failed."""
+
+
+class TimerRow(Struct, frozen=True):
+    """A durable due time of one execution; `timer_id` is unique inside it."""
+
+    timer_id: str
+    due_at: datetime
+
+
+class DueTimer(Struct, frozen=True):
+    """A timer that has come due."""
+
+    execution_id: UUID
+    timer_id: str
+    due_at: datetime
+
+
+class IndexChange(Struct, frozen=True):
+    """What one append changes in the index.
+
+    Timers are cleared, then set. `execution` replaces the execution's row when given; a row with `finished_at` also
+    drops all its timers. Leave the row out where only `updated_at` would change: it costs as much as two events.
+    """
+
+    execution: ExecutionRow | None = None
+    timers_set: tuple[TimerRow, ...] = ()
+    timers_cleared: tuple[str, ...] = ()
+
+
+class ExecutionFilter(Struct, frozen=True, kw_only=True):
+    """Which executions, newest start first. Absent fields do not restrict."""
+
+    workflow: str | None = None
+    status: str | None = None
+    trigger: str | None = None
+    since: datetime | None = None
+    """Started at or after."""
+    until: datetime | None = None
+    """Started before."""
+    limit: int = 100
+    after: tuple[datetime, UUID] | None = None
+    """Keyset page: `(started_at, execution_id)` of the last row of the page before."""
+
+
+class Index(Protocol):
+    """Queries over the derived tables. Every read sees all appends that were answered before it began."""
+
+    async def execution(self, execution_id: UUID) -> ExecutionRow | None:
+        """Return its row, or None when the execution is unknown."""
+
+    async def executions(self, which: ExecutionFilter) -> Sequence[ExecutionRow]:
+        """Return at most `which.limit` rows."""
+
+    async def counts(self) -> Mapping[tuple[str, str], int]:
+        """Return the number of executions by (workflow, status)."""
+
+    async def busy(self, *, after: UUID | None, limit: int) -> Sequence[UUID]:
+        """Return executions with work in flight, in id order, those greater than `after`."""
+
+    async def due_timers(self, now: datetime, *, limit: int) -> Sequence[DueTimer]:
+        """Return timers due at or before `now`, earliest first."""
+
+    async def next_due(self) -> datetime | None:
+        """Return the earliest due time of all timers."""
+
+    async def latest_dedupe_key(self, trigger: str) -> str | None:
+        """Return the greatest dedupe key (by code point) among the trigger's executions: a schedule's last tick."""
+
+    async def without_cause(self, *, limit: int = 100) -> Sequence[UUID]:
+        """Return unfinished executions that wait for nothing recorded: there should never be one."""
+
+    async def rebuild(self, changes: AsyncIterable[tuple[UUID, IndexChange]]) -> None:
+        """Replace all derived tables by these changes, applied in order, in one transaction that excludes writers.
+
+        A failure leaves the old tables.
+        """

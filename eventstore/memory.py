@@ -1,0 +1,244 @@
+"""The store in memory: for tests and trials. The same codec, the same contracts, nothing survives the process."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from contextlib import asynccontextmanager
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from eventstore.codec import Stored
+from eventstore.errors import Conflict
+from eventstore.index import DueTimer
+from eventstore.rows import clean
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from eventstore.codec import Codec
+    from eventstore.index import ExecutionFilter, ExecutionRow, IndexChange
+    from eventstore.log import Append, Recorded, StoredDefinition
+    from eventstore.snapshots import Snapshot
+
+
+class MemoryLog:
+    """`log.EventLog` and `payloads.Payloads` in lists and dicts."""
+
+    def __init__(self, codec: Codec, index: MemoryIndex) -> None:
+        self._codec = codec
+        self._index = index
+        self._rows: list[Stored] = []
+        self._streams: defaultdict[UUID, list[Stored]] = defaultdict(list)
+        self._payloads: dict[str, bytes | None] = {}
+        self._listeners: set[asyncio.Event] = set()
+
+    async def insert(self, batch: Sequence[Append]) -> None:
+        """See `log.EventLog`."""
+        async with self._index.writing:
+            losers = [
+                append for append in batch if append.after_version != len(self._streams.get(append.execution_id, ()))
+            ]
+            if losers:
+                first = losers[0]
+                raise Conflict(first.execution_id, first.after_version, losers=[lost.execution_id for lost in losers])
+            payloads: dict[str, bytes] = {}
+            encoded = [[self._codec.encode(event, payloads) for event in append.events] for append in batch]
+            self._payloads.update({key: data for key, data in payloads.items() if self._payloads.get(key) is None})
+            for append, events in zip(batch, encoded, strict=True):
+                stream = self._streams[append.execution_id]
+                for topic, state in events:
+                    row = Stored(append.execution_id, len(stream) + 1, len(self._rows) + 1, topic, state)
+                    stream.append(row)
+                    self._rows.append(row)
+                self._index.apply(append.execution_id, append.index)
+        for listener in self._listeners:
+            listener.set()
+
+    async def read(
+        self, execution_id: UUID, *, after_version: int = 0, up_to_version: int | None = None
+    ) -> Sequence[Recorded]:
+        """See `log.EventLog`."""
+        return self._decode(self._streams.get(execution_id, [])[after_version:up_to_version])
+
+    async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
+        """See `log.EventLog`."""
+        return self._decode(self._rows[after_position : after_position + limit])
+
+    async def head(self) -> int:
+        """See `log.EventLog`."""
+        return len(self._rows)
+
+    async def delete(self, payload_hash: str) -> bool:
+        """See `payloads.Payloads`."""
+        if self._payloads.get(payload_hash) is None:
+            return False
+        self._payloads[payload_hash] = None
+        return True
+
+    @asynccontextmanager
+    async def hints(self) -> AsyncIterator[asyncio.Event]:
+        """Give an event that is set after each append, until left."""
+        event = asyncio.Event()
+        self._listeners.add(event)
+        try:
+            yield event
+        finally:
+            self._listeners.discard(event)
+
+    def _decode(self, rows: Sequence[Stored]) -> list[Recorded]:
+        opened = self._codec.open(rows)
+        return opened.events({key: self._payloads[key] for key in opened.wanted if key in self._payloads})
+
+
+class MemoryIndex:
+    """`index.Index` in dicts."""
+
+    def __init__(self) -> None:
+        self.writing = asyncio.Lock()
+        self._rows: dict[UUID, ExecutionRow] = {}
+        self._timers: defaultdict[UUID, dict[str, datetime]] = defaultdict(dict)
+
+    def apply(self, execution_id: UUID, change: IndexChange) -> None:
+        """Make one change; the log calls this inside its insert."""
+        timers = self._timers[execution_id]
+        for timer_id in change.timers_cleared:
+            timers.pop(timer_id, None)
+        timers.update({timer.timer_id: timer.due_at for timer in change.timers_set})
+        if change.execution is not None:
+            self._rows[execution_id] = clean(change.execution)
+            if change.execution.finished_at is not None:
+                timers.clear()
+        if not timers:
+            del self._timers[execution_id]
+
+    async def execution(self, execution_id: UUID) -> ExecutionRow | None:
+        """See `index.Index`."""
+        return self._rows.get(execution_id)
+
+    async def executions(self, which: ExecutionFilter) -> Sequence[ExecutionRow]:
+        """See `index.Index`."""
+        found = [row for row in self._rows.values() if _matches(row, which)]
+        found.sort(key=attrgetter("started_at", "execution_id"), reverse=True)
+        return found[: which.limit]
+
+    async def counts(self) -> Mapping[tuple[str, str], int]:
+        """See `index.Index`."""
+        return Counter((row.workflow, row.status) for row in self._rows.values())
+
+    async def busy(self, *, after: UUID | None, limit: int) -> Sequence[UUID]:
+        """See `index.Index`."""
+        ids = sorted(row.execution_id for row in self._rows.values() if row.busy and row.finished_at is None)
+        return ids[0 if after is None else bisect_right(ids, after) :][:limit]
+
+    async def due_timers(self, now: datetime, *, limit: int) -> Sequence[DueTimer]:
+        """See `index.Index`."""
+        due = [
+            DueTimer(execution_id, timer_id, due_at)
+            for execution_id, timers in self._timers.items()
+            for timer_id, due_at in timers.items()
+            if due_at <= now
+        ]
+        return sorted(due, key=attrgetter("due_at", "execution_id", "timer_id"))[:limit]
+
+    async def next_due(self) -> datetime | None:
+        """See `index.Index`."""
+        return min((due_at for timers in self._timers.values() for due_at in timers.values()), default=None)
+
+    async def latest_dedupe_key(self, trigger: str) -> str | None:
+        """See `index.Index`."""
+        keys = (row.dedupe_key for row in self._rows.values() if row.trigger == trigger)
+        return max((key for key in keys if key is not None), default=None)
+
+    async def without_cause(self, *, limit: int = 100) -> Sequence[UUID]:
+        """See `index.Index`."""
+        return sorted(row.execution_id for row in self._rows.values() if not row.cause and row.finished_at is None)[
+            :limit
+        ]
+
+    async def rebuild(self, changes: AsyncIterable[tuple[UUID, IndexChange]]) -> None:
+        """See `index.Index`."""
+        fresh = MemoryIndex()
+        async with self.writing:
+            async for execution_id, change in changes:
+                fresh.apply(execution_id, change)
+            self._rows, self._timers = fresh._rows, fresh._timers
+
+
+def _matches(row: ExecutionRow, which: ExecutionFilter) -> bool:
+    return (
+        which.workflow in (None, row.workflow)
+        and which.status in (None, row.status)
+        and which.trigger in (None, row.trigger)
+        and (which.since is None or row.started_at >= which.since)
+        and (which.until is None or row.started_at < which.until)
+        and (which.after is None or (row.started_at, row.execution_id) < which.after)
+    )
+
+
+class MemoryDefinitions:
+    """`log.Definitions` in a dict."""
+
+    def __init__(self) -> None:
+        self._by_hash: dict[str, StoredDefinition] = {}
+
+    async def put(self, definition: StoredDefinition) -> None:
+        """See `log.Definitions`."""
+        self._by_hash.setdefault(definition.hash, definition)
+
+    async def get(self, definition_hash: str) -> StoredDefinition | None:
+        """See `log.Definitions`."""
+        return self._by_hash.get(definition_hash)
+
+    async def first_seen(self, workflow: str) -> datetime | None:
+        """See `log.Definitions`."""
+        return min(
+            (known.first_seen_at for known in self._by_hash.values() if known.workflow == workflow), default=None
+        )
+
+
+class MemoryCursors:
+    """`log.Cursors` in a dict."""
+
+    def __init__(self) -> None:
+        self._positions: dict[str, int] = {}
+
+    async def load(self, name: str) -> int:
+        """See `log.Cursors`."""
+        return self._positions.get(name, 0)
+
+    async def save(self, name: str, position: int) -> None:
+        """See `log.Cursors`."""
+        self._positions[name] = max(position, self._positions.get(name, 0))
+
+
+class MemorySnapshots:
+    """`snapshots.Snapshots` in dicts."""
+
+    def __init__(self) -> None:
+        self._by_execution: defaultdict[UUID, dict[int, Snapshot]] = defaultdict(dict)
+
+    async def save(self, snapshot: Snapshot, *, keep_last: int) -> None:
+        """See `snapshots.Snapshots`."""
+        kept = self._by_execution[snapshot.execution_id]
+        kept[snapshot.version] = snapshot
+        unlabelled = sorted((version for version, held in kept.items() if held.label is None), reverse=True)
+        for version in unlabelled[keep_last:]:
+            del kept[version]
+
+    async def latest(self, execution_id: UUID, *, up_to_version: int | None = None) -> Snapshot | None:
+        """See `snapshots.Snapshots`."""
+        kept = self._by_execution.get(execution_id, {})
+        version = max((held for held in kept if up_to_version is None or held <= up_to_version), default=None)
+        return None if version is None else kept[version]
+
+    async def all_of(self, execution_id: UUID) -> Sequence[Snapshot]:
+        """See `snapshots.Snapshots`."""
+        return [held for _, held in sorted(self._by_execution.get(execution_id, {}).items())]
+
+    async def clear(self, execution_id: UUID) -> int:
+        """See `snapshots.Snapshots`."""
+        return len(self._by_execution.pop(execution_id, {}))

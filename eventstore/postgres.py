@@ -1,0 +1,100 @@
+"""The log in Postgres: one round trip a commit, by the function `sagad_append`, on one connection in the event loop.
+
+The table is the eventsourcing library's, so its tools can read the log; its recorder is not used, being synchronous
+and three round trips long. The function takes the log's lock first (see `sql/postgres/0001_log.sql`), so positions
+become visible in order.
+
+Comes from: `writer`. Goes to: `postgres_database`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from eventstore.arrays import Bigints, Bytes, Texts, Uuids
+from eventstore.codec import Stored
+from eventstore.errors import Conflict
+from eventstore.postgres_database import index_arrays
+from eventstore.queries import statements
+from eventstore.relational import MAX_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from eventstore.arrays import Array
+    from eventstore.codec import Codec
+    from eventstore.log import Append, Recorded
+    from eventstore.postgres_database import PostgresDatabase
+
+SQL = {**statements("queries.sql"), **statements("postgres/append.sql")}
+
+
+class PostgresLog:
+    """`log.EventLog` and `payloads.Payloads` on one database."""
+
+    def __init__(self, database: PostgresDatabase, codec: Codec) -> None:
+        self._database = database
+        self._codec = codec
+
+    async def insert(self, batch: Sequence[Append]) -> None:
+        """See `log.EventLog`."""
+        index = index_arrays({append.execution_id: append.index for append in batch})
+        losers = await self._database.append([*self._events(batch), *index])
+        if losers:
+            first = next(append for append in batch if append.execution_id in losers)
+            raise Conflict(first.execution_id, first.after_version, losers=losers)
+
+    def _events(self, batch: Sequence[Append]) -> list[Array]:
+        """Return the arguments of `sagad_append` before those of the index."""
+        payloads: dict[str, bytes] = {}
+        encode = self._codec.encode
+        ids, versions, topics, states = [], [], [], []
+        for append in batch:
+            execution_id = append.execution_id.bytes
+            for version, event in enumerate(append.events, append.after_version + 1):
+                topic, state = encode(event, payloads)
+                ids.append(execution_id)
+                versions.append(version)
+                topics.append(topic)
+                states.append(state)
+        return [
+            Uuids.of([append.execution_id.bytes for append in batch]),
+            Bigints.of([append.after_version for append in batch]),
+            Uuids.of(ids),
+            Bigints.of(versions),
+            Texts.of(topics),
+            Bytes.of(states),
+            Texts.of(payloads),
+            Bytes.of(list(payloads.values())),
+        ]
+
+    async def read(
+        self, execution_id: UUID, *, after_version: int = 0, up_to_version: int | None = None
+    ) -> Sequence[Recorded]:
+        """See `log.EventLog`."""
+        last = MAX_VERSION if up_to_version is None else up_to_version
+        rows = await self._database.select(SQL["read"], (execution_id, after_version, last))
+        return await self._decode([Stored(execution_id, *row) for row in rows])
+
+    async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
+        """See `log.EventLog`."""
+        rows = await self._database.select(SQL["read_all"], (after_position, limit))
+        return await self._decode([Stored(*row) for row in rows])
+
+    async def head(self) -> int:
+        """See `log.EventLog`."""
+        rows = await self._database.select(SQL["head"], ())
+        head: int = rows[0][0]
+        return head
+
+    async def delete(self, payload_hash: str) -> bool:
+        """See `payloads.Payloads`."""
+        return await self._database.execute((SQL["delete_payload"], {"hash": payload_hash})) > 0
+
+    async def _decode(self, rows: Sequence[Stored]) -> list[Recorded]:
+        opened = self._codec.open(rows)
+        if not opened.wanted:
+            return opened.events()
+        found = await self._database.select(SQL["get_payloads"], (opened.wanted,))
+        return opened.events(dict(found))

@@ -1,0 +1,277 @@
+"""One Postgres database: its connections, transactions, schema and errors.
+
+One connection appends, a small pool does all else, so a commit that waits keeps nobody from reading.
+
+Comes from: `postgres`, `relational`. Goes to: the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.errors import InsufficientPrivilege, ProgramLimitExceeded, ReadOnlySqlTransaction
+from psycopg_pool import AsyncConnectionPool
+
+from eventstore import arrays
+from eventstore.arrays import Booleans, Texts, Times, Uuids
+from eventstore.errors import Unavailable, Unusable
+from eventstore.queries import migrations, statements
+from eventstore.rows import chunks, clean
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from eventstore.arrays import Array
+    from eventstore.index import IndexChange
+
+SQL = statements("postgres/append.sql")
+POOL_SIZE = 4
+ANSWER_TIMEOUT_S = 30.0
+"""After this long without an answer to an append its outcome counts as unknown."""
+LISTEN_PAUSE_S = 1.0
+"""Pause before listening again after the connection was lost."""
+
+_DEFAULTS: Mapping[str, Any] = {
+    "application_name": "sagad",
+    "connect_timeout": 5,
+    "keepalives_idle": 30,
+    "tcp_user_timeout": 30_000,
+}
+_Connection = AsyncConnection[tuple[Any, ...]]
+
+
+class PostgresDatabase:
+    """`relational.Database` on one Postgres database, and the one place that knows its errors. Call `open` first."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            given = conninfo_to_dict(url)
+        except psycopg.ProgrammingError as error:
+            raise Unusable(f"store URL: {error}") from error
+        self._conninfo = make_conninfo(**{**_DEFAULTS, **given})
+        self._name = f"Postgres at {given.get('host', 'local socket')}:{given.get('port', 5432)}"
+        self._pool = AsyncConnectionPool[_Connection](
+            self._conninfo, min_size=1, max_size=POOL_SIZE, timeout=5.0, open=False, kwargs={"autocommit": True}
+        )
+        self._appending = asyncio.Lock()
+        self._appender: _Connection | None = None
+        self._closed = False
+
+    async def open(self) -> None:
+        """Connect once, to learn at once what is wrong, and start the pool."""
+        with self._outside_causes():
+            self._appender = await self._connect("only_key_lookups")
+            await self._pool.open()
+
+    async def close(self) -> None:
+        """Close all connections; an append in flight is waited for."""
+        async with self._appending:
+            self._closed = True
+            await self._drop_appender()
+        await self._pool.close()
+
+    async def append(self, arguments: Sequence[Array]) -> Sequence[UUID]:
+        """Call `sagad_append`; return the executions that moved on, none when all is written."""
+        async with self._appending:
+            with self._outside_causes():
+                if self._closed:
+                    raise psycopg.OperationalError("the store is closed")
+                try:
+                    async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                        if self._appender is None:
+                            self._appender = await self._connect("only_key_lookups")
+                        cursor = await self._appender.execute(
+                            SQL["append"].encode(), arguments, prepare=True, binary=True
+                        )
+                        row = await cursor.fetchone()
+                except BaseException:
+                    await self._drop_appender()
+                    raise
+        return (row and row[0]) or ()
+
+    async def select(self, query: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Return all rows of one query, on a connection of the pool."""
+        cursor = await self._run((query, params))
+        return await cursor.fetchall()
+
+    async def fetch(self, query: str, params: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
+        """See `relational.Database`."""
+        return await self.select(_placeholders(query), params)
+
+    async def execute(self, *queries: tuple[str, Mapping[str, Any]]) -> int:
+        """See `relational.Database`."""
+        cursor = await self._run(*((_placeholders(query), params) for query, params in queries))
+        return cursor.rowcount
+
+    async def _run(
+        self, *queries: tuple[str, Sequence[Any] | Mapping[str, Any]]
+    ) -> psycopg.AsyncCursor[tuple[Any, ...]]:
+        """Run queries in one transaction; again, where the connection had been lost while it was idle."""
+        with self._outside_causes():
+            for _ in range(POOL_SIZE):
+                async with self._pool.connection() as connection:
+                    try:
+                        return await _in_one_transaction(connection, queries)
+                    except psycopg.OperationalError:
+                        if not connection.broken:
+                            raise
+            async with self._pool.connection() as connection:
+                return await _in_one_transaction(connection, queries)
+
+    def id_of(self, value: Any) -> UUID:
+        """See `relational.Database`."""
+        found: UUID = value
+        return found
+
+    def time_of(self, value: Any) -> datetime:
+        """See `relational.Database`."""
+        time: datetime = value
+        return time.astimezone(UTC)
+
+    async def rebuild_index(self, changes: AsyncIterable[tuple[UUID, IndexChange]]) -> None:
+        """See `index.Index.rebuild`. Takes the log's lock first, as every append does."""
+        async with self._own_connection() as connection, connection.transaction():
+            await connection.execute(SQL["lock_log"].encode())
+            await connection.execute(SQL["clear_timers"].encode())
+            await connection.execute(SQL["clear_executions"].encode())
+            async for chunk in chunks(changes):
+                await connection.execute(SQL["put_index"].encode(), index_arrays(chunk))
+
+    async def schema_version(self) -> int:
+        """Return the database's schema version, 0 when it has none."""
+        if not (await self.select(SQL["known_schema"], ()))[0][0]:
+            return 0
+        version: int = (await self.select(SQL["schema_version"], ()))[0][0]
+        return version
+
+    async def migrate(self) -> None:
+        """Bring an older schema to this program's version, in one transaction; two processes may do it at once."""
+        try:
+            async with self._own_connection() as connection, connection.transaction():
+                await connection.execute(SQL["lock_schema"].encode())
+                await connection.execute(SQL["create_schema"].encode())
+                cursor = await connection.execute(SQL["schema_version"].encode())
+                for (current,) in await cursor.fetchall():
+                    for migration in migrations("postgres")[current:]:
+                        await connection.execute(migration.sql.encode())
+                        row = (migration.version, migration.name)
+                        await connection.execute(SQL["record_migration"].encode(), row)
+        except InsufficientPrivilege as error:
+            raise Unusable(f"{self._name}: {error}; its owner must run `sagad migrate`") from error
+
+    @asynccontextmanager
+    async def hints(self) -> AsyncIterator[asyncio.Event]:
+        """Give an event that is set after each commit of any process, until left. Reconnects by itself."""
+        event = asyncio.Event()
+        listener = asyncio.create_task(self._listen(event), name="eventstore-listener")
+        try:
+            yield event
+        finally:
+            listener.cancel()
+            await asyncio.wait({listener})
+
+    async def _listen(self, event: asyncio.Event) -> None:
+        while True:
+            with suppress(Unavailable):
+                async with self._own_connection() as connection:
+                    await connection.execute(SQL["listen"].encode())
+                    event.set()
+                    async for _ in connection.notifies():
+                        event.set()
+            event.set()
+            await asyncio.sleep(LISTEN_PAUSE_S)
+
+    @asynccontextmanager
+    async def _own_connection(self) -> AsyncIterator[_Connection]:
+        with self._outside_causes():
+            connection = await self._connect()
+            try:
+                yield connection
+            finally:
+                await connection.close()
+
+    async def _connect(self, *settings: str) -> _Connection:
+        """Connect, durable whatever the server's default, and run these statements of `append.sql`."""
+        connection = await AsyncConnection.connect(self._conninfo, autocommit=True)
+        try:
+            arrays.register(connection)
+            cursor = await connection.execute(SQL["durability"].encode())
+            if await cursor.fetchone() == ("off",):
+                await connection.execute(SQL["make_durable"].encode())
+            for name in settings:
+                await connection.execute(SQL[name].encode())
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    async def _drop_appender(self) -> None:
+        connection, self._appender = self._appender, None
+        if connection is not None:
+            await connection.close()
+
+    @contextmanager
+    def _outside_causes(self) -> Iterator[None]:
+        try:
+            yield
+        except ProgramLimitExceeded:
+            raise  # too large for Postgres however often it is tried
+        except (psycopg.OperationalError, psycopg.InterfaceError, ReadOnlySqlTransaction) as error:
+            raise Unavailable(f"{self._name}: {error}") from error
+        except TimeoutError as error:
+            raise Unavailable(f"{self._name}: no answer for {ANSWER_TIMEOUT_S:g} s") from error
+
+
+def index_arrays(changes: Mapping[UUID, IndexChange]) -> list[Array]:
+    """Return the arguments of `sagad_put_index`."""
+    rows = [clean(change.execution) for change in changes.values() if change.execution is not None]
+    cleared = [(key.bytes, timer_id) for key, change in changes.items() for timer_id in change.timers_cleared]
+    timers = [(key.bytes, timer) for key, change in changes.items() for timer in change.timers_set]
+    return [
+        Uuids.of([row.execution_id.bytes for row in rows]),
+        Texts.of([row.workflow for row in rows]),
+        Texts.of([row.definition for row in rows]),
+        Texts.of([row.status for row in rows]),
+        Texts.of([row.cause for row in rows]),
+        Booleans.of([row.busy for row in rows]),
+        Texts.of([row.trigger for row in rows]),
+        Texts.of([row.dedupe_key for row in rows]),
+        Times.of([row.started_at for row in rows]),
+        Times.of([row.updated_at for row in rows]),
+        Times.of([row.finished_at for row in rows]),
+        Texts.of([row.error for row in rows]),
+        Uuids.of([key for key, _ in cleared]),
+        Texts.of([timer_id for _, timer_id in cleared]),
+        Uuids.of([key for key, _ in timers]),
+        Texts.of([timer.timer_id for _, timer in timers]),
+        Times.of([timer.due_at for _, timer in timers]),
+        Uuids.of([row.execution_id.bytes for row in rows if row.finished_at is not None]),
+    ]
+
+
+async def _in_one_transaction(
+    connection: _Connection, queries: Sequence[tuple[str, Sequence[Any] | Mapping[str, Any]]]
+) -> psycopg.AsyncCursor[tuple[Any, ...]]:
+    *before, (query, params) = queries
+    if not before:
+        return await connection.execute(query.encode(), params, prepare=True, binary=True)
+    async with connection.transaction():
+        for earlier, earlier_params in before:
+            await connection.execute(earlier.encode(), earlier_params)
+        return await connection.execute(query.encode(), params, binary=True)
+
+
+@cache
+def _placeholders(query: str) -> str:
+    """Turn `:name` of the shared SQL into the driver's `%(name)s`."""
+    return re.sub(r"(?<!:):(\w+)", r"%(\1)s", query)

@@ -1,0 +1,235 @@
+"""The index, definitions, cursors and snapshots over any SQL database: one implementation for SQLite and Postgres.
+
+Comes from: `store.open_store`. Goes to: `Database`, as `sqlite` and `postgres` implement it, with `sql/queries.sql`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from eventstore.errors import Undecodable
+from eventstore.index import DueTimer, ExecutionRow
+from eventstore.log import StoredDefinition
+from eventstore.queries import statements
+from eventstore.rows import MAX_KEY_CHARS, clean_text
+from eventstore.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from eventstore.codec import Codec
+    from eventstore.index import ExecutionFilter, IndexChange
+
+MAX_VERSION = 2**63 - 1
+SQL = statements("queries.sql")
+
+_CONDITIONS = {
+    "workflow": "workflow = :workflow",
+    "status": "status = :status",
+    "trigger": "trigger_name = :trigger",
+    "since": "started_at >= :since",
+    "until": "started_at < :until",
+    "after_time": "(started_at, execution_id) < (:after_time, :after_id)",
+}
+
+
+class Database(Protocol):
+    """What the tables need of a database. Parameters are str, int, bytes, bool, UUID, aware datetime or None.
+
+    Every call is a transaction of its own. Raises Unavailable when the database does not answer.
+    """
+
+    async def fetch(self, sql: str, params: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
+        """Return all rows, ids and times in the database's own form (see `id_of`, `time_of`)."""
+
+    async def execute(self, *statements: tuple[str, Mapping[str, Any]]) -> int:
+        """Run statements in one transaction; return how many rows the last one changed."""
+
+    async def rebuild_index(self, changes: AsyncIterable[tuple[UUID, IndexChange]]) -> None:
+        """See `index.Index.rebuild`."""
+
+    def id_of(self, value: Any) -> UUID:
+        """Return a fetched id."""
+
+    def time_of(self, value: Any) -> datetime:
+        """Return a fetched time that is not NULL, aware and in UTC."""
+
+
+class SqlIndex:
+    """`index.Index` over tables."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def execution(self, execution_id: UUID) -> ExecutionRow | None:
+        """See `index.Index`."""
+        rows = await self._database.fetch(SQL["execution"], {"execution_id": execution_id})
+        return self._row(rows[0]) if rows else None
+
+    async def executions(self, which: ExecutionFilter) -> Sequence[ExecutionRow]:
+        """See `index.Index`."""
+        after_time, after_id = which.after or (None, None)
+        given = {
+            "workflow": which.workflow,
+            "status": which.status,
+            "trigger": which.trigger,
+            "since": which.since,
+            "until": which.until,
+            "after_time": after_time,
+        }
+        params: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        conditions = " AND ".join(_CONDITIONS[name] for name in params) or "true"
+        rows = await self._database.fetch(
+            SQL["executions"].replace("{conditions}", conditions),
+            {**params, "after_id": after_id, "limit": which.limit},
+        )
+        return [self._row(row) for row in rows]
+
+    async def counts(self) -> Mapping[tuple[str, str], int]:
+        """See `index.Index`."""
+        rows = await self._database.fetch(SQL["counts"], {})
+        return {(workflow, status): count for workflow, status, count in rows}
+
+    async def busy(self, *, after: UUID | None, limit: int) -> Sequence[UUID]:
+        """See `index.Index`."""
+        name = "busy" if after is None else "busy_after"
+        rows = await self._database.fetch(SQL[name], {"after": after, "limit": limit})
+        return [self._database.id_of(row[0]) for row in rows]
+
+    async def due_timers(self, now: datetime, *, limit: int) -> Sequence[DueTimer]:
+        """See `index.Index`."""
+        rows = await self._database.fetch(SQL["due_timers"], {"now": now, "limit": limit})
+        return [DueTimer(self._database.id_of(row[0]), row[1], self._database.time_of(row[2])) for row in rows]
+
+    async def next_due(self) -> datetime | None:
+        """See `index.Index`."""
+        rows = await self._database.fetch(SQL["next_due"], {})
+        return None if rows[0][0] is None else self._database.time_of(rows[0][0])
+
+    async def latest_dedupe_key(self, trigger: str) -> str | None:
+        """See `index.Index`."""
+        rows = await self._database.fetch(SQL["latest_dedupe_key"], {"trigger": trigger})
+        key: str | None = rows[0][0]
+        return key
+
+    async def without_cause(self, *, limit: int = 100) -> Sequence[UUID]:
+        """See `index.Index`."""
+        rows = await self._database.fetch(SQL["without_cause"], {"limit": limit})
+        return [self._database.id_of(row[0]) for row in rows]
+
+    async def rebuild(self, changes: AsyncIterable[tuple[UUID, IndexChange]]) -> None:
+        """See `index.Index`."""
+        await self._database.rebuild_index(changes)
+
+    def _row(self, row: tuple[Any, ...]) -> ExecutionRow:
+        execution_id, workflow, definition, status, cause, busy, trigger, key, started, updated, finished, error = row
+        return ExecutionRow(
+            execution_id=self._database.id_of(execution_id),
+            workflow=workflow,
+            definition=definition,
+            status=status,
+            cause=cause,
+            busy=bool(busy),
+            trigger=trigger,
+            dedupe_key=key,
+            started_at=self._database.time_of(started),
+            updated_at=self._database.time_of(updated),
+            finished_at=None if finished is None else self._database.time_of(finished),
+            error=error,
+        )
+
+
+class SqlDefinitions:
+    """`log.Definitions` over a table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(self, definition: StoredDefinition) -> None:
+        """See `log.Definitions`."""
+        await self._database.execute(
+            (
+                SQL["put_definition"],
+                {
+                    "hash": definition.hash,
+                    "workflow": definition.workflow,
+                    "document": definition.document,
+                    "first_seen_at": definition.first_seen_at,
+                },
+            )
+        )
+
+    async def get(self, definition_hash: str) -> StoredDefinition | None:
+        """See `log.Definitions`."""
+        rows = await self._database.fetch(SQL["get_definition"], {"hash": definition_hash})
+        for found, workflow, document, first_seen_at in rows:
+            return StoredDefinition(found, workflow, bytes(document), self._database.time_of(first_seen_at))
+        return None
+
+    async def first_seen(self, workflow: str) -> datetime | None:
+        """See `log.Definitions`."""
+        rows = await self._database.fetch(SQL["first_seen"], {"workflow": workflow})
+        return None if rows[0][0] is None else self._database.time_of(rows[0][0])
+
+
+class SqlCursors:
+    """`log.Cursors` over a table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def load(self, name: str) -> int:
+        """See `log.Cursors`."""
+        rows = await self._database.fetch(SQL["load_cursor"], {"name": name})
+        return rows[0][0] if rows else 0
+
+    async def save(self, name: str, position: int) -> None:
+        """See `log.Cursors`."""
+        await self._database.execute((SQL["save_cursor"], {"name": name, "position": position}))
+
+
+class SqlSnapshots:
+    """`snapshots.Snapshots` over a table, states compressed and encrypted as the codec does it."""
+
+    def __init__(self, database: Database, codec: Codec) -> None:
+        self._database = database
+        self._codec = codec
+
+    async def save(self, snapshot: Snapshot, *, keep_last: int) -> None:
+        """See `snapshots.Snapshots`."""
+        row = {
+            "execution_id": snapshot.execution_id,
+            "version": snapshot.version,
+            "format": snapshot.format,
+            "state": self._codec.seal(snapshot.state),
+            "taken_at": snapshot.taken_at,
+            "label": clean_text(snapshot.label, MAX_KEY_CHARS),
+        }
+        kept = {"execution_id": snapshot.execution_id, "keep_last": keep_last}
+        await self._database.execute((SQL["save_snapshot"], row), (SQL["drop_old_snapshots"], kept))
+
+    async def latest(self, execution_id: UUID, *, up_to_version: int | None = None) -> Snapshot | None:
+        """See `snapshots.Snapshots`."""
+        last = MAX_VERSION if up_to_version is None else up_to_version
+        rows = await self._database.fetch(SQL["latest_snapshot"], {"execution_id": execution_id, "up_to_version": last})
+        return self._snapshot(rows[0]) if rows else None
+
+    async def all_of(self, execution_id: UUID) -> Sequence[Snapshot]:
+        """See `snapshots.Snapshots`."""
+        rows = await self._database.fetch(SQL["all_snapshots"], {"execution_id": execution_id})
+        return [self._snapshot(row) for row in rows]
+
+    async def clear(self, execution_id: UUID) -> int:
+        """See `snapshots.Snapshots`."""
+        return await self._database.execute((SQL["clear_snapshots"], {"execution_id": execution_id}))
+
+    def _snapshot(self, row: tuple[Any, ...]) -> Snapshot:
+        execution_id, version, form, state, taken_at, label = row
+        try:
+            plain = self._codec.unseal(bytes(state))
+        except Undecodable as error:
+            raise Undecodable(f"snapshot {version} of execution {execution_id}: {error}") from error
+        taken = self._database.time_of(taken_at)
+        return Snapshot(self._database.id_of(execution_id), version, form, plain, taken, label)

@@ -1,0 +1,125 @@
+"""The log in one SQLite file: the eventsourcing library's recorder, with our insert.
+
+From the library come the connections (WAL), the table, and reading the whole log. The insert is ours: it checks the
+expected versions, and writes index rows and payloads in the same transaction.
+
+Positions are rowids. SQLite lets one transaction write at a time, so they become visible in order.
+
+Comes from: `writer`. Goes to: `sqlite_database`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import msgspec
+
+from eventstore.codec import Stored
+from eventstore.errors import Conflict
+from eventstore.queries import statements
+from eventstore.relational import MAX_VERSION
+from eventstore.sqlite_database import put_index
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import AsyncIterator, Sequence
+
+    from eventstore.codec import Codec
+    from eventstore.log import Append, Recorded
+    from eventstore.sqlite_database import Recorder, SqliteDatabase
+
+SQL = {**statements("queries.sql"), **statements("sqlite/append.sql")}
+
+
+class SqliteLog:
+    """`log.EventLog` and `payloads.Payloads` on one file."""
+
+    def __init__(self, database: SqliteDatabase, codec: Codec) -> None:
+        self._database = database
+        self._codec = codec
+        self._listeners: set[asyncio.Event] = set()
+
+    async def insert(self, batch: Sequence[Append]) -> None:
+        """See `log.EventLog`."""
+        await self._database.write(lambda connection: self._insert(connection, batch))
+        for listener in self._listeners:
+            listener.set()
+
+    def _insert(self, connection: sqlite3.Connection, batch: Sequence[Append]) -> None:
+        ids = [append.execution_id.hex for append in batch]
+        expected = [(key, append.after_version) for key, append in zip(ids, batch, strict=True)]
+        losers = [batch[place] for (place,) in connection.execute(SQL["losers"], (_json(expected),))]
+        if losers:
+            first = losers[0]
+            raise Conflict(first.execution_id, first.after_version, losers=[lost.execution_id for lost in losers])
+        payloads: dict[str, bytes] = {}
+        encode = self._codec.encode
+        rows = [
+            (execution_id, version, *encode(event, payloads))
+            for execution_id, append in zip(ids, batch, strict=True)
+            for version, event in enumerate(append.events, append.after_version + 1)
+        ]
+        connection.executemany(SQL["insert_event"], rows)
+        if payloads:
+            connection.executemany(SQL["put_payload"], list(payloads.items()))
+        put_index(connection, {append.execution_id: append.index for append in batch})
+
+    async def read(
+        self, execution_id: UUID, *, after_version: int = 0, up_to_version: int | None = None
+    ) -> Sequence[Recorded]:
+        """See `log.EventLog`."""
+        last = MAX_VERSION if up_to_version is None else up_to_version
+
+        def work(recorder: Recorder) -> Sequence[Recorded]:
+            with recorder.datastore.transaction(commit=False) as cursor:
+                cursor.execute(SQL["read"], (execution_id.hex, after_version, last))
+                rows = [Stored(execution_id, *row) for row in cursor.fetchall()]
+            return self._decode(recorder, rows)
+
+        return await self._database.read(work)
+
+    async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
+        """See `log.EventLog`."""
+
+        def work(recorder: Recorder) -> Sequence[Recorded]:
+            found = recorder.select_notifications(after_position, limit, inclusive_of_start=False)
+            rows = [
+                Stored(UUID(str(row.originator_id)), row.originator_version, row.id, row.topic, row.state)
+                for row in found
+            ]
+            return self._decode(recorder, rows)
+
+        return await self._database.read(work)
+
+    async def head(self) -> int:
+        """See `log.EventLog`."""
+        return await self._database.read(lambda recorder: recorder.max_notification_id() or 0)
+
+    async def delete(self, payload_hash: str) -> bool:
+        """See `payloads.Payloads`."""
+        return await self._database.execute((SQL["delete_payload"], {"hash": payload_hash})) > 0
+
+    @asynccontextmanager
+    async def hints(self) -> AsyncIterator[asyncio.Event]:
+        """Give an event that is set after each append of this process, until left."""
+        event = asyncio.Event()
+        self._listeners.add(event)
+        try:
+            yield event
+        finally:
+            self._listeners.discard(event)
+
+    def _decode(self, recorder: Recorder, rows: Sequence[Stored]) -> list[Recorded]:
+        opened = self._codec.open(rows)
+        if not opened.wanted:
+            return opened.events()
+        with recorder.datastore.transaction(commit=False) as cursor:
+            cursor.execute(SQL["get_payloads"], (_json(opened.wanted),))
+            return opened.events({row["hash"]: row["data"] for row in cursor.fetchall()})
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,169 @@
+"""Opening a store by URL: `memory://`, `sqlite:///file.db`, `sqlite:////absolute/file.db`, `postgresql://…`.
+
+Comes from: the composition root. Goes to: `memory`, `sqlite`, `postgres`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote, urlsplit
+
+from eventstore.errors import Unusable
+from eventstore.memory import MemoryCursors, MemoryDefinitions, MemoryIndex, MemoryLog, MemorySnapshots
+from eventstore.postgres import PostgresLog
+from eventstore.postgres_database import PostgresDatabase
+from eventstore.queries import latest_version
+from eventstore.relational import SqlCursors, SqlDefinitions, SqlIndex, SqlSnapshots
+from eventstore.sqlite import SqliteLog
+from eventstore.sqlite_database import SqliteDatabase
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from eventstore.codec import Codec
+    from eventstore.index import Index
+    from eventstore.log import Cursors, Definitions, EventLog
+    from eventstore.payloads import Payloads
+    from eventstore.snapshots import Snapshots
+
+
+class Schema(Protocol):
+    """What opening and closing need of a database."""
+
+    async def schema_version(self) -> int:
+        """Return the version found, 0 for none."""
+
+    async def migrate(self) -> None:
+        """Bring an older schema to this program's version."""
+
+    async def close(self) -> None:
+        """Finish work in flight, free all connections."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """The ports of one open store. `close` it when the writer is closed."""
+
+    url: str
+    """As given, without its password."""
+    log: EventLog
+    index: Index
+    definitions: Definitions
+    cursors: Cursors
+    snapshots: Snapshots
+    payloads: Payloads
+    hints: Callable[[], AbstractAsyncContextManager[asyncio.Event]]
+    """Gives an event that is set when something may have been appended: for `tail.follow`."""
+    schema: Schema | None
+    """None where there is none: in memory."""
+
+    async def migrate(self) -> None:
+        """Bring the schema to this program's version; harmless when it is there, and in two processes at once."""
+        if self.schema is not None:
+            await self.schema.migrate()
+
+    async def close(self) -> None:
+        """Finish reads and writes in flight, free all connections; harmless when repeated."""
+        if self.schema is not None:
+            await self.schema.close()
+
+
+async def open_store(url: str, codec: Codec, *, auto_migrate: bool = True) -> Store:
+    """Open the store and check its schema; an older or empty one is migrated, unless `auto_migrate` is off.
+
+    Raises Unusable for a URL or a schema that cannot work, Unavailable when the database does not answer.
+    """
+    scheme = urlsplit(url).scheme
+    match scheme:
+        case "memory":
+            return _in_memory(url, codec)
+        case "sqlite":
+            return await _ready(_on_sqlite(url, codec), "sqlite", auto_migrate=auto_migrate)
+        case "postgresql" | "postgres":
+            return await _ready(await _on_postgres(url, codec), "postgres", auto_migrate=auto_migrate)
+    raise Unusable(
+        f"store URL {without_password(url)!r}: use memory://, sqlite:///file.db or postgresql://host/database"
+    )
+
+
+async def _ready(store: Store, dialect: str, *, auto_migrate: bool) -> Store:
+    schema = store.schema
+    if schema is None:
+        return store
+    try:
+        found, known = await schema.schema_version(), latest_version(dialect)
+        if found < known and auto_migrate:
+            await schema.migrate()
+            found = await schema.schema_version()
+    except BaseException:
+        await schema.close()
+        raise
+    if found != known:
+        await schema.close()
+        remedy = "run `sagad migrate`" if found < known else "run the program that wrote it, or a newer one"
+        raise Unusable(f"{store.url} has schema version {found}, this program works with {known}: {remedy}")
+    return store
+
+
+def _in_memory(url: str, codec: Codec) -> Store:
+    index = MemoryIndex()
+    log = MemoryLog(codec, index)
+    return Store(
+        url=url,
+        log=log,
+        index=index,
+        definitions=MemoryDefinitions(),
+        cursors=MemoryCursors(),
+        snapshots=MemorySnapshots(),
+        payloads=log,
+        hints=log.hints,
+        schema=None,
+    )
+
+
+def _on_sqlite(url: str, codec: Codec) -> Store:
+    parts = urlsplit(url)
+    path = unquote(parts.path).removeprefix("/")
+    if parts.netloc or parts.query or not path or path.startswith(":"):
+        raise Unusable(f"store URL {url!r}: use sqlite:///file.db, or four slashes for an absolute path")
+    database = SqliteDatabase(str(Path(path).absolute()))
+    log = SqliteLog(database, codec)
+    return Store(
+        url=url,
+        log=log,
+        index=SqlIndex(database),
+        definitions=SqlDefinitions(database),
+        cursors=SqlCursors(database),
+        snapshots=SqlSnapshots(database, codec),
+        payloads=log,
+        hints=log.hints,
+        schema=database,
+    )
+
+
+async def _on_postgres(url: str, codec: Codec) -> Store:
+    database = PostgresDatabase(url)
+    await database.open()
+    log = PostgresLog(database, codec)
+    return Store(
+        url=without_password(url),
+        log=log,
+        index=SqlIndex(database),
+        definitions=SqlDefinitions(database),
+        cursors=SqlCursors(database),
+        snapshots=SqlSnapshots(database, codec),
+        payloads=log,
+        hints=database.hints,
+        schema=database,
+    )
+
+
+def without_password(url: str) -> str:
+    """Return the URL with the password, if any, made unreadable: for messages."""
+    parts = urlsplit(url)
+    password = parts.password
+    return url if not password else url.replace(f":{password}@", ":***@", 1)

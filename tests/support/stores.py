@@ -1,0 +1,138 @@
+"""What tests of the event store share: event types, builders, a store of each kind, a log that fails on demand."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import ClassVar
+from uuid import UUID, uuid4
+
+import pytest
+from msgspec import Raw, Struct
+
+from eventstore.codec import Codec
+from eventstore.index import ExecutionRow, IndexChange, TimerRow
+from eventstore.log import Append, EventLog, Recorded
+from eventstore.store import Store, open_store
+
+NOW = datetime(2026, 3, 29, 1, 30, 0, 123456, tzinfo=UTC)
+KINDS = ("memory", "sqlite", "postgres")
+
+
+class Noted(Struct, frozen=True, omit_defaults=True):
+    """An event with everything the codec treats in its own way."""
+
+    NAME: ClassVar[str] = "Noted"
+    VERSION: ClassVar[int] = 1
+
+    text: str
+    value: Raw = Raw(b"null")
+    maybe: Raw | None = None
+    at: datetime = NOW
+
+
+CODEC = Codec([Noted], payload_threshold_bytes=1000)
+
+
+def noted(count: int, *, start: int = 1) -> tuple[Noted, ...]:
+    return tuple(Noted(f"event {number}") for number in range(start, start + count))
+
+
+def append(
+    execution_id: UUID | None = None, after_version: int = 0, count: int = 1, index: IndexChange | None = None
+) -> Append:
+    events = noted(count, start=after_version + 1)
+    return Append(execution_id or uuid4(), after_version, events, index or IndexChange())
+
+
+def row(execution_id: UUID, **changes: object) -> ExecutionRow:
+    fields: dict[str, object] = {
+        "execution_id": execution_id,
+        "workflow": "orders",
+        "definition": "d1",
+        "status": "running",
+        "cause": "step",
+        "busy": True,
+        "started_at": NOW,
+        "updated_at": NOW,
+    }
+    return ExecutionRow(**{**fields, **changes})  # type: ignore[arg-type]  # tests name the fields they change
+
+
+def timer(timer_id: str, seconds: int) -> TimerRow:
+    return TimerRow(timer_id, NOW + timedelta(seconds=seconds))
+
+
+@asynccontextmanager
+async def opened(url: str, codec: Codec = CODEC) -> AsyncIterator[Store]:
+    store = await open_store(url, codec)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@pytest.fixture(params=KINDS)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the URL of a new, empty store of each kind."""
+    match request.param:
+        case "sqlite":
+            return f"sqlite:///{tmp_path}/log.db"
+        case "postgres":
+            return str(request.getfixturevalue("fresh_postgres_url"))
+    return "memory://"
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[Store]:
+    """Give a new store of each kind."""
+    async with opened(store_url) as store:
+        yield store
+
+
+@pytest.fixture
+async def reopen(store_url: str) -> AsyncIterator[Callable[..., object]]:
+    """Give a function that opens the store of `store_url` once more, with its own connections."""
+    async with AsyncExitStack() as stack:
+
+        async def again(codec: Codec = CODEC) -> Store:
+            return await stack.enter_async_context(opened(store_url, codec))
+
+        yield again
+
+
+class FaultyLog:
+    """A log that calls what stands in `faults`, in turn, around each insert of the real one.
+
+    A fault is an exception to raise, with `after` to carry the insert out first: the answer is lost.
+    """
+
+    def __init__(self, inner: EventLog) -> None:
+        self.inner = inner
+        self.batches: list[Sequence[Append]] = []
+        self.faults: list[tuple[str, Exception]] = []
+        self.read_faults: list[Exception] = []
+
+    async def insert(self, batch: Sequence[Append]) -> None:
+        self.batches.append(tuple(batch))
+        when, error = self.faults.pop(0) if self.faults else ("never", None)
+        if when == "before" and error is not None:
+            raise error
+        await self.inner.insert(batch)
+        if when == "after" and error is not None:
+            raise error
+
+    async def read(
+        self, execution_id: UUID, *, after_version: int = 0, up_to_version: int | None = None
+    ) -> Sequence[Recorded]:
+        if self.read_faults:
+            raise self.read_faults.pop(0)
+        return await self.inner.read(execution_id, after_version=after_version, up_to_version=up_to_version)
+
+    async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
+        if self.read_faults:
+            raise self.read_faults.pop(0)
+        return await self.inner.read_all(after_position=after_position, limit=limit)
+
+    async def head(self) -> int:
+        return await self.inner.head()
