@@ -1,0 +1,116 @@
+"""The connection to RabbitMQ: settings, opening it, and making what is missing.
+
+Comes from: `rabbitmq`, `rabbitmq_publisher`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import aio_pika
+from aio_pika.exceptions import AMQPError, ChannelClosed, ChannelInvalidStateError, ChannelNotFoundEntity
+from msgspec import Struct, field
+from pamqp.exceptions import PAMQPException
+
+from triggers.link import Reconnect
+from triggers.tls import Tls, ssl_context
+
+if TYPE_CHECKING:
+    import ssl
+
+    from aio_pika.abc import AbstractConnection
+
+LOST = (AMQPError, ChannelInvalidStateError, PAMQPException, OSError, TimeoutError)
+"""What a broken connection or a broker's refusal raises."""
+
+
+class RabbitConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where RabbitMQ is: the daemon's settings `[rabbitmq]`."""
+
+    url: str
+    """`amqp://user:password@host:5672/vhost`; with `amqps` it speaks TLS."""
+    tls: Tls | None = None
+    """For `amqps`; None trusts the system's authorities."""
+    heartbeat_s: int = 30
+    """A connection on which nothing is heard for about twice this long is dead."""
+    connect_timeout_s: float = 10.0
+    confirm_timeout_s: float = 10.0
+    """How long the broker may take to confirm a message."""
+    reconnect: Reconnect = field(default_factory=Reconnect)
+
+    def __repr__(self) -> str:
+        """Leave the password out of logs."""
+        return f"RabbitConnection(url={self.url.rpartition('@')[2]!r})"
+
+
+class Topology(Struct, frozen=True, kw_only=True):
+    """What a trigger needs to exist in the broker."""
+
+    queue: str
+    queue_type: Literal["quorum", "classic"]
+    exchange: str
+    """Empty: the queue is not bound by us."""
+    exchange_type: Literal["direct", "topic", "fanout", "headers"]
+    routing_keys: tuple[str, ...]
+    dead_letters: str
+    """Queue for dead letters; empty when they go to an exchange, which is not ours to make."""
+
+
+def tls_context(connection: RabbitConnection) -> ssl.SSLContext | None:
+    """Return the context for `amqps`. Raises what `ssl_context` raises, and `ValueError` for TLS without `amqps`."""
+    if connection.tls is not None and not connection.url.startswith("amqps:"):
+        raise ValueError("rabbitmq.tls is set, but the url does not begin with amqps:")
+    return ssl_context(connection.tls or Tls()) if connection.url.startswith("amqps:") else None
+
+
+async def connect(connection: RabbitConnection, tls: ssl.SSLContext | None, name: str) -> AbstractConnection:
+    """Open a connection, shown under this name in RabbitMQ's management. Raises one of `LOST`."""
+    return await aio_pika.connect(
+        connection.url,
+        ssl_context=tls,
+        timeout=connection.connect_timeout_s,
+        client_properties={"connection_name": name},
+        heartbeat=connection.heartbeat_s,
+    )
+
+
+async def make_missing(connection: AbstractConnection, topology: Topology) -> None:
+    """Declare durable what does not exist; what exists stays as it is, whatever its settings are."""
+    await _queue(connection, topology.queue, topology.queue_type)
+    if topology.dead_letters:
+        await _queue(connection, topology.dead_letters, topology.queue_type)
+    if topology.exchange:
+        await _exchange(connection, topology.exchange, topology.exchange_type)
+        channel = await connection.channel()
+        queue = await channel.get_queue(topology.queue, ensure=False)
+        for routing_key in topology.routing_keys:
+            await queue.bind(topology.exchange, routing_key)
+        await channel.close()
+
+
+async def exchange_exists(connection: AbstractConnection, exchange: str) -> bool:
+    """Ask on a channel of its own, which the broker closes when the answer is no."""
+    channel = await connection.channel()
+    try:
+        await channel.get_exchange(exchange, ensure=True)
+    except ChannelClosed:
+        return False
+    await channel.close()
+    return True
+
+
+async def _exchange(connection: AbstractConnection, exchange: str, kind: str) -> None:
+    if not await exchange_exists(connection, exchange):
+        channel = await connection.channel()
+        await channel.declare_exchange(exchange, type=kind, durable=True)
+        await channel.close()
+
+
+async def _queue(connection: AbstractConnection, queue: str, kind: str) -> None:
+    channel = await connection.channel()
+    try:
+        await channel.get_queue(queue, ensure=True)
+    except ChannelNotFoundEntity:
+        channel = await connection.channel()
+        await channel.declare_queue(queue, durable=True, arguments={"x-queue-type": kind})
+    await channel.close()
