@@ -1,0 +1,107 @@
+"""What the author of handlers imports: `from daemon.handlers import handler, Context, StepFailure`.
+
+    @handler("payments.charge")
+    async def charge(amount: float, reservation: str, *, context: Context) -> Receipt:
+        return await bank.charge(amount, key=context.idempotency_key)
+
+A handler is a function: it stays callable as it is, so a unit test calls it. A node's `with` is bound to its parameters
+by name, checked and converted by their types; a function whose only parameter is called `input` gets the whole of
+`with` instead. A parameter that is annotated `Context`, or called `context`, gets the attempt it runs in. Types may be
+builtins, dataclasses, msgspec structs, TypedDicts and pydantic models.
+
+`async def` runs in the event loop and must not block it; `def` runs in a thread; `cpu=True` is for `def` that computes
+for long, and runs in a process of its own.
+
+Goes to: daemon/runtime/handler_registry, which collects what is decorated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import getattr_static
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+
+from msgspec import Struct
+
+from daemon.nodes.context import StepFailure
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from structlog.typing import FilteringBoundLogger
+
+__all__ = ["Context", "HandlerSpec", "StepFailure", "handler", "spec_of"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_ATTRIBUTE = "__sagad_handler__"
+
+
+class Context(Protocol):
+    """One attempt of the step that a handler works for."""
+
+    execution_id: str
+    workflow: str
+    address: str
+    """Of the step: `charge`, `each[3].charge`."""
+    attempt: int
+    """Counts from 1."""
+    idempotency_key: str
+    """The same at each attempt of this step, and for no other step: hand it to whatever must not happen twice."""
+    deadline: datetime | None
+    """When the attempt is given up; None when the node has no timeout."""
+    traceparent: str | None
+    """W3C trace context of the attempt, to be passed on."""
+    logger: FilteringBoundLogger
+    """Bound to the execution, step, attempt and trace."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Tell whether the execution has ended or the attempt is given up.
+
+        An `async` handler is cancelled besides. One in a thread cannot be, and should look here now and then.
+        """
+
+    def heartbeat(self) -> None:
+        """Tell that the attempt is alive. Safe in threads."""
+
+    def progress(self, value: object) -> None:
+        """Record how far the attempt is: any value with a JSON form. Safe in threads; returns at once.
+
+        Reports that come faster than one a second are thinned out; the last one is always recorded.
+        """
+
+
+class HandlerSpec(Struct, frozen=True):
+    """What `@handler` was told."""
+
+    name: str | None
+    """None takes the function's name, after its module's."""
+    cpu: bool
+
+
+@overload
+def handler(name: F, /) -> F: ...
+@overload
+def handler(name: str | None = None, /, *, cpu: bool = False) -> Callable[[F], F]: ...
+def handler(name: F | str | None = None, /, *, cpu: bool = False) -> F | Callable[[F], F]:
+    """Mark a function as a handler, and return it unchanged.
+
+    `name` is what definitions call it by: `task: inventory.reserve`. Nothing is registered: a daemon has the handlers
+    of the modules that its settings name.
+    """
+    if callable(name):
+        return _mark(name, HandlerSpec(None, cpu=False))
+    spec = HandlerSpec(name, cpu)
+    return lambda function: _mark(function, spec)
+
+
+def spec_of(value: object) -> HandlerSpec | None:
+    """Return what `@handler` was told about this object; None if it was not decorated. Runs no code of the object."""
+    spec = getattr_static(value, _ATTRIBUTE, None)
+    return spec if isinstance(spec, HandlerSpec) else None
+
+
+def _mark(function: F, spec: HandlerSpec) -> F:
+    setattr(function, _ATTRIBUTE, spec)
+    return function

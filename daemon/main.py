@@ -1,0 +1,337 @@
+"""The composition root: settings become a running daemon. The one place where every part is named.
+
+Nothing is global and nothing registers itself: read `open_daemon` from top to bottom to see what there is.
+
+Comes from: daemon/cli. Goes to: everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import structlog
+
+from daemon.core.errors import Misconfigured
+from daemon.core.events import EVENT_TYPES, UPCASTERS
+from daemon.core.schema import definition_schema
+from daemon.nodes import all_node_types
+from daemon.nodes.outbound import OutboundPolicy
+from daemon.runtime.brokers import Brokers
+from daemon.runtime.changes import Changes
+from daemon.runtime.clock import Clock, SystemClock
+from daemon.runtime.definitions import Compiler, InputSchemas
+from daemon.runtime.engine import Engine
+from daemon.runtime.handler_registry import load_handlers
+from daemon.runtime.history import History
+from daemon.runtime.intake import Intake
+from daemon.runtime.measured_log import MeasuredLog
+from daemon.runtime.metrics import Metrics
+from daemon.runtime.plans import Plans
+from daemon.runtime.routes import routes_of
+from daemon.runtime.secrets import SecretResolver
+from daemon.runtime.services import Outgoing
+from daemon.runtime.steps import Steps
+from daemon.runtime.subscriptions import Subscriptions
+from daemon.runtime.supervisor import Supervisor
+from daemon.runtime.timers import Timers
+from daemon.runtime.tracing import Tracing
+from eventstore.codec import Codec, codec_settings_from
+from eventstore.store import Store, open_store
+from eventstore.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+
+    from daemon.runtime.handler_registry import HandlerRegistry
+    from daemon.runtime.otlp import OtlpCollector
+    from daemon.settings import Settings
+    from triggers.message import ConnectionStatus
+    from triggers.webhook import WebhookSettings
+
+Spawn: TypeAlias = "Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]"
+"""Starts a task whose failure stops the daemon."""
+
+_logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Daemon:
+    """The parts of a running daemon that the API, the CLI and tests use."""
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    history: History
+    plans: Plans
+    changes: Changes
+    engine: Engine
+    intake: Intake
+    steps: Steps
+    brokers: Brokers
+    subscriptions: Subscriptions
+    supervisor: Supervisor
+    compiler: Compiler
+    metrics: Metrics
+
+    @property
+    def definition_schema(self) -> Mapping[str, Any]:
+        """The JSON Schema of definitions."""
+        return definition_schema(self.compiler.node_types)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it takes no more work."""
+        return self.supervisor.stopping
+
+    @property
+    def receiving(self) -> bool:
+        """Whether it has come to receive from its triggers: the end of `start`."""
+        return self.supervisor.receiving
+
+    @property
+    def webhooks(self) -> Mapping[str, tuple[str, WebhookSettings]]:
+        """Path -> qualified name of the trigger and its settings."""
+        return self.subscriptions.webhooks
+
+    def statuses(self) -> Sequence[ConnectionStatus]:
+        """How each connection to a broker is."""
+        return self.supervisor.statuses()
+
+    async def start(self) -> None:
+        """Load the definitions, take up old work, then receive. Raises Misconfigured with every problem."""
+        await self.load()
+        await self.supervisor.start()
+        await self.supervisor.subscribe(self.plans.triggers())
+
+    async def load(self) -> None:
+        """Compile the definition files and make them current, without receiving from their triggers yet."""
+        loaded = self.compiler.load_files(self.settings.workflows.paths)
+        for warning in loaded.warnings:
+            _logger.warning("definition_warning", problem=str(warning))
+        await self.plans.install(loaded.plans)
+        self.intake.install({name: route for plan in loaded.plans for name, route in routes_of(plan).items()})
+
+    async def reload(self) -> None:
+        """Read the definition files again. With a problem in any of them all stays as it is, and it is logged."""
+        try:
+            loaded = self.compiler.load_files(self.settings.workflows.paths)
+            triggers = {
+                f"{plan.definition.workflow}/{trigger.name}": trigger
+                for plan in loaded.plans
+                for trigger in plan.definition.triggers
+            }
+            self.subscriptions.prepare(triggers)
+        except Misconfigured as error:
+            _logger.error("reload_refused", problems=[str(problem) for problem in error.problems])  # noqa: TRY400  foreseen: the message says all
+            return
+        await self.load()
+        await self.supervisor.subscribe(self.plans.triggers())
+        _logger.info("reloaded", workflows=self.plans.workflows())
+
+    async def stop(self) -> None:
+        """Stop in order; see `supervisor`."""
+        await self.supervisor.stop()
+
+
+def codec_of(settings: Settings) -> Codec:
+    """Return the codec of our events as the settings want it. Raises Misconfigured for a key that does not fit."""
+    sealing = codec_settings_from(settings.store.codec_settings())
+    return Codec(
+        EVENT_TYPES,
+        UPCASTERS,
+        payload_threshold_bytes=settings.limits.payload_threshold_bytes,
+        compressor=sealing.compressor,
+        cipher=sealing.cipher,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tools:
+    """What can be made of the settings alone, without opening anything."""
+
+    settings: Settings
+    clock: Clock
+    jitter: Callable[[], float]
+    handlers: HandlerRegistry
+    brokers: Brokers
+    compiler: Compiler
+    secrets: SecretResolver
+    env: Mapping[str, str]
+    metrics: Metrics
+
+
+@asynccontextmanager
+async def open_daemon(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    environ: Mapping[str, str] | None = None,
+    jitter: Callable[[], float] = random.random,
+    store: Store | None = None,
+) -> AsyncIterator[Daemon]:
+    """Open the store, wire everything, and stop it in order at the end. `Daemon.start` begins the work.
+
+    Raises Misconfigured for settings and handlers that cannot work, `eventstore.Unavailable` when there is no store. A
+    failing task of the daemon ends the block with its error in an ExceptionGroup. A `store` that is given is used, and
+    left open, in place of the one that the settings name.
+    """
+    tools = _tools(settings, clock or SystemClock(), os.environ if environ is None else environ, jitter)
+    async with AsyncExitStack() as stack:
+        if store is None:
+            store = await open_store(settings.store.url, codec_of(settings), auto_migrate=settings.store.auto_migrate)
+            stack.push_async_callback(store.close)
+        outgoing = await stack.enter_async_context(Outgoing(tools.brokers.publishers, _outbound(settings)))
+        if (collector := _collector(settings)) is not None:
+            stack.callback(collector.close)
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        daemon = _wire(tools, store, outgoing, collector, tasks.create_task)
+        stack.push_async_callback(daemon.stop)
+        yield daemon
+
+
+def _tools(settings: Settings, clock: Clock, environ: Mapping[str, str], jitter: Callable[[], float]) -> _Tools:
+    folder = [] if settings.file is None else [settings.file.parent]
+    handlers = load_handlers(settings.workflows.handlers, search=folder)
+    env = {name: environ[name] for name in settings.workflows.env if name in environ}
+    return _Tools(
+        settings=settings,
+        clock=clock,
+        jitter=jitter,
+        handlers=handlers,
+        brokers=Brokers(settings, now=clock.now),
+        compiler=Compiler(node_types=all_node_types(), handlers=frozenset(handlers), env=env),
+        secrets=SecretResolver(environ, settings.secrets.dir),
+        env=env,
+        metrics=Metrics(),
+    )
+
+
+def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollector | None, spawn: Spawn) -> Daemon:
+    """Connect the parts. Nothing runs yet."""
+    settings, clock, metrics, brokers = tools.settings, tools.clock, tools.metrics, tools.brokers
+    writer, changes = Writer(MeasuredLog(store.log, metrics)), Changes()
+    history = History(store.log, store.snapshots)
+    plans = Plans(store.definitions, tools.compiler.compile_stored, clock)
+    engine, steps, timers = _engine(
+        tools,
+        store=store,
+        writer=writer,
+        history=history,
+        plans=plans,
+        changes=changes,
+        outgoing=outgoing,
+        spawn=spawn,
+    )
+    intake = Intake(engine, plans, clock, check_input=InputSchemas().check, on_verdict=metrics.message)
+    subscriptions = _subscriptions(tools, store, intake, spawn)
+    supervisor = Supervisor(
+        index=store.index,
+        writer=writer,
+        engine=engine,
+        steps=steps,
+        timers=timers,
+        subscriptions=subscriptions,
+        brokers=brokers,
+        changes=changes,
+        clock=clock,
+        grace_s=settings.limits.grace_s,
+        spawn=spawn,
+        followers=() if collector is None else (Tracing(store, history, collector, clock),),
+    )
+    metrics.watch(
+        active=lambda: engine.active,
+        parked=lambda: len(engine.parked),
+        handlers=lambda: len(list(steps.at_work())),
+        connections=supervisor.statuses,
+    )
+    return Daemon(
+        settings=settings,
+        clock=clock,
+        store=store,
+        history=history,
+        plans=plans,
+        changes=changes,
+        engine=engine,
+        intake=intake,
+        steps=steps,
+        brokers=brokers,
+        subscriptions=subscriptions,
+        supervisor=supervisor,
+        compiler=tools.compiler,
+        metrics=metrics,
+    )
+
+
+def _engine(
+    tools: _Tools,
+    *,
+    store: Store,
+    writer: Writer,
+    history: History,
+    plans: Plans,
+    changes: Changes,
+    outgoing: Outgoing,
+    spawn: Spawn,
+) -> tuple[Engine, Steps, Timers]:
+    """Make the engine and the two that carry out what it decides; they need each other."""
+    engine = Engine(
+        history=history,
+        writer=writer,
+        plans=plans,
+        changes=changes,
+        clock=tools.clock,
+        spawn=spawn,
+        max_active=tools.settings.limits.max_active_executions,
+        listeners=[tools.metrics.committed],
+    )
+    steps = Steps(
+        report=engine.send,
+        outgoing=outgoing,
+        handlers=tools.handlers,
+        secrets=tools.secrets,
+        clock=tools.clock,
+        jitter=tools.jitter,
+        spawn=spawn,
+        max_running=tools.settings.limits.max_running_steps,
+        max_threads=tools.settings.limits.max_threads,
+        max_processes=tools.settings.limits.max_processes,
+    )
+    timers = Timers(store.index, engine, tools.clock)
+    engine.steps, engine.timers = steps, timers
+    return engine, steps, timers
+
+
+def _subscriptions(tools: _Tools, store: Store, intake: Intake, spawn: Spawn) -> Subscriptions:
+    return Subscriptions(
+        sink=intake,
+        brokers=tools.brokers,
+        index=store.index,
+        definitions=store.definitions,
+        clock=tools.clock,
+        resolve_secret=tools.secrets,
+        env=tools.env,
+        spawn=spawn,
+    )
+
+
+def _collector(settings: Settings) -> OtlpCollector | None:
+    """Return where traces go, if anywhere."""
+    if settings.tracing.otlp_endpoint is None:
+        return None
+    from daemon.runtime.otlp import OtlpCollector  # noqa: PLC0415  OpenTelemetry is slow to import
+
+    return OtlpCollector(settings.tracing.otlp_endpoint, service_name=settings.tracing.service_name)
+
+
+def _outbound(settings: Settings) -> OutboundPolicy:
+    outbound = settings.outbound
+    return OutboundPolicy(
+        allow_hosts=outbound.allow_hosts,
+        allow_private=outbound.allow_private,
+        verify=True if outbound.ca_file is None else str(outbound.ca_file),
+    )

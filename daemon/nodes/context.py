@@ -1,0 +1,103 @@
+"""What a node type's `execute` gets, and how it fails.
+
+Comes from: daemon/runtime/steps, which makes the context. Goes to: the `execute` of each node type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import httpx
+    from structlog.typing import FilteringBoundLogger
+
+
+class StepFailure(Exception):
+    """The attempt failed in a way that is part of the game; recorded as the step's error.
+
+    `code` is a stable word for rules (`http_404`); `details` is a JSON value for people and `error` edges. An attempt
+    that is not `retryable` is the last, whatever the node's retry policy says.
+    """
+
+    def __init__(self, message: str, code: str, *, retryable: bool = True, details: object = None) -> None:
+        super().__init__(message)
+        self.message, self.code, self.retryable, self.details = message, code, retryable, details
+
+
+class Publication(Struct, frozen=True, kw_only=True):
+    """A message that the `publish` node sends."""
+
+    broker: str
+    """`kafka` | `rabbitmq` | `memory`."""
+    destination: str
+    """Kafka or in-process topic, RabbitMQ routing key."""
+    body: bytes
+    content_type: str
+    message_id: str
+    """The step's idempotency key: the same at each attempt."""
+    key: str | None = None
+    """Kafka only."""
+    partition: int | None = None
+    """Kafka only; None leaves it to the key."""
+    exchange: str = ""
+    """RabbitMQ only; empty for the default exchange."""
+    headers: Mapping[str, str] = {}
+    cloudevent: Mapping[str, str] | None = None
+    """Attributes of the CloudEvent that the body is the data of; None sends it as it is."""
+    cloudevent_mode: str = "binary"
+    """`binary` | `structured`."""
+
+
+class Services(Protocol):
+    """What the daemon lends to node types. All of it may be used by many steps at once."""
+
+    http: httpx.AsyncClient
+    """Obeys the daemon's rules for outgoing calls (see `daemon/nodes/outbound`); closed by the daemon."""
+
+    async def publish(self, publication: Publication) -> str:
+        """Send, and return where it went (`kafka:orders/3@42`) when the broker has confirmed.
+
+        Raises `StepFailure`: retryable with code `broker_unavailable`, not retryable with `unroutable` or
+        `broker_unknown` (the daemon has no such broker).
+        """
+
+    async def call(self, handler: str, value: Any, context: NodeContext) -> object:
+        """Run a registered handler with this input and return its output, a value with a JSON form.
+
+        What the handler raises passes through.
+        """
+
+
+class NodeContext(Protocol):
+    """One attempt of one step, as `execute` and handlers see it."""
+
+    execution_id: str
+    workflow: str
+    address: str
+    attempt: int
+    """Counts from 1."""
+    idempotency_key: str
+    """The same at each attempt of this step, and for no other step."""
+    deadline: datetime | None
+    """When the attempt is given up; None when the node has no timeout."""
+    traceparent: str | None
+    """W3C trace context of the attempt, to be passed on."""
+    config: Any
+    """What the node type's `parse` made."""
+    services: Services
+    logger: FilteringBoundLogger
+
+    @property
+    def cancelled(self) -> bool:
+        """Tell whether the execution has ended or the attempt is given up; handlers in threads look at it."""
+
+    def heartbeat(self) -> None:
+        """Tell that the attempt is alive. Safe in threads."""
+
+    def progress(self, value: object) -> None:
+        """Record how far the attempt is: any value with a JSON form. Safe in threads; returns at once."""

@@ -1,0 +1,235 @@
+"""YAML and JSON files as JSON values, with the place of every value.
+
+The scalars are those of YAML 1.2 and JSON: `yes`, `no`, `on`, `off` and `2031-05-01` are texts, keys are always texts,
+a key that is there twice is a mistake. Anchors, aliases and `<<` work; no tag makes anything but JSON values.
+
+Comes from: files. Goes to: `definitions`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, cast
+
+import yaml
+from msgspec import Struct
+
+from daemon.core.problems import Path, Problem
+
+MAX_CHARACTERS = 4 * 1024 * 1024
+"""Of one file."""
+MAX_VALUES = 200_000
+"""Of one document, aliases followed."""
+MAX_LEVELS = 100
+
+_STR, _NULL, _BOOL, _INT, _FLOAT = (f"tag:yaml.org,2002:{name}" for name in ("str", "null", "bool", "int", "float"))
+_MERGE = "tag:yaml.org,2002:merge"
+_QUOTES = ("'", '"')
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe, and with the scalars of YAML 1.2's core schema."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  the library's own name
+
+
+for _tag, _pattern, _first in (
+    (_NULL, r"^(?:~|null|Null|NULL|)$", "~nN\0"),
+    (_BOOL, r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    (_INT, r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", "-+0123456789"),
+    (_FLOAT, r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
+    (_MERGE, r"^<<$", "<"),
+):
+    _Loader.add_implicit_resolver(_tag, re.compile(_pattern), ["" if first == "\0" else first for first in _first])
+
+
+class Place(Struct, frozen=True):
+    """Where a value stands; counted from 1."""
+
+    line: int
+    column: int
+    """Of the key, for a value in a mapping."""
+    text: tuple[int, int] | None
+    """Line and column of a text's first character, where each of its characters stands as it is."""
+
+
+class Document(Struct, frozen=True):
+    """One document of a file."""
+
+    file: str
+    value: Any
+    places: dict[Path, Place]
+
+    def locate(self, path: Path, offset: int | None = None) -> tuple[int, int] | None:
+        """Return line and column of the value, or of what is nearest around it; see `daemon.core.problems.Locate`."""
+        for length in range(len(path), -1, -1):
+            place = self.places.get(path[:length])
+            if place is not None:
+                if offset is not None and place.text is not None and length == len(path):
+                    return place.text[0], place.text[1] + offset
+                return place.line, place.column
+        return None
+
+
+def read_documents(text: str, file: str) -> tuple[list[Document], list[Problem]]:
+    """Read all documents of a file; one that cannot be read is a problem, and so is what follows it."""
+    if len(text) > MAX_CHARACTERS:
+        return [], [Problem(message=f"the file is larger than {MAX_CHARACTERS} characters", file=file)]
+    documents: list[Document] = []
+    problems: list[Problem] = []
+    try:
+        for root in yaml.compose_all(_detabbed(text, file), Loader=_Loader):
+            if isinstance(root, yaml.ScalarNode) and not root.value and root.style is None:
+                continue
+            reading = _Reading(file)
+            value = reading.value(root, (), (root.start_mark.line, root.start_mark.column))
+            problems += reading.problems
+            if not reading.problems:
+                documents.append(Document(file, value, reading.places))
+    except yaml.MarkedYAMLError as error:
+        problems.append(_syntax(error, file))
+    except yaml.YAMLError as error:
+        problems.append(Problem(message=f"not YAML: {str(error).splitlines()[0]}", file=file))
+    except RecursionError:
+        problems.append(Problem(message="not read: it is nested too deeply", file=file))
+    return documents, problems
+
+
+def _detabbed(text: str, file: str) -> str:
+    """YAML takes no tabs between values, JSON does; neither has them inside quotes of JSON."""
+    text = text.removeprefix("\ufeff")
+    return text.replace("\t", " ") if file.endswith(".json") else text
+
+
+def _syntax(error: yaml.MarkedYAMLError, file: str) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    words = [word for word in (error.problem, error.context) if word]
+    hint = None
+    if "'\\t'" in words[0]:
+        hint = "YAML is indented with spaces"
+    elif "mapping values are not allowed" in words[0]:
+        hint = "quote the text if it holds `: `, or mend the indentation"
+    elif "could not find expected ':'" in words[0] or "expected ',' or" in words[0]:
+        hint = 'quote a text that holds `{`, `[`, `,` or `: `: "{{ input.total }}"'
+    line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
+    return Problem(message=f"not YAML: {' '.join(words)}", file=file, line=line, column=column, hint=hint)
+
+
+class _Reading:
+    """One document on its way from nodes to values."""
+
+    def __init__(self, file: str) -> None:
+        self.problems: list[Problem] = []
+        self.places: dict[Path, Place] = {}
+        self._file = file
+        self._around: list[yaml.Node] = []
+        self._count = 0
+
+    def value(self, node: yaml.Node, path: Path, start: tuple[int, int]) -> Any:
+        """Give the node's value and note the places; `start` is where its key, or the node itself, begins."""
+        self._count += 1
+        self.places[path] = Place(start[0] + 1, start[1] + 1, _text_place(node))
+        if any(node is outer for outer in self._around) or len(path) > MAX_LEVELS:
+            return self._refuse(node, path, "the value holds itself, or is nested too deeply")
+        if self._count > MAX_VALUES:
+            if self._count == MAX_VALUES + 1:
+                self._refuse(node, path, f"the document has more than {MAX_VALUES} values", "use fewer aliases")
+            return None
+        self._around.append(node)
+        try:
+            match node:
+                case yaml.MappingNode():
+                    return self._mapping(node, path)
+                case yaml.SequenceNode():
+                    starts = (((item.start_mark.line, item.start_mark.column), item) for item in node.value)
+                    return [self.value(item, (*path, index), start) for index, (start, item) in enumerate(starts)]
+                case _:
+                    return self._scalar(cast("yaml.ScalarNode", node), path)
+        finally:
+            self._around.pop()
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        if node.tag != "tag:yaml.org,2002:map":
+            self._refuse(node, path, f"the tag {node.tag} is not understood")
+        values: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            start = (key_node.start_mark.line, key_node.start_mark.column)
+            if key_node.tag == _MERGE:
+                for source in reversed(value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]):
+                    merged |= self._merged(source, path, start)
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._refuse(key_node, path, "a key must be a text", 'quote it: "{{ input.total }}"')
+                continue
+            key = self._well_formed(key_node, path)
+            if key in values:
+                self._refuse(key_node, (*path, key), f"the key `{key}` is there twice", "take one of them out")
+            values[key] = self.value(value_node, (*path, key), start)
+        return {**{key: each for key, each in merged.items() if key not in values}, **values}
+
+    def _merged(self, source: yaml.Node, path: Path, start: tuple[int, int]) -> dict[str, Any]:
+        own = dict(self.places)
+        value = self.value(source, path, start)
+        self.places |= own
+        if isinstance(value, dict):
+            return value
+        self._refuse(source, path, "`<<` takes a mapping, or a list of them")
+        return {}
+
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
+        text = node.value
+        match node.tag:
+            case tag if tag == _STR:
+                return self._well_formed(node, path)
+            case tag if tag == _NULL:
+                return None
+            case tag if tag == _BOOL:
+                return text.lower() == "true"
+            case tag if tag in (_INT, _FLOAT):
+                number = _number(text)
+                return (
+                    number if number is not None else self._refuse(node, path, f"the number {text[:40]} cannot be kept")
+                )
+            case tag:
+                return self._refuse(node, path, f"the tag {tag} is not understood", "take it out")
+
+    def _well_formed(self, node: yaml.ScalarNode, path: Path) -> str:
+        """Join the two halves that JSON escapes a character outside the basic plane as."""
+        text: str = node.value
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self._refuse(node, path, "the text has half of a surrogate pair in it")
+            return ""
+
+    def _refuse(self, node: yaml.Node, path: Path, message: str, hint: str | None = None) -> None:
+        mark = node.start_mark
+        problem = Problem(
+            message=message, file=self._file, line=mark.line + 1, column=mark.column + 1, path=path, hint=hint
+        )
+        self.problems.append(problem)
+
+
+def _number(text: str) -> int | float | None:
+    """Return the number, or None for one that no JSON reader takes."""
+    try:
+        if text.startswith(("0o", "0x")):
+            number: int | float = int(text, 0)
+        elif text.lstrip("+-").isdecimal():
+            number = int(text)
+        else:
+            number = float(text)
+    except ValueError:
+        return None
+    return number if not isinstance(number, float) or math.isfinite(number) else None
+
+
+def _text_place(node: yaml.Node) -> tuple[int, int] | None:
+    if not isinstance(node, yaml.ScalarNode) or node.start_mark.line != node.end_mark.line:
+        return None
+    quotes = 1 if node.style in _QUOTES else 0
+    if node.end_mark.column - node.start_mark.column != len(node.value) + 2 * quotes:
+        return None
+    return node.start_mark.line + 1, node.start_mark.column + 1 + quotes

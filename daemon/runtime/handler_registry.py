@@ -1,0 +1,182 @@
+"""The handlers of a daemon: what is decorated in the modules that its settings name.
+
+Comes from: daemon/main, the settings. Goes to: `plans` (which names there are), `step_services` (which runs them).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct
+
+from daemon.core.errors import Misconfigured
+from daemon.core.problems import Problem
+from daemon.handlers import spec_of
+from daemon.runtime.signatures import BadSignature, Signature, signature_of
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
+_LOADED_AS = "sagad_handlers_"
+
+
+class Handler(Struct, frozen=True, kw_only=True):
+    """One handler, ready to be called."""
+
+    name: str
+    function: Callable[..., Any]
+    runs_in: Literal["loop", "thread", "process"]
+    signature: Signature
+    source: str
+    """What it was loaded from: a module's name or a file's path, as the settings have it."""
+
+    @property
+    def summary(self) -> str:
+        """First line of the function's docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+
+class HandlerRegistry(Mapping[str, Handler]):
+    """Handlers by name."""
+
+    def __init__(self, handlers: Iterable[Handler] = ()) -> None:
+        self._handlers = {handler.name: handler for handler in handlers}
+
+    def __getitem__(self, name: str) -> Handler:
+        return self._handlers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._handlers)
+
+    def __len__(self) -> int:
+        return len(self._handlers)
+
+
+def load_handlers(sources: Iterable[str], *, search: Iterable[Path] = ()) -> HandlerRegistry:
+    """Import modules (`shop.handlers`) and files (`handlers.py`), and collect what `@handler` marks in them.
+
+    `search` folders go to the front of the import path, for good. A handler that several modules show is one handler.
+    Raises `Misconfigured` with every problem: what cannot be imported, names that are taken, signatures that do not do.
+    """
+    for folder in reversed([str(each) for each in search]):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+    loading = _Loading()
+    for source in sources:
+        loading.load(source)
+    if loading.problems:
+        raise Misconfigured(loading.problems)
+    return HandlerRegistry(loading.found.values())
+
+
+class _Loading:
+    """Goes on after a problem, to find them all."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.found: dict[int, Handler] = {}
+
+    def load(self, source: str) -> None:
+        try:
+            module, prefix = _import(source)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  an import runs the user's code, which may raise anything
+            self._refuse(f"cannot be imported: {type(error).__name__}: {error}", source, error)
+            return
+        marked = [value for value in vars(module).values() if spec_of(value) is not None]
+        if not marked:
+            hint = "decorate a function with @handler, or take the module out of the settings"
+            self.problems.append(Problem(message="there is no handler in it", path=(source,), hint=hint))
+        for function in marked:
+            if id(function) not in self.found:
+                self._take(function, source, prefix)
+
+    def _take(self, function: Callable[..., Any], source: str, prefix: str | None) -> None:
+        try:
+            handler = handler_of(function, source=source, prefix=prefix)
+        except BadSignature as error:
+            self._refuse(str(error), source, None, function)
+            return
+        twin = next((other for other in self.found.values() if other.name == handler.name), None)
+        if twin is not None:
+            where = f"{twin.function.__module__}.{twin.function.__qualname__}"
+            self._refuse(f"the name {handler.name!r} is taken by {where}", source, None, function)
+        self.found[id(function)] = handler
+
+    def _refuse(
+        self, message: str, source: str, error: BaseException | None, function: Callable[..., Any] | None = None
+    ) -> None:
+        file, line = _place(error, function)
+        subject = "" if function is None else f"handler {getattr(function, '__qualname__', function)}: "
+        self.problems.append(Problem(message=subject + message, file=file, line=line, path=(source,)))
+
+
+def handler_of(function: Callable[..., Any], *, source: str = "", prefix: str | None = None) -> Handler:
+    """Return the handler that a decorated function is. Raises `BadSignature`.
+
+    `prefix` stands for the module in the name of a function that was given none.
+    """
+    spec = spec_of(function)
+    if spec is None or not inspect.isroutine(function):
+        raise BadSignature("@handler is for functions")
+    plain = inspect.unwrap(function)
+    name = spec.name or f"{prefix or function.__module__}.{function.__qualname__}"
+    if not _NAME.fullmatch(name):
+        raise BadSignature(f"the name {name!r} must be words joined by dots, such as inventory.reserve")
+    if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
+        raise BadSignature("it is a generator; a handler returns its result")
+    in_loop = inspect.iscoroutinefunction(plain)
+    if in_loop and spec.cpu:
+        raise BadSignature("cpu=True is for `def`, not for `async def`")
+    return Handler(
+        name=name,
+        function=function,
+        runs_in="loop" if in_loop else "process" if spec.cpu else "thread",
+        signature=signature_of(function),
+        source=source,
+    )
+
+
+def _import(source: str) -> tuple[ModuleType, str | None]:
+    """Return the module, and what its handlers' names begin with instead of the module's own name."""
+    if not source.endswith(".py"):
+        return importlib.import_module(source), None
+    path = Path(source).resolve()
+    name = f"{_LOADED_AS}{path.stem}_{sha256(bytes(path)).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name], path.stem
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not Python source")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module, path.stem
+
+
+def _place(error: BaseException | None, function: Callable[..., Any] | None) -> tuple[str | None, int | None]:
+    """Return where the user's own code went wrong, or stands."""
+    if isinstance(error, SyntaxError):
+        return error.filename, error.lineno
+    if function is not None and (code := getattr(inspect.unwrap(function), "__code__", None)):
+        return code.co_filename, code.co_firstlineno
+    trace = error.__traceback__ if error is not None else None
+    place: tuple[str | None, int | None] = (None, None)
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith("<frozen") and file not in (__file__, importlib.__file__):
+            place = (file, trace.tb_lineno)
+        trace = trace.tb_next
+    return place

@@ -1,0 +1,100 @@
+"""Executions as the log tells them: the one way to get from an id to a state.
+
+Comes from: `engine`, the API, the CLI. Goes to: eventstore/log, eventstore/snapshots, daemon/core/evolve.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from daemon.core.errors import ExecutionNotFound
+from daemon.core.evolve import evolve, fold
+from daemon.core.snapshot import FORMAT, decode_state, encode_state
+from daemon.core.state import INITIAL, NotStarted, State
+from eventstore.errors import StoreError, Undecodable
+from eventstore.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from eventstore.log import EventLog, Recorded
+    from eventstore.snapshots import Snapshots
+
+KEEP_SNAPSHOTS = 3
+
+_logger = structlog.get_logger(__name__)
+
+
+class History:
+    """Reads executions; folds them, from the newest snapshot on where there is one."""
+
+    def __init__(self, log: EventLog, snapshots: Snapshots) -> None:
+        self._log = log
+        self._snapshots = snapshots
+
+    async def load(self, execution_id: UUID, *, up_to_version: int | None = None) -> State:
+        """Return the state at its newest or the given version; `INITIAL` when the log knows no such execution.
+
+        Raises Undecodable when its events cannot be read or do not fit together.
+        """
+        state = await self._snapshot(execution_id, up_to_version)
+        tail = await self._log.read(execution_id, after_version=state.version, up_to_version=up_to_version)
+        try:
+            return fold((recorded.event for recorded in tail), state)
+        except (TypeError, KeyError) as error:
+            raise Undecodable(f"the events of execution {execution_id} do not fit together: {error}") from error
+
+    async def existing(self, execution_id: UUID) -> State:
+        """Return the newest state of an execution that has events; raise ExecutionNotFound for one that has none."""
+        state = await self.load(execution_id)
+        if not state.version:
+            raise ExecutionNotFound(execution_id)
+        return state
+
+    async def events(self, execution_id: UUID, *, after_version: int = 0) -> Sequence[Recorded]:
+        """Return its events in order."""
+        return await self._log.read(execution_id, after_version=after_version)
+
+    async def state_at(self, execution_id: UUID, *, version: int | None = None, at: datetime | None = None) -> State:
+        """Return the state at a version, or at a moment: after the last event recorded at or before `at`.
+
+        Raises ExecutionNotFound when it had no event by then.
+        """
+        if at is None:
+            state = await self.load(execution_id, up_to_version=version)
+        else:
+            state = INITIAL
+            for recorded in await self._log.read(execution_id, up_to_version=version):
+                if recorded.event.at > at:
+                    break
+                state = evolve(state, recorded.event)
+        if not state.version:
+            raise ExecutionNotFound(execution_id)
+        return state
+
+    async def take_snapshot(self, execution_id: UUID, state: State, at: datetime) -> None:
+        """Store the state as a snapshot. A store that fails to is no reason to stop: it is logged, nothing else."""
+        snapshot = Snapshot(execution_id, state.version, FORMAT, encode_state(state), at)
+        try:
+            await self._snapshots.save(snapshot, keep_last=KEEP_SNAPSHOTS)
+        except StoreError as error:
+            _logger.warning("snapshot_failed", execution_id=str(execution_id), version=state.version, error=str(error))
+
+    async def _snapshot(self, execution_id: UUID, up_to_version: int | None) -> State:
+        """Return the fold that the newest usable snapshot holds."""
+        try:
+            snapshot = await self._snapshots.latest(execution_id, up_to_version=up_to_version)
+        except Undecodable:
+            return INITIAL
+        if snapshot is None or snapshot.format != FORMAT:
+            return INITIAL
+        try:
+            state = decode_state(snapshot.state)
+        except msgspec.MsgspecError:
+            return INITIAL
+        return state if state.version == snapshot.version or isinstance(state, NotStarted) else INITIAL

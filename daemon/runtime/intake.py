@@ -1,0 +1,198 @@
+"""Intake: a message becomes a command, and what became of the command becomes a verdict.
+
+A whole batch is sent to the engine in one turn of the event loop, so its executions are committed together: one append.
+An acknowledgement is given only after that commit.
+
+Comes from: the adapters in triggers/, the API. Goes to: triggers/routing, `engine`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import msgspec
+import structlog
+
+from daemon.core.commands import ReceiveSignal, StartExecution
+from daemon.core.errors import InvalidInput, Rejected
+from daemon.core.trace_ids import parse_traceparent
+from daemon.core.values import to_json
+from eventstore.errors import Conflict, StoreError, Unavailable
+from triggers.message import Ack, DeadLetter, Retry
+from triggers.routing import Filtered, Route, SignalExecution, Start, Unusable, execution_id, route
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from uuid import UUID
+
+    from daemon.core.plan import Plan
+    from daemon.core.values import Json
+    from daemon.runtime.clock import Clock
+    from daemon.runtime.engine import Engine, Handled
+    from daemon.runtime.plans import Plans
+    from triggers.message import Inbound, Verdict
+
+PAUSE = timedelta(seconds=1)
+"""Least pause before a message is tried again because the store was away."""
+
+PRIVATE_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key"})
+"""Headers that are never recorded; nor is any with `signature`, `token` or `secret` in its name."""
+
+_logger = structlog.get_logger(__name__)
+
+
+class Intake:
+    """Takes messages of all triggers, and starts and signals that come by the API."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        plans: Plans,
+        clock: Clock,
+        *,
+        check_input: Callable[[Plan, Any], None],
+        new_id: Callable[[], UUID] = uuid4,
+        on_verdict: Callable[[str, Verdict], None] = lambda _trigger, _verdict: None,
+    ) -> None:
+        """`check_input` raises InvalidInput for an input that the workflow's schema does not allow.
+
+        `on_verdict` is told each message's trigger and verdict, to count them.
+        """
+        self._engine = engine
+        self._plans = plans
+        self._clock = clock
+        self._check_input = check_input
+        self._new_id = new_id
+        self._on_verdict = on_verdict
+        self._routes: Mapping[str, Route] = {}
+
+    def install(self, routes: Mapping[str, Route]) -> None:
+        """Route messages by these from now on; one for each trigger, by its qualified name."""
+        self._routes = routes
+
+    async def __call__(self, batch: Sequence[Inbound]) -> Sequence[Verdict]:
+        """Handle the batch as one append; see `triggers.message.Sink`."""
+        await self._engine.room()
+        verdicts = await asyncio.gather(*(self._take(inbound) for inbound in batch))
+        for inbound, verdict in zip(batch, verdicts, strict=True):
+            self._on_verdict(inbound.trigger, verdict)
+        return verdicts
+
+    async def start(
+        self,
+        workflow: str,
+        input_value: Any,
+        *,
+        key: str | None = None,
+        actor: str,
+        traceparent: str | None = None,
+    ) -> tuple[UUID, Handled]:
+        """Start an execution by name. The same `key` gives the same execution, at whatever time.
+
+        Raises UnknownWorkflow, InvalidInput, or what the engine raises.
+        """
+        plan = self._plans.current(workflow)
+        scope = f"{workflow}/api"
+        new = self._new_id() if key is None else execution_id(scope, key)
+        trigger: dict[str, Any] = {"name": scope, "source": "api", "key": key, "headers": {}}
+        return new, await self._start(
+            plan, new, input_value, trigger=trigger, key=key, actor=actor, traceparent=traceparent
+        )
+
+    async def signal(self, target: UUID, name: str, data: Any, *, signal_id: str | None = None, actor: str) -> Handled:
+        """Give an execution a signal; a signal id that it has had is not given again."""
+        command = ReceiveSignal(
+            signal_id=signal_id or str(self._new_id()),
+            name=name,
+            data=to_json(data),
+            actor=actor,
+            at=self._clock.now(),
+        )
+        return await self._engine.send(target, command)
+
+    async def _take(self, inbound: Inbound) -> Verdict:
+        if inbound.trigger not in self._routes:
+            return Retry(f"trigger {inbound.trigger} is no longer loaded", PAUSE, counted=True)
+        match route(inbound, self._routes):
+            case Filtered():
+                return Ack("filtered")
+            case Unusable(code=code, reason=reason):
+                return DeadLetter(reason, code)
+            case (Start() | SignalExecution()) as wanted:
+                return await self._act(inbound, wanted)
+
+    async def _act(self, inbound: Inbound, wanted: Start | SignalExecution) -> Verdict:
+        """Carry it out, and turn what may come of it into a verdict."""
+        target = wanted.execution_id
+        try:
+            if isinstance(wanted, SignalExecution):
+                actor = f"trigger:{inbound.trigger}"
+                handled = await self.signal(target, wanted.name, wanted.data, signal_id=wanted.signal_id, actor=actor)
+                return Ack("signalled" if handled.events else "duplicate", target)
+            handled = await self._start_by(inbound, wanted)
+            return Ack("started" if handled.events else "duplicate", target)
+        except InvalidInput as error:
+            return DeadLetter(str(error), "invalid")
+        except Rejected as error:
+            return DeadLetter(str(error), "refused")
+        except (Unavailable, Conflict) as error:
+            return Retry(str(error), PAUSE, counted=False)
+        except StoreError as error:
+            _logger.error("message_not_taken", trigger=inbound.trigger, source=inbound.source, error=str(error))  # noqa: TRY400  foreseen: the message says all
+            return Retry(str(error), PAUSE, counted=True)
+
+    async def _start_by(self, inbound: Inbound, wanted: Start) -> Handled:
+        workflow = inbound.trigger.partition("/")[0]
+        trigger = {
+            "name": inbound.trigger,
+            "source": inbound.source,
+            "key": inbound.key,
+            "headers": {name: value for name, value in inbound.headers.items() if not _private(name)},
+        }
+        return await self._start(
+            self._plans.current(workflow),
+            wanted.execution_id,
+            wanted.input,
+            trigger=trigger,
+            key=wanted.dedupe_key,
+            actor=f"trigger:{inbound.trigger}",
+            traceparent=inbound.headers.get("traceparent"),
+        )
+
+    async def _start(
+        self,
+        plan: Plan,
+        target: UUID,
+        input_value: Any,
+        *,
+        trigger: Mapping[str, Any],
+        key: str | None,
+        actor: str,
+        traceparent: str | None,
+    ) -> Handled:
+        self._check_input(plan, input_value)
+        command = StartExecution(
+            execution_id=target,
+            input=_json(input_value),
+            trigger=to_json(trigger),
+            trigger_name=trigger["name"],
+            dedupe_key=key,
+            traceparent=traceparent if traceparent and parse_traceparent(traceparent) else None,
+            actor=actor,
+            at=self._clock.now(),
+        )
+        return await self._engine.send(target, command, plan=plan)
+
+
+def _json(value: Any) -> Json:
+    try:
+        return to_json(value)
+    except (TypeError, ValueError, msgspec.MsgspecError) as error:
+        raise InvalidInput(f"the input is not a JSON value: {error}") from error
+
+
+def _private(header: str) -> bool:
+    return header in PRIVATE_HEADERS or any(word in header for word in ("signature", "token", "secret"))

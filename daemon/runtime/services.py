@@ -1,0 +1,149 @@
+"""What the daemon lends to node types: outgoing HTTP, the brokers, and the registered handlers.
+
+Comes from: daemon/main. Goes to: daemon/nodes, by way of the step's context.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from daemon.nodes.context import StepFailure
+from daemon.nodes.outbound import OutboundPolicy, http_client
+from daemon.runtime.lanes import InLoop, Threads
+from daemon.runtime.processes import Processes
+from triggers.cloudevents import to_cloudevent
+from triggers.errors import BadCloudEvent, BrokerUnavailable, Unroutable
+from triggers.publishing import Outbound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+    from typing import Self
+
+    import httpx
+
+    from daemon.nodes.context import NodeContext, Publication
+    from daemon.runtime.handler_registry import Handler
+    from daemon.runtime.lanes import Lane, Place
+    from triggers.publishing import Publisher
+
+_CLOUDEVENT_PREFIXES: Mapping[str, Literal["ce-", "ce_", "cloudEvents_"]] = {
+    "kafka": "ce_",
+    "rabbitmq": "cloudEvents_",
+    "memory": "ce-",
+}
+
+
+class Outgoing:
+    """The ways out of the daemon that all steps share. Use as `async with`: the HTTP client is closed at the end."""
+
+    def __init__(self, publishers: Mapping[str, Publisher], policy: OutboundPolicy | None = None) -> None:
+        """Take publishers by broker name (`kafka`, `rabbitmq`, `memory`); whoever made them closes them."""
+        self.http: httpx.AsyncClient = http_client(policy or OutboundPolicy())
+        self._publishers = dict(publishers)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.http.aclose()
+
+    async def publish(self, publication: Publication) -> str:
+        """Send a message; see `daemon.nodes.context.Services.publish`."""
+        publisher = self._publishers.get(publication.broker)
+        if publisher is None:
+            known = ", ".join(sorted(self._publishers)) or "none"
+            message = f"the daemon is not connected to {publication.broker}; it is to: {known}"
+            raise StepFailure(message, "broker_unknown", retryable=False)
+        message_out = _outbound(publication)
+        try:
+            return await publisher.publish(message_out)
+        except BrokerUnavailable as error:
+            raise StepFailure(str(error), "broker_unavailable") from error
+        except Unroutable as error:
+            raise StepFailure(str(error), "unroutable", retryable=False) from error
+
+
+class Lanes:
+    """The three ways to run a handler."""
+
+    def __init__(self, *, max_threads: int, max_processes: int) -> None:
+        self._lanes: dict[str, Lane] = {
+            "loop": InLoop(),
+            "thread": Threads(max_threads),
+            "process": Processes(max_processes),
+        }
+
+    async def take(self, handler: Handler) -> Place:
+        """Return a place for the handler; waits while its lane is full."""
+        return await self._lanes[handler.runs_in].take(handler)
+
+    async def close(self) -> None:
+        """End idle threads and processes."""
+        for lane in self._lanes.values():
+            await lane.close()
+
+
+class StepServices:
+    """Implements `daemon.nodes.context.Services` for one attempt, which may have taken its place already."""
+
+    def __init__(self, outgoing: Outgoing, handlers: Mapping[str, Handler], lanes: Lanes) -> None:
+        self.http = outgoing.http
+        self._outgoing = outgoing
+        self._handlers = handlers
+        self._lanes = lanes
+        self._taken: tuple[str, Place] | None = None
+
+    async def reserve(self, handler: str | None) -> None:
+        """Wait for a place for this handler, so that the wait does not count as work. An unknown one needs none."""
+        if handler is not None and handler in self._handlers:
+            self._taken = handler, await self._lanes.take(self._handlers[handler])
+
+    def release(self) -> None:
+        """Give the reserved place up. May be called more than once."""
+        if self._taken is not None:
+            self._taken[1].leave()
+
+    async def publish(self, publication: Publication) -> str:
+        """Send a message; see `daemon.nodes.context.Services.publish`."""
+        return await self._outgoing.publish(publication)
+
+    async def call(self, handler: str, value: Any, context: NodeContext) -> object:
+        """Run a handler; see `daemon.nodes.context.Services.call`. One that is unknown here fails retryably."""
+        found = self._handlers.get(handler)
+        if found is None:
+            message = f"the daemon has no handler {handler!r}; it has: {', '.join(sorted(self._handlers)) or 'none'}"
+            raise StepFailure(message, "handler_unknown")
+        if self._taken is not None and self._taken[0] == handler:
+            return await self._taken[1].run(found, value, context)
+        place = await self._lanes.take(found)
+        try:
+            return await place.run(found, value, context)
+        finally:
+            place.leave()
+
+
+def _outbound(publication: Publication) -> Outbound:
+    body, content_type, headers = publication.body, publication.content_type, dict(publication.headers)
+    if publication.cloudevent is not None:
+        mode: Literal["binary", "structured"] = (
+            "structured" if publication.cloudevent_mode == "structured" else "binary"
+        )
+        prefix = _CLOUDEVENT_PREFIXES.get(publication.broker, "ce-")
+        try:
+            event = to_cloudevent(publication.cloudevent, body, content_type, mode=mode, prefix=prefix)
+        except BadCloudEvent as error:
+            raise StepFailure(str(error), "cloudevent", retryable=False) from error
+        body, content_type, headers = event.body, event.content_type, event.headers | headers
+    return Outbound(
+        destination=publication.destination,
+        body=body,
+        key=publication.key,
+        headers=headers,
+        content_type=content_type,
+        message_id=publication.message_id,
+        exchange=publication.exchange,
+        partition=publication.partition,
+    )

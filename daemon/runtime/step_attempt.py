@@ -1,0 +1,209 @@
+"""One attempt of one step: secrets in, the node type at work within its timeout, and what is to be reported.
+
+Comes from: `steps`. Goes to: daemon/nodes, the handlers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+
+from daemon.core.commands import CompleteStep, FailStep, ReportProgress
+from daemon.core.durations import format_duration
+from daemon.core.state import InFlight, Running
+from daemon.core.templates import fill
+from daemon.core.trace_ids import step_traceparent
+from daemon.core.values import Json, from_json, to_json
+from daemon.nodes.context import StepFailure
+from daemon.runtime.clock import Clock
+from daemon.runtime.logs import bind_execution
+from daemon.runtime.secrets import Disclosed, SecretUnknown
+from daemon.runtime.step_context import ProgressFeed, StepContext
+from daemon.runtime.step_errors import describe, without_secrets
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+
+    from daemon.core.effects import RunStep
+    from daemon.core.events import StepError
+    from daemon.core.plan import PlannedNode
+    from daemon.nodes.context import Services
+
+Result = CompleteStep | FailStep
+
+CLEANUP_S = 5.0
+"""How long work that was given up may take to end before nobody waits for it any more."""
+
+_logger = structlog.get_logger(__name__)
+
+
+class Means(Struct, frozen=True, kw_only=True):
+    """What every attempt works with; see `steps.Steps`."""
+
+    clock: Clock
+    jitter: Callable[[], float]
+    secrets: Callable[[str], str]
+    spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
+    record_progress: Callable[[UUID, ReportProgress], Awaitable[None]]
+
+
+class Attempt:
+    """From when it is owed until there is a result."""
+
+    def __init__(self, execution_id: UUID, node: PlannedNode, effect: RunStep, state: Running, means: Means) -> None:
+        self.execution_id = execution_id
+        self.address = effect.address
+        self.number = effect.attempt
+        self.context: StepContext | None = None
+        """There since the work began."""
+        self.started_at: datetime | None = None
+        self._node = node
+        self._effect = effect
+        self._workflow = state.workflow
+        self._incoming = state.traceparent
+        self._traceparent = step_traceparent(execution_id, effect.address, effect.attempt, state.traceparent)
+        step = state.steps.get(effect.address)
+        self._last_progress = step.progress_number if isinstance(step, InFlight) else 0
+        self._means = means
+        self._disclosed = Disclosed(means.secrets)
+
+    @property
+    def handler(self) -> str | None:
+        """Name of the handler that it needs."""
+        return self._node.type.handler(self._node.config)
+
+    async def work(self, services: Services) -> Result:
+        """Execute within the timeout and return what is to be reported; a failure is a result too.
+
+        When cancelled, the handler is, and nothing is to be reported.
+        """
+        feed = ProgressFeed(
+            self._record_progress,
+            clock=self._means.clock,
+            spawn=self._means.spawn,
+            last_number=self._last_progress,
+        )
+        context = self.context = self._begin(services, feed)
+        executing = self._means.spawn(self._execute(context))
+        try:
+            result = await self._within(self._node.timeout, executing)
+            if result is None:
+                context.give_up()
+                await self._end(executing)
+                result = self._timed_out()
+            await feed.finish()
+        except asyncio.CancelledError:
+            context.give_up()
+            feed.drop()
+            await self._end(executing)
+            raise
+        return result
+
+    def _begin(self, services: Services, feed: ProgressFeed) -> StepContext:
+        now = self.started_at = self._means.clock.now()
+        return StepContext(
+            execution_id=str(self.execution_id),
+            workflow=self._workflow,
+            address=self.address,
+            attempt=self.number,
+            deadline=now + self._node.timeout if self._node.timeout is not None else None,
+            traceparent=self._traceparent,
+            config=self._node.config,
+            services=services,
+            clock=self._means.clock,
+            feed=feed,
+        )
+
+    async def _execute(self, context: StepContext) -> Result:
+        """Let the node type work on the input, secrets filled in. What it raises fails the attempt, whatever it is.
+
+        A handler may hand on a cancellation that nobody asked of it: that is a failure too. One that was asked of this
+        task passes through.
+        """
+        execute = self._node.type.execute
+        if execute is None:
+            raise TypeError(f"nodes of type {self._node.type.name} have nothing to run")
+        try:
+            with self._named_in_logs():
+                output = _as_json(await execute(context, self._input()))
+        except (Exception, SystemExit) as error:  # noqa: BLE001  every failure of a handler is recorded
+            return self._failed(*describe(error, self.number))
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return self._failed(*describe(error, self.number))
+        return CompleteStep(address=self.address, attempt=self.number, output=output, at=self._means.clock.now())
+
+    def _named_in_logs(self) -> AbstractContextManager[None]:
+        """Put the step's ids on whatever is logged while its handler runs."""
+        return bind_execution(self.execution_id, traceparent=self._incoming, address=self.address, attempt=self.number)
+
+    def _input(self) -> Any:
+        """Return a fresh copy of the input, secrets in their places."""
+        try:
+            return fill(from_json(self._effect.input), self._effect.secrets, self._disclosed.resolve)
+        except (SecretUnknown, ValueError) as error:
+            raise StepFailure(str(error), "secret", retryable=False) from error
+
+    def _failed(self, error: StepError, retryable: bool) -> FailStep:  # noqa: FBT001  as `describe` gives them
+        return FailStep(
+            address=self.address,
+            attempt=self.number,
+            error=without_secrets(replace(error, attempt=self.number), self._disclosed),
+            retryable=retryable,
+            jitter=self._means.jitter(),
+            at=self._means.clock.now(),
+        )
+
+    def _timed_out(self) -> FailStep:
+        limit = format_duration(self._node.timeout or timedelta())
+        return self._failed(*describe(StepFailure(f"not finished within {limit}", "timeout"), self.number))
+
+    async def _within(self, limit: timedelta | None, executing: asyncio.Task[Result]) -> Result | None:
+        """Return the result, or None when the limit comes first."""
+        if limit is None:
+            await asyncio.wait({executing})
+        else:
+            await _first(executing, self._means.clock.sleep(limit.total_seconds()))
+        return executing.result() if executing.done() else None
+
+    async def _end(self, executing: asyncio.Task[Result]) -> None:
+        """Cancel the work and wait for it, but not for ever: a handler may ignore it."""
+        if executing.done():
+            return
+        executing.cancel()
+        await _first(executing, self._means.clock.sleep(CLEANUP_S))
+        if not executing.done():
+            named = {"execution_id": str(self.execution_id), "step": self.address, "attempt": self.number}
+            _logger.warning("handler_ignores_cancellation", **named)
+
+    async def _record_progress(self, number: int, value: Json) -> None:
+        shown = to_json(self._disclosed.hide_in(from_json(value)))
+        at = self._means.clock.now()
+        command = ReportProgress(address=self.address, attempt=self.number, number=number, progress=shown, at=at)
+        await self._means.record_progress(self.execution_id, command)
+
+
+async def _first(task: asyncio.Task[Result], or_after: Coroutine[Any, Any, None]) -> None:
+    """Wait until the task is done or the other has come; leave the task alone."""
+    timer = asyncio.ensure_future(or_after)
+    try:
+        await asyncio.wait({task, timer}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        timer.cancel()
+
+
+def _as_json(output: object) -> Json:
+    try:
+        return to_json(output)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise StepFailure(f"the result has no JSON form: {error}", "invalid_output", retryable=False) from error

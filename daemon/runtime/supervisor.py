@@ -1,0 +1,136 @@
+"""The supervisor: what runs, in which order it starts and stops, and what happens when a part of it fails.
+
+Start: recovery, timers, triggers, so that old work goes first. Stop: no new message is taken, handlers at work get
+`grace_s`, what they report is appended, then the brokers are left. All tasks live in one `TaskGroup`: a task that fails
+with what it cannot handle ends the daemon loudly. Nothing that was acknowledged is lost in any of these ways.
+
+Comes from: daemon/main. Goes to: every running part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
+
+from daemon.runtime.recovery import recover
+from eventstore.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from daemon.core.definition import TriggerDefinition
+    from daemon.runtime.brokers import Brokers
+    from daemon.runtime.changes import Changes
+    from daemon.runtime.clock import Clock
+    from daemon.runtime.engine import Engine
+    from daemon.runtime.steps import Steps
+    from daemon.runtime.subscriptions import Subscriptions
+    from daemon.runtime.timers import Timers
+    from eventstore.index import Index
+    from eventstore.writer import Writer
+    from triggers.message import ConnectionStatus
+
+PAUSE_S = 1.0
+"""Between two tries to recover while the store is away."""
+
+_logger = structlog.get_logger(__name__)
+
+
+class Follower(Protocol):
+    """Reads the log beside the engine, and never holds it up: the exporter of traces, say."""
+
+    async def run(self) -> None:
+        """Follow until stopped or cancelled."""
+
+    async def stop(self) -> None:
+        """Come to an end soon; harmless before `run` and when repeated."""
+
+
+class Supervisor:
+    """Starts and stops one daemon. `stop` is harmless before `start`, during it, and when repeated."""
+
+    def __init__(
+        self,
+        *,
+        index: Index,
+        writer: Writer,
+        engine: Engine,
+        steps: Steps,
+        timers: Timers,
+        subscriptions: Subscriptions,
+        brokers: Brokers,
+        changes: Changes,
+        clock: Clock,
+        grace_s: float,
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        followers: Sequence[Follower] = (),
+    ) -> None:
+        """`followers` run beside the engine from start to stop."""
+        self._index = index
+        self._writer = writer
+        self._engine = engine
+        self._steps = steps
+        self._timers = timers
+        self._subscriptions = subscriptions
+        self._brokers = brokers
+        self._changes = changes
+        self._clock = clock
+        self._grace_s = grace_s
+        self._spawn = spawn
+        self._followers = followers
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopped = False
+        self.recovered: int | None = None
+        """How many executions were taken up at the start; None until that is done."""
+        self.receiving = False
+        """Whether the triggers have been started: before, nobody can be told that there is no such webhook."""
+
+    async def start(self) -> None:
+        """Take up what was left, then begin. Returns when everything runs; brokers may still be connecting."""
+        self.recovered = await self._recover()
+        if self.recovered:
+            _logger.info("executions_resumed", count=self.recovered)
+        if self._stopped:
+            return
+        self._tasks = [self._spawn(self._timers.run()), *(self._spawn(follower.run()) for follower in self._followers)]
+
+    async def subscribe(self, triggers: Mapping[str, TriggerDefinition]) -> None:
+        """Receive from these triggers, and from no others. Raises Misconfigured, and then nothing has changed."""
+        prepared = self._subscriptions.prepare(triggers)
+        if not self._stopped:
+            await self._subscriptions.replace(prepared)
+            self.receiving = True
+
+    async def stop(self) -> None:
+        """Stop in order; return when all that was accepted is written. The store stays open."""
+        if self._stopped:
+            return
+        self._stopped = True
+        await self._subscriptions.stop()
+        await self._steps.stop(self._grace_s)
+        self._changes.wake_all()
+        await asyncio.gather(*(follower.stop() for follower in self._followers))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._writer.close(grace_s=self._grace_s)
+        await self._brokers.close()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` has been called: no new work is taken."""
+        return self._stopped
+
+    def statuses(self) -> Sequence[ConnectionStatus]:
+        """How each connection to a broker is."""
+        return [*self._subscriptions.statuses(), *self._brokers.statuses()]
+
+    async def _recover(self) -> int:
+        while True:
+            try:
+                return await recover(self._index, self._engine)
+            except Unavailable as error:
+                _logger.warning("recovery_waits_for_store", error=str(error))
+                await self._clock.sleep(PAUSE_S)

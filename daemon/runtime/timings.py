@@ -1,0 +1,62 @@
+"""When each attempt of each step began and ended, read from the events. Pure.
+
+The state keeps only what deciding needs; what people want to know of the past is in the log.
+
+Comes from: `history`. Goes to: `views`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from daemon.core import events as e
+from daemon.core.events import StepError
+from daemon.core.values import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+class Attempt(Struct):
+    """One try of a step."""
+
+    attempt: int
+    started_at: datetime
+    ended_at: datetime | None = None
+    error: StepError | None = None
+    retry_at: datetime | None = None
+
+
+class Timing(Struct):
+    """What the log tells of one step. Steps without a handler have no attempts."""
+
+    begun_at: datetime
+    """When it was first heard of: queued, started, waiting or settled."""
+    attempts: list[Attempt]
+    input: Json | None = None
+    """What the handler was given, secrets masked."""
+
+
+def timings(history: Iterable[e.Event]) -> Mapping[str, Timing]:
+    """Return the timing of every step, in the order in which they began."""
+    found: dict[str, Timing] = {}
+    for event in history:
+        address = getattr(event, "address", "")
+        if not address or isinstance(event, e.ExecutionFailed):
+            continue
+        timing = found.setdefault(address, Timing(event.at, []))
+        match event:
+            case e.StepStarted():
+                timing.attempts.append(Attempt(event.attempt, event.at))
+                timing.input = event.input if event.attempt == 1 else timing.input
+            case e.StepSucceeded() | e.StepFailed() if timing.attempts and timing.attempts[-1].ended_at is None:
+                last = timing.attempts[-1]
+                last.ended_at = event.at
+                if isinstance(event, e.StepFailed):
+                    last.error, last.retry_at = event.error, event.retry_at
+            case _:
+                pass
+    return found

@@ -1,0 +1,179 @@
+"""Why an execution has not finished, or how it ended, in sentences and as data. Pure.
+
+Comes from: `history`. Goes to: daemon/api, daemon/cli.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from daemon.core.address import node_of
+from daemon.core.durations import format_duration
+from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Queued, Retrying, Running, Sleeping
+
+if TYPE_CHECKING:
+    from daemon.core.plan import Plan
+    from daemon.core.state import State, Step
+
+
+class Cause(Struct, frozen=True, kw_only=True):
+    """One thing that an execution waits for."""
+
+    kind: str
+    """`step` | `retry` | `timer` | `signal` | `slot` | `start`."""
+    sentence: str
+    address: str | None = None
+    since: datetime | None = None
+    due: datetime | None = None
+    attempt: int | None = None
+    max_attempts: int | None = None
+    """None when the definition is not at hand."""
+    signal: str | None = None
+    place: int | None = None
+    """Place in the queue for a slot, from 1."""
+
+
+class Why(Struct, frozen=True, kw_only=True):
+    """The answer to `sagad why`. `alarm` says that an unfinished execution waits for nothing: a fault of sagad."""
+
+    status: str
+    summary: str
+    causes: tuple[Cause, ...] = ()
+    alarm: bool = False
+
+
+def why(state: State, plan: Plan | None, now: datetime) -> Why:
+    """Say what the execution waits for. The plan it is pinned to adds how many attempts a step has."""
+    match state:
+        case NotStarted():
+            return _not_started(state)
+        case Finished():
+            return Why(status=state.status, summary=_ending(state))
+        case Running():
+            causes = tuple(_cause(address, step, state, plan, now) for address, step in _waiting(state))
+            limit = _limit(state, now)
+            if not causes:
+                summary = "It is not finished and waits for nothing that is recorded. This is a fault of sagad."
+                return Why(status="running", summary=summary, alarm=True)
+            things = "1 thing" if len(causes) == 1 else f"{len(causes)} things"
+            return Why(status="running", summary=f"It waits for {things}.{limit}", causes=causes)
+
+
+def _not_started(state: NotStarted) -> Why:
+    names = ", ".join(sorted({signal.name for signal in state.signals.values()}))
+    sentence = f"Signalled ({names}), but not started yet: the signals are kept until a message or a call starts it."
+    return Why(status="pending", summary=sentence, causes=(Cause(kind="start", sentence=sentence),))
+
+
+def _ending(state: Finished) -> str:
+    took = _span(state.finished_at - state.started_at)
+    when = f"at {_time(state.finished_at)}, after {took}"
+    match state.status:
+        case "completed":
+            return f"It completed {when}."
+        case "cancelled":
+            return f"It was cancelled {when}" + (f": {state.reason}" if state.reason else ".")
+        case _:
+            error = f"{state.error.message} (code {state.error.code})" if state.error is not None else "unknown error"
+            place = f"Step {state.failed_step} failed" if state.failed_step else "It failed"
+            attempts = f" in attempt {state.error.attempt}" if state.error is not None and state.failed_step else ""
+            return f"{place}{attempts} {when}: {error}"
+
+
+def _waiting(state: Running) -> list[tuple[str, Step]]:
+    """Return the open steps, those nearest to progress first, as `state.cause` ranks them."""
+    ranks: dict[type[Step], int] = {InFlight: 0, Queued: 1, Retrying: 2, Sleeping: 2, Awaiting: 3}
+    steps = [(address, step) for address, step in state.steps.items() if type(step) in ranks]
+    return sorted(steps, key=lambda item: (ranks[type(item[1])], item[0]))
+
+
+def _cause(address: str, step: Step, state: Running, plan: Plan | None, now: datetime) -> Cause:
+    most = _max_attempts(plan, address)
+    match step:
+        case InFlight():
+            attempt = _attempt(step.attempt, most)
+            sentence = f"Step {address}: the handler is at work{attempt} since {_ago(step.since, now)}."
+            return Cause(
+                kind="step",
+                sentence=sentence,
+                address=address,
+                since=step.since,
+                attempt=step.attempt,
+                max_attempts=most,
+            )
+        case Queued():
+            place = sum(1 for ticket in state.queue if ticket <= step.ticket)
+            sentence = (
+                f"Step {address}: ready, waits for a slot, number {place} in the queue;"
+                f" handlers at work: {len(state.in_flight)}."
+            )
+            return Cause(kind="slot", sentence=sentence, address=address, since=step.since, place=place)
+        case Retrying():
+            sentence = (
+                f"Step {address}: attempt {step.attempt - 1} failed ({step.error.message});"
+                f"{_attempt(step.attempt, most, ' attempt')} is due {_until(step.due, now)}."
+            )
+            return Cause(
+                kind="retry",
+                sentence=sentence,
+                address=address,
+                since=step.since,
+                due=step.due,
+                attempt=step.attempt,
+                max_attempts=most,
+            )
+        case Sleeping():
+            sentence = f"Step {address}: sleeps; it is due {_until(step.due, now)}."
+            return Cause(kind="timer", sentence=sentence, address=address, since=step.since, due=step.due)
+        case Awaiting():
+            end = f", at the latest {_until(step.due, now)}" if step.due is not None else ", without a time limit"
+            sentence = f"Step {address}: waits for the signal {step.name!r} since {_ago(step.since, now)}{end}."
+            return Cause(
+                kind="signal", sentence=sentence, address=address, since=step.since, due=step.due, signal=step.name
+            )
+        case _:
+            raise TypeError(f"step {address} is settled")
+
+
+def _max_attempts(plan: Plan | None, address: str) -> int | None:
+    node = plan.nodes.get(node_of(address)) if plan is not None else None
+    return node.retry.max_attempts if node is not None else None
+
+
+def _attempt(attempt: int, most: int | None, word: str = ", attempt") -> str:
+    return f"{word} {attempt} of {most}" if most is not None and most > 1 else f"{word} {attempt}"
+
+
+def _limit(state: Running, now: datetime) -> str:
+    due = next((timer.due for timer in state.timers.values() if timer.purpose == "execution"), None)
+    return "" if due is None else f" Its own time limit ends {_until(due, now)}."
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _ago(moment: datetime, now: datetime) -> str:
+    return f"{_time(moment)} ({_span(now - moment)})"
+
+
+def _until(moment: datetime, now: datetime) -> str:
+    if moment <= now:
+        return f"now (since {_time(moment)})"
+    return f"at {_time(moment)} (in {_span(moment - now)})"
+
+
+def _span(length: timedelta) -> str:
+    """Return a length in two units at most: `3h20m`, `1m5s`, `250ms`."""
+    length = max(length, timedelta(0))
+    for unit in (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)):
+        if length >= unit:
+            smaller = {86400: timedelta(hours=1), 3600: timedelta(minutes=1), 60: timedelta(seconds=1)}
+            step = smaller[int(unit.total_seconds())]
+            return format_duration(length // step * step)
+    return format_duration(
+        length if length < timedelta(seconds=1) else length // timedelta(seconds=1) * timedelta(seconds=1)
+    )

@@ -1,0 +1,114 @@
+"""Executions and events as JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from daemon.core import events as e
+from daemon.core.events import EVENT_TYPES
+from daemon.core.evolve import fold
+from daemon.core.values import Json
+from daemon.runtime.timings import timings
+from daemon.runtime.views import encode, event_view, execution_view, plain, state_view
+from eventstore.log import Recorded
+
+T0 = datetime(2030, 1, 1, tzinfo=UTC)
+ID = UUID(int=7)
+EVENTS: list[Any] = [
+    e.ExecutionStarted(execution_id=ID, workflow="w", definition="d", input=Json(b'{"n": 1}'), actor="test", at=T0),
+    e.StepStarted(address="a", input=Json(b'{"x":1}'), at=T0),
+    e.StepFailed(
+        address="a", error=e.StepError("no", "error"), retry_at=T0 + timedelta(seconds=2), at=T0 + timedelta(seconds=1)
+    ),
+    e.TimerSet(timer_id="a#retry", address="a", purpose="retry", due=T0 + timedelta(seconds=2), at=T0),
+    e.TimerFired(timer_id="a#retry", at=T0 + timedelta(seconds=2)),
+    e.StepStarted(address="a", attempt=2, at=T0 + timedelta(seconds=2)),
+    e.StepSucceeded(address="a", attempt=2, output=Json(b'"done"'), at=T0 + timedelta(seconds=5)),
+    e.StepSkipped(address="b", at=T0 + timedelta(seconds=5)),
+    e.ExecutionCompleted(output=Json(b'{"a":"done"}'), at=T0 + timedelta(seconds=5)),
+]
+HISTORY = [Recorded(ID, number, 10 + number, event) for number, event in enumerate(EVENTS, 1)]
+
+
+def test_an_event_has_its_place_its_name_and_its_fields() -> None:
+    assert plain(event_view(HISTORY[0])) == {
+        "version": 1,
+        "position": 11,
+        "type": "ExecutionStarted",
+        "at": "2030-01-01T00:00:00Z",
+        "data": {
+            "execution_id": str(ID),
+            "workflow": "w",
+            "definition": "d",
+            "input": {"n": 1},
+            "trigger": None,
+            "trigger_name": None,
+            "dedupe_key": None,
+            "traceparent": None,
+            "actor": "test",
+        },
+    }
+
+
+def test_every_type_of_event_has_a_view() -> None:
+    """A new event type is shown without a change here."""
+    assert {event.NAME for event in EVENTS} <= {event.NAME for event in EVENT_TYPES}
+    assert all(encode(event_view(recorded)) for recorded in HISTORY)
+
+
+def test_an_execution_shows_each_attempt_with_times_and_errors() -> None:
+    view = plain(execution_view(ID, fold(EVENTS), HISTORY))
+    assert (view["status"], view["output"], view["version"]) == ("completed", {"a": "done"}, 9)
+    first, second = view["steps"]
+    assert (first["address"], first["status"], first["output"], first["input"]) == ("a", "succeeded", "done", {"x": 1})
+    assert [attempt["duration_ms"] for attempt in first["attempts"]] == [1000, 3000]
+    assert first["attempts"][0]["error"]["message"] == "no"
+    assert first["attempts"][0]["retry_at"] == "2030-01-01T00:00:02Z"
+    assert (second["address"], second["status"], second["attempts"]) == ("b", "skipped", [])
+
+
+def test_a_state_in_the_middle_shows_steps_timers_and_signals() -> None:
+    signal = e.SignalReceived(signal_id="s", name="go", data=Json(b"1"), actor="test", at=T0)
+    view = plain(state_view(ID, fold([*EVENTS[:4], signal])))
+    assert view["steps"]["a"] == {
+        "address": "a",
+        "status": "retrying",
+        "attempt": 2,
+        "since": "2030-01-01T00:00:01Z",
+        "due": "2030-01-01T00:00:02Z",
+        "input": {"x": 1},
+        "error": {"message": "no", "code": "error", "type": "", "attempt": 1, "details": None},
+    }
+    assert view["timers"]["a#retry"]["due"] == "2030-01-01T00:00:02Z"
+    assert view["signals"] == {"s": {"name": "go", "data": 1, "version": 5}}
+    assert view["waits_for"] == "timer"
+
+
+def test_every_kind_of_step_has_a_view() -> None:
+    begun: list[Any] = [
+        e.StepStarted(address="work", input=Json(b"1"), at=T0),
+        e.StepProgressed(address="work", attempt=1, number=1, progress=Json(b"50"), at=T0),
+        e.StepQueued(address="slot", at=T0),
+        e.TimerSet(timer_id="nap#wait", address="nap", purpose="wait", due=T0, at=T0),
+        e.SignalAwaited(address="review", name="go", at=T0),
+        e.StepFailed(address="bad", error=e.StepError("no", "error"), port="error", at=T0),
+    ]
+    state = fold([EVENTS[0], *begun])
+    steps = plain(state_view(ID, state))["steps"]
+    assert {address: step["status"] for address, step in steps.items()} == {
+        "work": "running",
+        "slot": "queued",
+        "nap": "sleeping",
+        "review": "awaiting",
+        "bad": "failed",
+    }
+    assert steps["work"]["progress"] == 50
+    assert list(timings(begun)) == ["work", "slot", "nap", "review", "bad"]
+
+
+def test_an_execution_that_is_only_signalled_has_a_view() -> None:
+    state = fold([e.SignalReceived(signal_id="s", name="go", data=Json(b"1"), actor="test", at=T0)])
+    view = plain(state_view(ID, state))
+    assert (view["status"], view["workflow"], list(view["signals"])) == ("pending", None, ["s"])
