@@ -1,0 +1,29 @@
+"""The HTTP application of a running daemon.
+
+Comes from: daemon/main, which serves it. Goes to: the routes in this package.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+from daemon.api import errors, events_stream, executions, health, hooks, topics, workflows
+from daemon.api.auth import Authentication
+
+if TYPE_CHECKING:
+    from daemon.api.ports import Daemon
+
+
+def create_app(daemon: Daemon) -> FastAPI:
+    """Return the application. It starts and stops nothing itself."""
+    app = FastAPI(title="sagad", version=version("sagad"), docs_url=None, redoc_url=None)
+    app.state.daemon = daemon
+    app.add_middleware(Authentication, token=daemon.settings.http.token)
+    errors.install(app)
+    for part in (workflows, events_stream, executions, topics, health):
+        app.include_router(part.routes)
+    app.router.routes.append(hooks.route(daemon))
+    return app

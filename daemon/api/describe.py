@@ -1,0 +1,34 @@
+"""What the OpenAPI document says of bodies that are read by msgspec, and of errors."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from daemon.api.errors import PROBLEM
+from daemon.api.models import Problem
+
+
+class _Answers:
+    """`ANSWERS[404, 503]` describes the errors with these statuses."""
+
+    def __getitem__(self, statuses: tuple[int, ...]) -> dict[int | str, dict[str, Any]]:
+        content = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        return {
+            status: {"description": HTTPStatus(status).phrase, "model": Problem, "content": content}
+            for status in statuses
+        }
+
+
+ANSWERS = _Answers()
+
+
+def body_of(shape: Any, description: str, example: Any, *, required: bool = False) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route with a JSON body of this type."""
+    schema = msgspec.json.schema(shape)
+    if "$ref" in schema:
+        schema = schema["$defs"][schema["$ref"].rpartition("/")[2]]
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"requestBody": {"description": description, "required": required, "content": content}}

@@ -1,0 +1,209 @@
+"""The shapes of answers, for the OpenAPI document. The answers themselves are made by daemon/runtime/views."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003  pydantic resolves the annotations at run time
+from typing import Any, Literal
+from uuid import UUID  # noqa: TC003  pydantic resolves the annotations at run time
+
+from pydantic import BaseModel, ConfigDict
+
+Status = Literal["pending", "running", "completed", "failed", "cancelled"]
+StepStatus = Literal["queued", "running", "retrying", "sleeping", "awaiting", "succeeded", "failed", "skipped"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 has it. `code` is a stable word for programs."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+
+
+class Error(_Model):
+    """Why a step or an execution failed."""
+
+    message: str
+    code: str
+    type: str
+    attempt: int
+    details: Any
+
+
+class Row(_Model):
+    """An execution in a list."""
+
+    execution_id: UUID
+    workflow: str
+    definition: str
+    status: Status
+    waits_for: str | None
+    trigger: str | None
+    dedupe_key: str | None
+    started_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+    error: str | None
+
+
+class Page(_Model):
+    """Executions, newest first. `next` is the cursor of the page that follows, null on the last."""
+
+    executions: list[Row]
+    next: str | None
+
+
+class Summary(_Model):
+    """An execution without its steps."""
+
+    execution_id: UUID
+    workflow: str | None
+    definition: str | None
+    status: Status
+    version: int
+    waits_for: str | None
+    trigger: Any
+    dedupe_key: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    input: Any
+    output: Any
+    error: Error | None
+    failed_step: str | None
+    reason: str | None
+
+
+class Started(Summary):
+    """An execution, and whether this call has started it."""
+
+    started: bool
+
+
+class Changed(Summary):
+    """An execution, and whether this call has changed it."""
+
+    changed: bool
+
+
+class Step(BaseModel):
+    """A step; which of the further fields are there depends on its status."""
+
+    address: str
+    status: StepStatus
+
+
+class Execution(Summary):
+    """An execution with its steps, in the order in which they began."""
+
+    updated_at: datetime
+    steps: list[Step]
+
+
+class ExecutionState(Summary):
+    """All that the fold of the events knows."""
+
+    steps: dict[str, Step] | None = None
+    timers: dict[str, Any] | None = None
+    signals: dict[str, Any] | None = None
+
+
+class Event(_Model):
+    """One event. `data` holds the fields of its type."""
+
+    version: int
+    position: int
+    type: str
+    at: datetime
+    data: dict[str, Any]
+
+
+class Events(_Model):
+    """Events in order. `finished` says that no more will come."""
+
+    events: list[Event]
+    finished: bool
+
+
+class Cause(_Model):
+    """One thing that an execution waits for."""
+
+    kind: str
+    sentence: str
+    address: str | None
+    since: datetime | None
+    due: datetime | None
+    attempt: int | None
+    max_attempts: int | None
+    signal: str | None
+    place: int | None
+
+
+class Why(_Model):
+    """Why an execution is not finished, or how it ended."""
+
+    status: Status
+    summary: str
+    causes: list[Cause]
+    alarm: bool
+
+
+class Trigger(_Model):
+    """A trigger of a workflow."""
+
+    name: str
+    kind: str
+
+
+class Workflow(_Model):
+    """A loaded workflow."""
+
+    workflow: str
+    hash: str
+    description: str
+    input_schema: dict[str, Any] | None
+    triggers: list[Trigger]
+
+
+class WorkflowDefinition(Workflow):
+    """A loaded workflow with its definition as it was written."""
+
+    definition: dict[str, Any]
+
+
+class Workflows(_Model):
+    """The loaded workflows."""
+
+    workflows: list[Workflow]
+
+
+class Connection(_Model):
+    """A connection that the daemon needs."""
+
+    name: str
+    connected: bool
+    detail: str
+
+
+class Readiness(_Model):
+    """Whether the daemon can do its work."""
+
+    ready: bool
+    connections: list[Connection]
+
+
+class Health(_Model):
+    """The process lives."""
+
+    alive: bool
+
+
+class Published(_Model):
+    """Where a message went."""
+
+    published: str

@@ -1,0 +1,38 @@
+"""What routes take: the daemon, and parameters that several of them have."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Header, Path, Query, Request
+
+from daemon.api.ports import Daemon
+from daemon.core.durations import PATTERN as DURATION
+
+PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+
+
+def _daemon(request: Request) -> Daemon:
+    found: Daemon = request.app.state.daemon
+    return found
+
+
+Api = Annotated[Daemon, Depends(_daemon)]
+Name = Annotated[str, Query(max_length=255, pattern=PRINTABLE)]
+ExecutionId = Annotated[UUID, Path(description="The execution's id.")]
+Actor = Annotated[
+    str, Header(alias="Sagad-Actor", max_length=255, description="Who does this; recorded in the events.")
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", min_length=1, max_length=255, description="Calls with the same key act once."),
+]
+Wait = Annotated[
+    str | None,
+    Query(
+        max_length=32,
+        description="Answer when it has finished, or after this time: `10s`. At most `10m`.",
+        json_schema_extra={"pattern": DURATION},
+    ),
+]

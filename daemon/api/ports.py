@@ -1,0 +1,85 @@
+"""What the API needs of a daemon; daemon/main has it all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from daemon.runtime.brokers import Brokers
+    from daemon.runtime.changes import Changes
+    from daemon.runtime.clock import Clock
+    from daemon.runtime.engine import Engine
+    from daemon.runtime.history import History
+    from daemon.runtime.intake import Intake
+    from daemon.runtime.metrics import Metrics
+    from daemon.runtime.plans import Plans
+    from daemon.settings import Settings
+    from eventstore.store import Store
+    from triggers.message import ConnectionStatus
+    from triggers.webhook import WebhookSettings
+
+
+class Daemon(Protocol):
+    """A daemon that runs."""
+
+    @property
+    def settings(self) -> Settings:
+        """What it was started with."""
+
+    @property
+    def engine(self) -> Engine:
+        """Takes commands."""
+
+    @property
+    def intake(self) -> Intake:
+        """Takes messages."""
+
+    @property
+    def history(self) -> History:
+        """Reads executions."""
+
+    @property
+    def plans(self) -> Plans:
+        """The loaded workflows."""
+
+    @property
+    def changes(self) -> Changes:
+        """Hints of commits."""
+
+    @property
+    def store(self) -> Store:
+        """Where everything is."""
+
+    @property
+    def clock(self) -> Clock:
+        """Gives the time."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the daemon takes no more work; open streams then end."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """What `/metrics` shows."""
+
+    @property
+    def brokers(self) -> Brokers:
+        """The connections to brokers."""
+
+    @property
+    def receiving(self) -> bool:
+        """Whether it has come to receive from its triggers."""
+
+    @property
+    def webhooks(self) -> Mapping[str, tuple[str, WebhookSettings]]:
+        """Path (what follows `/hooks/`) -> qualified name of the trigger and its settings, secrets filled in."""
+
+    @property
+    def definition_schema(self) -> Mapping[str, Any]:
+        """The JSON Schema of definitions."""
+
+    def statuses(self) -> Sequence[ConnectionStatus]:
+        """Return how each connection to a broker is."""

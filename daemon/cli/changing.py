@@ -1,0 +1,183 @@
+"""`start`, `signal`, `cancel`, `resume`: commands that change something, by way of the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
+
+import msgspec
+import typer
+
+from daemon.cli import output
+from daemon.cli.connection import Connection
+from daemon.cli.faults import BadUsage, NoAnswer
+from daemon.cli.options import Config, ExecutionIdArgument, Json, Url, settings_of
+from daemon.cli.sources import DaemonSource, find, source_of
+from daemon.cli.stores import is_memory
+from daemon.core.durations import DurationError, parse_duration
+from daemon.runtime.views import plain, summary_view
+
+if TYPE_CHECKING:
+    from daemon.settings import Settings
+
+WAIT_STEP_S = 60.0
+"""The longest single request of `start --wait`; it is repeated."""
+
+Data = Annotated[str, typer.Option(help="JSON; `-` reads it from the standard input, `@file` from a file.")]
+Key = Annotated[str | None, typer.Option(help="Calls with the same key act once.", show_default=False)]
+
+
+def start(
+    workflow: Annotated[str, typer.Argument(help="The workflow's name.", show_default=False)],
+    *,
+    input_text: Annotated[
+        str, typer.Option("--input", "-i", help="JSON; `-` reads it from the standard input, `@file` from a file.")
+    ] = "null",
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the end and print the output.")] = False,
+    timeout: Annotated[str | None, typer.Option(help="How long to wait: 30s.", show_default=False)] = None,
+    key: Key = None,
+    as_json: Json = False,
+    config: Config = None,
+    url: Url = None,
+) -> None:
+    """Start an execution of a workflow.
+
+    With --wait the exit code is 1 when it failed or was cancelled, 4 when it has not ended in time.
+    """
+    value = read_data(input_text, "--input")
+    limit_s = _seconds(timeout)
+    with Connection(settings_of(config), url) as connection:
+        headers = {"Idempotency-Key": key} if key is not None else None
+        path = f"/workflows/{quote(workflow, safe='')}/executions"
+        view = connection.post(path, {"input": value}, headers=headers)
+        if wait:
+            view = _wait(connection, view, limit_s)
+    _print_started(view, waited=wait, as_json=as_json)
+
+
+def signal(
+    execution_id: ExecutionIdArgument,
+    name: Annotated[str, typer.Argument(help="The signal's name.", show_default=False)],
+    *,
+    data: Data = "null",
+    key: Key = None,
+    before_start: Annotated[bool, typer.Option(help="Keep it for an execution that does not exist yet.")] = False,
+    as_json: Json = False,
+    config: Config = None,
+    url: Url = None,
+) -> None:
+    """Give an execution a signal. It waits there until a step takes it."""
+    value = read_data(data, "--data")
+    with Connection(settings_of(config), url) as connection:
+        found = find(DaemonSource(connection), execution_id)
+        headers = {"Idempotency-Key": key} if key is not None else None
+        path = f"/executions/{found}/signals/{quote(name, safe='')}"
+        view = connection.post(path, value, headers=headers, before_start=before_start or None)
+    _print_changed(view, as_json=as_json, done=f"signalled {name}", before="had this signal already")
+
+
+def cancel(
+    execution_id: ExecutionIdArgument,
+    *,
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "",
+    as_json: Json = False,
+    config: Config = None,
+    url: Url = None,
+) -> None:
+    """End an execution without a result."""
+    with Connection(settings_of(config), url) as connection:
+        found = find(DaemonSource(connection), execution_id)
+        view = connection.post(f"/executions/{found}/cancel", {"reason": reason})
+    _print_changed(view, as_json=as_json, done="cancelled", before=f"had already {view['status']}")
+
+
+def resume(execution_id: ExecutionIdArgument, *, as_json: Json = False, config: Config = None, url: Url = None) -> None:
+    """Carry out what is owed to an execution: by the daemon, or here where none answers.
+
+    Here, it goes on until the execution has ended or waits for a timer or a signal.
+    """
+    settings = settings_of(config)
+    try:
+        with Connection(settings, url) as connection:
+            found = find(DaemonSource(connection), execution_id)
+            view = connection.post(f"/executions/{found}/resume")
+    except NoAnswer:
+        if url is not None:
+            raise
+        view = _resume_here(settings, execution_id)
+    if as_json:
+        output.print_json(view)
+    else:
+        waits = f", waits for {view['waits_for']}" if view["waits_for"] else ""
+        output.console().print(f"{view['execution_id']} {view['status']}{waits}", markup=False)
+
+
+def read_data(text: str, option: str) -> Any:
+    """Return the JSON value of an option. Raises BadUsage."""
+    try:
+        if text == "-":
+            text = sys.stdin.read()
+        elif text.startswith("@"):
+            with open(text[1:], encoding="utf-8") as file:  # noqa: PTH123  the same thing
+                text = file.read()
+        return msgspec.json.decode(text)
+    except OSError as error:
+        raise BadUsage(f"{option}: {error}") from None
+    except (ValueError, msgspec.DecodeError) as error:
+        hint = f"""texts are quoted: {option} '{{"order_id": "7"}}'"""
+        raise BadUsage(f"{option} is not JSON: {error}", hint=hint) from None
+
+
+def _wait(connection: Connection, view: dict[str, Any], limit_s: float | None) -> dict[str, Any]:
+    """Ask until the execution has ended; raise NoAnswer when that takes longer than allowed."""
+    path, started = f"/executions/{view['execution_id']}", view["started"]
+    deadline = None if limit_s is None else time.monotonic() + limit_s
+    while view["finished_at"] is None:
+        left_s = WAIT_STEP_S if deadline is None else min(WAIT_STEP_S, deadline - time.monotonic())
+        if left_s <= 0:
+            raise NoAnswer(
+                f"execution {view['execution_id']} has not ended in time", hint="`sagad why` tells what it waits for"
+            )
+        view = connection.get(path, wait=f"{round(left_s * 1000)}ms", wait_s=left_s)
+    return {**view, "started": started}
+
+
+def _resume_here(settings: Settings, execution_id: str) -> dict[str, Any]:
+    from daemon.cli.driving import drive  # noqa: PLC0415  all of the daemon, and seldom needed
+
+    if is_memory(settings):
+        raise BadUsage("a store in memory belongs to the daemon's process, and no daemon answers")
+    with source_of(settings, None) as source:
+        found = find(source, execution_id)
+    view: dict[str, Any] = plain(summary_view(found, asyncio.run(drive(settings, found))))
+    return view
+
+
+def _seconds(timeout: str | None) -> float | None:
+    try:
+        return None if timeout is None else parse_duration(timeout).total_seconds()
+    except DurationError as error:
+        raise BadUsage(f"--timeout: {error}") from None
+
+
+def _print_started(view: dict[str, Any], *, waited: bool, as_json: bool) -> None:
+    if as_json:
+        output.print_json(view)
+    elif not waited:
+        word = "started" if view["started"] else f"had been started before; it is {view['status']}"
+        output.console().print(f"{view['execution_id']} {word}", markup=False)
+    elif view["status"] == "completed":
+        output.print_json(view["output"])
+    if waited and view["status"] in ("failed", "cancelled"):
+        raise typer.Exit(1)
+
+
+def _print_changed(view: dict[str, Any], *, as_json: bool, done: str, before: str) -> None:
+    if as_json:
+        output.print_json(view)
+    else:
+        word = done if view["changed"] else before
+        output.console().print(f"{view['execution_id']} {word}", markup=False)

@@ -1,0 +1,120 @@
+"""The table of commands. A command's module is imported when the command is called, so that help is quick.
+
+Comes from: the shell. Goes to: one module of this package for each group of commands.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from daemon.cli.faults import exit_code_of, report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "run": ("serving:run", "Run the daemon."),
+    "validate": ("checking:validate", "Check definitions; print every problem."),
+    "start": ("changing:start", "Start an execution of a workflow."),
+    "publish": ("publishing:publish", "Send a message to a trigger."),
+    "list": ("reading:list_executions", "List executions, newest first."),
+    "show": ("reading:show", "Show an execution with its steps."),
+    "events": ("reading:events", "Show the events of an execution."),
+    "state": ("reading:state", "Show the state of an execution, now or in the past."),
+    "why": ("reading:why", "Say what an execution waits for, or how it ended."),
+    "signal": ("changing:signal", "Give an execution a signal."),
+    "cancel": ("changing:cancel", "End an execution without a result."),
+    "resume": ("changing:resume", "Carry out what is owed to an execution."),
+    "index": ("upkeep:index", "Work on the tables that are derived from the log."),
+    "migrate": ("upkeep:migrate", "Bring the store's schema up to date."),
+    "doctor": ("doctor:doctor", "Check settings, store, brokers, definitions; say how to mend each."),
+    "schema": ("checking:schema", "Print the JSON Schema of definitions, for editors."),
+}
+"""Name -> `module:function` in this package, and one sentence."""
+
+
+class Commands(TyperGroup):
+    """Finds commands in the table, and turns known errors into a message and an exit code."""
+
+    listing = False
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  the base's signature
+        """Return all names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  the base's signature
+        """Import a command; for the list of all, its name and sentence do."""
+        if cmd_name not in COMMANDS:
+            return None
+        place, summary = COMMANDS[cmd_name]
+        if self.listing:
+            return TyperCommand(cmd_name, help=summary)
+        module, _, name = place.partition(":")
+        return _command(cmd_name, summary, getattr(import_module(f"daemon.cli.{module}"), name))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """List commands without importing them."""
+        self.listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self.listing = False
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except Exception as error:
+            code = exit_code_of(error)
+            if code is None:
+                raise
+            report(error)
+            raise typer.Exit(code) from None
+
+
+def _command(name: str, summary: str, found: Callable[..., Any] | typer.Typer) -> Any:
+    if isinstance(found, typer.Typer):
+        group = typer.main.get_group(found)
+        group.name = name
+        return group
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    alone.command(name, help=found.__doc__ or summary)(found)
+    return typer.main.get_command(alone)
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="sagad",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 failed or no, 2 misconfigured, 3 not found, 4 unavailable, 130 interrupted.",
+)
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001  typer calls it so
+    if asked:
+        typer.echo(f"sagad {version('sagad')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _sagad(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """sagad, the saga daemon: durable, replayable workflows from Kafka, RabbitMQ, webhooks and schedules."""
+
+
+def main() -> None:
+    """Run the command line; ends the process."""
+    app(prog_name="sagad")
