@@ -1,0 +1,109 @@
+"""What a benchmark is, what it may use, and what it gives."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+from tests.support.services import new_database
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+StoreKind: TypeAlias = Literal["sqlite", "postgres"]
+Service: TypeAlias = Literal["kafka", "rabbitmq"]
+
+
+class WrongOutcomeError(Exception):
+    """The work that was timed is not what the log holds afterwards: the figure would be worth nothing."""
+
+
+class Figure(NamedTuple):
+    """One number of one run."""
+
+    name: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How much work one run does."""
+
+    at_once: int = 1000
+    """Executions that are started together, and that are in flight at the kill."""
+    warm_up: int = 100
+    low_rate_count: int = 80
+    """Executions offered at 20 a second."""
+    rate_count: int = 1000
+    """Executions and messages offered at 500 a second."""
+    messages: int = 20_000
+    """Messages that wait in the broker before the daemon starts."""
+    append_s: float = 0.25
+    """How long each way of appending is measured."""
+
+
+SHORT = Sizes(at_once=40, warm_up=5, low_rate_count=5, rate_count=50, messages=300, append_s=0.01)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Where one run finds its services. Nothing of one run is seen by another."""
+
+    store: StoreKind
+    sizes: Sizes
+    folder: Path
+    """For SQLite files; on the disk that is to be measured."""
+    postgres: str | None = None
+    kafka: str | None = None
+    rabbitmq: str | None = None
+
+    @contextmanager
+    def fresh_store(self) -> Iterator[str]:
+        """Give the URL of an empty store, which goes away at the end."""
+        if self.store == "postgres":
+            with new_database(self.service("postgres")) as url:
+                yield url
+            return
+        path = self.folder / f"{secrets.token_hex(4)}.db"
+        try:
+            yield f"sqlite:///{path}"
+        finally:
+            for file in self.folder.glob(f"{path.name}*"):
+                file.unlink()
+
+    def service(self, name: Literal["postgres"] | Service) -> str:
+        """Return its URL or bootstrap server."""
+        found: str | None = getattr(self, name)
+        if found is None:
+            raise LookupError(f"there is no {name} to measure on")
+        return found
+
+    def missing(self, needs: Collection[Service]) -> list[Service]:
+        """Return which of the services are not there."""
+        return [name for name in needs if getattr(self, name) is None]
+
+
+class Benchmark(NamedTuple):
+    """`run` measures once, on stores of its own."""
+
+    name: str
+    title: str
+    run: Callable[[Bench], Awaitable[Sequence[Figure]]]
+    needs: tuple[Service, ...] = ()
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the least value that so many percent do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def milliseconds(name: str, seconds: Sequence[float], *percents: int) -> list[Figure]:
+    """Return percentiles of durations as figures."""
+    return [Figure(f"{name}, p{percent}", percentile(seconds, percent) * 1000, "ms") for percent in percents]

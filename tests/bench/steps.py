@@ -1,0 +1,59 @@
+"""Durable steps and executions a second: trivial steps, all executions started at once.
+
+From the first call to start one until the log has the end of every one. The processor time is of this process alone,
+all its threads, without the database server: on a busy machine it is the figure to compare.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from tests.bench.figures import Bench, Benchmark, Figure
+from tests.bench.rig import SHIPPED, WIDE, started
+from tests.bench.workflows import chain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from daemon.settings import Limits
+
+STEPS = 10
+
+
+async def run(bench: Bench) -> Sequence[Figure]:
+    """Measure 10 steps, then executions of 1, 3 and 5."""
+    count = bench.sizes.at_once
+    elapsed_s, cpu_s = await _measure(bench, STEPS, WIDE)
+    figures = [
+        Figure("durable steps (10 an execution)", count * STEPS / elapsed_s, "/s"),
+        Figure("events written meanwhile", count * events_of(STEPS) / elapsed_s, "/s"),
+        Figure("processor time of the daemon", cpu_s / (count * STEPS) * 1e6, "µs/step"),
+    ]
+    elapsed_s, _ = await _measure(bench, STEPS, SHIPPED)
+    figures.append(Figure("durable steps, limits as shipped", count * STEPS / elapsed_s, "/s"))
+    for steps in (1, 3, 5):
+        elapsed_s, _ = await _measure(bench, steps, WIDE)
+        figures.append(Figure(f"executions of {steps} step{'s' * (steps > 1)}", count / elapsed_s, "/s"))
+    return figures
+
+
+def events_of(steps: int) -> int:
+    """Return how many events a finished execution of so many steps has."""
+    return 1 + 2 * steps + 1
+
+
+async def _measure(bench: Bench, steps: int, limits: Limits) -> tuple[float, float]:
+    """Return elapsed seconds and seconds of processor time."""
+    sizes = bench.sizes
+    with bench.fresh_store() as url:
+        async with started(url, bench.folder, chain(steps), limits) as rig:
+            await rig.run(sizes.warm_up, "warm-up")
+            cpu_s = time.process_time()
+            elapsed_s = await rig.run(sizes.at_once, "timed")
+            cpu_s = time.process_time() - cpu_s
+            await rig.check(completed=sizes.warm_up + sizes.at_once)
+    return elapsed_s, cpu_s
+
+
+BENCHMARK = Benchmark("steps", "Throughput: {at_once:,} executions at once", run)
