@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # To be sourced, in the checkout's folder: the virtual environment that deploy/test and deploy/demo work in.
 #
 #   SAGAD_VENV=~/venv    another one than .venv

@@ -1,3 +1,18 @@
-"""Fixtures that every test may ask for."""
+"""Fixtures that every test may ask for, and how Hypothesis searches.
+
+The examples are the same in every run, so that a test fails for its own reasons only. `HYPOTHESIS_PROFILE=explore`
+looks for new ones.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.support.services"]
+
+QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+settings.register_profile("repeatable", deadline=None, derandomize=True, suppress_health_check=QUIET, max_examples=50)
+settings.register_profile("explore", deadline=None, suppress_health_check=QUIET, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))

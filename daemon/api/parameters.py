@@ -8,7 +8,6 @@ from uuid import UUID
 from fastapi import Depends, Header, Path, Query, Request
 
 from daemon.api.ports import Daemon
-from daemon.core.durations import PATTERN as DURATION
 
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 
@@ -31,8 +30,7 @@ IdempotencyKey = Annotated[
 Wait = Annotated[
     str | None,
     Query(
-        max_length=32,
+        pattern=r"^[0-9]{1,6}(ms|s|m|h)$",
         description="Answer when it has finished, or after this time: `10s`. At most `10m`.",
-        json_schema_extra={"pattern": DURATION},
     ),
 ]

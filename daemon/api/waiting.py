@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from daemon.api.errors import BadRequest, Busy
-from daemon.core.durations import DurationError, parse_duration
+from daemon.api.errors import Busy
+from daemon.core.durations import parse_duration
 from daemon.core.errors import ExecutionNotFound
 from daemon.core.events import ExecutionCancelled, ExecutionCompleted, ExecutionFailed
 
@@ -36,11 +36,8 @@ ENDINGS = (ExecutionCompleted, ExecutionFailed, ExecutionCancelled)
 
 
 def read_wait(wait: str | None) -> float:
-    """Return the seconds to wait, `LONGEST_WAIT_S` at most. Raises `BadRequest`."""
-    try:
-        return 0.0 if wait is None else min(parse_duration(wait).total_seconds(), LONGEST_WAIT_S)
-    except DurationError as error:
-        raise BadRequest(f"wait: {error}") from None
+    """Return the seconds to wait, `LONGEST_WAIT_S` at most."""
+    return 0.0 if wait is None else min(parse_duration(wait).total_seconds(), LONGEST_WAIT_S)
 
 
 async def room(daemon: Daemon) -> None:

@@ -58,8 +58,8 @@ def run(
     if port is not None:
         os.environ["SAGAD_HTTP_PORT"] = str(port)
     settings = settings_of(config)
-    logs.configure(settings.log)
     listening = listen(settings.http)
+    logs.configure(settings.log)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_run(settings, listening))
 

@@ -39,6 +39,8 @@ def decide(plan: Plan | None, state: State, command: c.Command) -> tuple[e.Event
             return _before_start(plan, state, command)
         case Finished():
             return _after_end(state, command)
+        case _:
+            assert_never(state)
 
 
 def _before_start(plan: Plan | None, state: NotStarted, command: c.Command) -> tuple[e.Event, ...]:

@@ -14,15 +14,17 @@ Comes from: `decide`. Goes to: `evolve`, `eventstore/codec`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from msgspec import Struct
 
 from daemon.core.templates import SecretSlot
 from daemon.core.values import NULL, Json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class StepError(Struct, frozen=True, omit_defaults=True):
@@ -69,8 +71,8 @@ class StepQueued(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class StepStarted(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An attempt is owed: the shell must run the handler.
 
-    `input` is what is really sent, secrets masked, their places in `secrets`. Attempts after the first send the same and
-    leave both out.
+    `input` is what is really sent, secrets masked, their places in `secrets`. Attempts after the first send the same
+    and leave both out.
     """
 
     NAME: ClassVar = "StepStarted"

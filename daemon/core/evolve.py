@@ -55,6 +55,8 @@ def evolve(state: State, event: e.Event) -> State:
             return _not_started(state, event)
         case Finished():
             raise TypeError(f"{event.NAME} after the execution has {state.status}")
+        case _:
+            assert_never(state)
 
 
 def _not_started(state: NotStarted, event: e.Event) -> State:
@@ -151,6 +153,8 @@ def _begun(
             step = Awaiting(event.name, event.at)
             awaiting = state.awaiting.set(address, event.name)
             return replace(state, version=version, steps=state.steps.set(address, step), awaiting=awaiting)
+        case _:
+            assert_never(event)
 
 
 def _answered(state: Running, event: e.StepSucceeded | e.StepFailed | e.StepSkipped, version: int) -> Running:
@@ -162,15 +166,19 @@ def _answered(state: Running, event: e.StepSucceeded | e.StepFailed | e.StepSkip
             step = Succeeded(event.output, event.port, event.attempt, version, event.at)
             if event.signal_id is not None:
                 state = replace(state, signals=state.signals.delete(event.signal_id))
-        case e.StepFailed(retry_at=None):
-            step = Failed(event.error, event.port, event.output, version, event.at)
-        case e.StepFailed(retry_at=due):
-            if not isinstance(before, InFlight) or due is None:
+        case e.StepFailed():
+            if event.retry_at is None:
+                step = Failed(event.error, event.port, event.output, version, event.at)
+            elif isinstance(before, InFlight):
+                attempt = event.attempt + 1
+                step = Retrying(attempt, before.input, before.secrets, event.error, event.retry_at, event.at)
+                state = replace(state, sleeping=state.sleeping + 1)
+            else:
                 raise TypeError(f"{event.address} is to be retried but was not in flight")
-            step = Retrying(event.attempt + 1, before.input, before.secrets, event.error, due, event.at)
-            state = replace(state, sleeping=state.sleeping + 1)
         case e.StepSkipped():
             step = Skipped(event.at)
+        case _:
+            assert_never(event)
     return replace(state, version=version, steps=state.steps.set(event.address, step))
 
 
@@ -188,6 +196,8 @@ def _timed(state: Running, event: e.TimerSet | e.TimerFired | e.TimerCancelled, 
             return state
         case e.TimerFired() | e.TimerCancelled():
             return replace(state, version=version, timers=state.timers.delete(event.timer_id))
+        case _:
+            assert_never(event)
 
 
 def _left(state: Running, address: str, step: Step | None) -> Running:

@@ -100,7 +100,7 @@ class NodeType(Struct, frozen=True, kw_only=True):
     handler: Callable[[Any], str | None] = lambda _config: None
     """Name of the registered handler that the node needs, for the compiler's checks."""
     join: Callable[[Any], str | None] = lambda _config: None
-    """`all` | `any` when the type says itself how it waits for its incoming edges; None leaves it to the key `after`."""
+    """`all` | `any` when the type itself says how it waits for incoming edges; None leaves it to the key `after`."""
 
 
 class ConfigError(Exception):

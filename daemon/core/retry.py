@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, assert_never
 
 from msgspec import Struct
 
@@ -48,6 +48,8 @@ def _growth(policy: RetryPolicy, turn: int) -> float:
             return float(turn + 1)
         case "exponential":
             return float(policy.factor**turn)
+        case _:
+            assert_never(policy.backoff)
 
 
 def may_retry(policy: RetryPolicy, *, attempt: int, code: str, type_name: str) -> bool:

@@ -6,13 +6,15 @@ state is folded from the events again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from immutables import Map
 
 from daemon.core.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FORMAT = "state/1"
 

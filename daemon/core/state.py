@@ -9,6 +9,7 @@ Comes from: `evolve`. Goes to: `decide`, `effects.owed`, daemon/runtime/projecti
 from __future__ import annotations
 
 from datetime import datetime
+from typing import assert_never
 from uuid import UUID
 
 from immutables import Map
@@ -79,8 +80,10 @@ class Succeeded(Struct, frozen=True, tag=True):
 
 
 class Failed(Struct, frozen=True, tag=True):
-    """Has failed for good. `port` names the edges that fire all the same: `error`, or `out` with the declared default
-    as `output`; empty for none.
+    """Has failed for good.
+
+    `port` names the edges that fire all the same: `error`, or `out` with the declared default as `output`; empty for
+    none.
     """
 
     error: StepError
@@ -208,3 +211,5 @@ def cause(state: State) -> str:
                 ("signal", state.awaiting),
             )
             return next((kind for kind, waiting in kinds if waiting), "")
+        case _:
+            assert_never(state)

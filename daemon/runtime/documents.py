@@ -26,6 +26,8 @@ MAX_LEVELS = 100
 _STR, _NULL, _BOOL, _INT, _FLOAT = (f"tag:yaml.org,2002:{name}" for name in ("str", "null", "bool", "int", "float"))
 _MERGE = "tag:yaml.org,2002:merge"
 _QUOTES = ("'", '"')
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufffe\uffff]")
+"""Line breaks and controls that stand in texts of JSON as they are."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -79,7 +81,7 @@ def read_documents(text: str, file: str) -> tuple[list[Document], list[Problem]]
     documents: list[Document] = []
     problems: list[Problem] = []
     try:
-        for root in yaml.compose_all(_detabbed(text, file), Loader=_Loader):
+        for root in yaml.compose_all(_as_yaml(text, file), Loader=_Loader):
             if isinstance(root, yaml.ScalarNode) and not root.value and root.style is None:
                 continue
             reading = _Reading(file)
@@ -96,10 +98,12 @@ def read_documents(text: str, file: str) -> tuple[list[Document], list[Problem]]
     return documents, problems
 
 
-def _detabbed(text: str, file: str) -> str:
-    """YAML takes no tabs between values, JSON does; neither has them inside quotes of JSON."""
+def _as_yaml(text: str, file: str) -> str:
+    """Make JSON the YAML that it nearly is: without tabs, and with what YAML cannot hold as it is escaped."""
     text = text.removeprefix("\ufeff")
-    return text.replace("\t", " ") if file.endswith(".json") else text
+    if not file.endswith(".json"):
+        return text
+    return _NOT_IN_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", text.replace("\t", " "))
 
 
 def _syntax(error: yaml.MarkedYAMLError, file: str) -> Problem:

@@ -70,7 +70,7 @@ class Subscriptions:
         return [trigger.status for _, trigger in self._running.values()]
 
     def prepare(self, wanted: Mapping[str, TriggerDefinition]) -> Prepared:
-        """Make the triggers that are new or changed, without starting them; raise Misconfigured for those that can't be.
+        """Make the triggers that are new or changed, without starting them. Raise Misconfigured for all that cannot be.
 
         What is running stays as it is.
         """
@@ -187,6 +187,4 @@ class Prepared:
 
 def _retry(definition: TriggerDefinition) -> RetryPolicy:
     policy = definition.retry
-    return RetryPolicy(
-        max_attempts=policy.max_attempts, backoff=policy.backoff, initial=policy.initial, max=policy.max
-    )
+    return RetryPolicy(max_attempts=policy.max_attempts, backoff=policy.backoff, initial=policy.initial, max=policy.max)

@@ -92,7 +92,8 @@ class Timers:
             raise
         except (Rejected, StoreError) as error:
             self._parked.add((row.execution_id, row.timer_id))
-            _logger.error("timer_parked", execution_id=str(row.execution_id), timer_id=row.timer_id, error=str(error))
+            told = {"execution_id": str(row.execution_id), "timer_id": row.timer_id, "error": str(error)}
+            _logger.error("timer_parked", **told)  # noqa: TRY400  foreseen: the message says all
 
     async def _sleep(self) -> None:
         """Sleep until the earliest known timer, an earlier one, or the next poll."""

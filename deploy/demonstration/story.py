@@ -90,7 +90,7 @@ class _Story:
                     sending = asyncio.create_task(senders.send_all())
                     try:
                         at_kill = await self._kill()
-                        await self._start("started again, and takes up what is owed")
+                        await self._start(f"started again, and takes up what is owed{self._patience()}")
                         await self._all_ended(watcher, sending)
                     finally:
                         sending.cancel()
@@ -192,6 +192,10 @@ class _Story:
                 (command("state", some, "--version", "3"), "as it was after its third event"),
             ],
         )
+
+    def _patience(self) -> str:
+        kafka = "kafka" in self._stage.brokers
+        return " (Kafka waits up to 10 s for the dead one before it hands its partitions over)" if kafka else ""
 
     def _where(self) -> str:
         services = self._stage.services

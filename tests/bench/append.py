@@ -1,24 +1,18 @@
-"""Append throughput: the library's recorder as shipped, ours, and what the lock and the notification cost.
+"""Append throughput: the raw limit, the library's recorder as shipped, ours, and what the lock and the notice cost.
 
-    python -m tests.bench.append                              SQLite, in a temporary directory
-    python -m tests.bench.append postgresql://host/database   and Postgres: an EMPTY database, its functions are altered
-
-One event is 250 bytes; a batch has one append of one event for each execution. `with index` adds an execution's row and
-a timer to each append. Figures are events a second, the median of the rounds.
+One event is 250 bytes; a batch has one append of one event for each execution, and is one commit. `with index` adds an
+execution's row and a timer to each append. The raw limit has its rows ready in memory, and only inserts them.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import statistics
-import tempfile
+import sqlite3
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 from uuid import UUID, uuid4
 
 import psycopg
@@ -28,24 +22,30 @@ from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteDatastore
 from msgspec import Raw, Struct
 from psycopg.conninfo import conninfo_to_dict
 
+from eventstore import arrays
+from eventstore.arrays import Bigints, Bytes, Texts, Uuids
 from eventstore.codec import Codec
 from eventstore.index import ExecutionRow, IndexChange, TimerRow
 from eventstore.log import Append
 from eventstore.queries import migrations
+from eventstore.sqlite_database import PRAGMAS
 from eventstore.store import open_store
+from tests.bench.figures import Bench, Benchmark, Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from eventsourcing.persistence import ApplicationRecorder
 
     from eventstore.store import Store
 
 BATCHES = (1, 100, 500)
-ROUND_S = 0.5
-ROUNDS = 5
 NOW = datetime.now(UTC)
 VALUE = Raw(b'{"text":"' + b"x" * 150 + b'"}')
+RAW_SQLITE = "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?)"
+RAW_POSTGRES = """
+    INSERT INTO stored_events (originator_id, originator_version, topic, state) SELECT * FROM unnest(%s, %s, %s, %s)
+"""
 
 
 class Happened(Struct, frozen=True):
@@ -61,9 +61,36 @@ class Happened(Struct, frozen=True):
 
 EVENT = Happened("fanout[2].fetch", NOW, VALUE)
 CODEC = Codec([Happened])
+TOPIC, STATE = CODEC.encode(EVENT, {})
+
+Insert: TypeAlias = Callable[[int], Awaitable[object]]
+"""Inserts a batch of a size."""
 
 
-def indexed(execution_id: UUID) -> IndexChange:
+async def run(bench: Bench) -> Sequence[Figure]:
+    """Measure each way with each size of batch, one way after the other on the same store."""
+    figures = []
+    with bench.fresh_store() as url:
+        ways = _on_postgres(url) if bench.store == "postgres" else _on_sqlite(url)
+        async with ways as variants:
+            for name, (insert, prepare) in variants.items():
+                await prepare()
+                for size in BATCHES:
+                    rate = await _rate(size, insert, bench.sizes.append_s)
+                    figures.append(Figure(f"{name}, {size} in a commit", rate, "events/s"))
+    return figures
+
+
+async def _rate(size: int, insert: Insert, duration_s: float) -> float:
+    await insert(size)
+    count, started = 0, time.perf_counter()
+    while time.perf_counter() - started < duration_s:
+        await insert(size)
+        count += size
+    return count / (time.perf_counter() - started)
+
+
+def _indexed(execution_id: UUID) -> IndexChange:
     row = ExecutionRow(
         execution_id=execution_id,
         workflow="order-fulfilment",
@@ -77,44 +104,16 @@ def indexed(execution_id: UUID) -> IndexChange:
     return IndexChange(row, (TimerRow("charge/1", NOW),))
 
 
-def appends(size: int, *, index: bool) -> list[Append]:
+def _appends(size: int, *, index: bool) -> list[Append]:
     ids = [uuid4() for _ in range(size)]
-    return [Append(key, 0, (EVENT,), indexed(key) if index else IndexChange()) for key in ids]
+    return [Append(key, 0, (EVENT,), _indexed(key) if index else IndexChange()) for key in ids]
 
 
-Insert = Callable[[int], Awaitable[None]]
-Variant = tuple[str, Insert, str]
-"""Its name, how it inserts a batch of a size, and SQL to run before each of its rounds."""
+def _ours(store: Store, *, index: bool = False) -> Insert:
+    return lambda size: store.log.insert(_appends(size, index=index))
 
 
-async def one_round(size: int, insert: Insert) -> float:
-    """Return events a second."""
-    await insert(size)
-    count, started = 0, time.perf_counter()
-    while time.perf_counter() - started < ROUND_S:
-        await insert(size)
-        count += size
-    return count / (time.perf_counter() - started)
-
-
-async def table(title: str, variants: Sequence[Variant], prepare: Callable[[str], None]) -> None:
-    """Measure all variants in turn, round after round, so that a growing table and a busy machine hit all alike."""
-    rounds: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
-    for _ in range(ROUNDS):
-        for name, insert, sql in variants:
-            prepare(sql)
-            for size in BATCHES:
-                rounds[name, size].append(await one_round(size, insert))
-    print(f"\n{title:32}" + "".join(f"{f'batch {size}':>12}" for size in BATCHES))
-    for name, _, _ in variants:
-        print(f"{name:32}" + "".join(f"{statistics.median(rounds[name, size]):12,.0f}" for size in BATCHES))
-
-
-def ours(store: Store, *, index: bool = False) -> Insert:
-    return lambda size: store.log.insert(appends(size, index=index))
-
-
-def library(recorder: ApplicationRecorder) -> Insert:
+def _library(recorder: ApplicationRecorder) -> Insert:
     async def insert(size: int) -> None:
         rows: Sequence[StoredEvent] = [StoredEvent(uuid4(), 1, *CODEC.encode(EVENT, {})) for _ in range(size)]
         await asyncio.to_thread(recorder.insert_events, rows)
@@ -122,29 +121,44 @@ def library(recorder: ApplicationRecorder) -> Insert:
     return insert
 
 
-async def encoding() -> None:
-    started = time.perf_counter()
-    for _ in range(200_000):
-        CODEC.encode(EVENT, {})
-    print(f"\nencode alone: {200_000 / (time.perf_counter() - started):,.0f} events/s")
+async def _nothing() -> None:
+    """Prepare nothing."""
 
 
-async def sqlite(folder: str) -> None:
-    datastore = SQLiteDatastore(str(Path(folder, "library.db")))
+Variants: TypeAlias = "Mapping[str, tuple[Insert, Callable[[], Awaitable[object]]]]"
+"""Name -> how it inserts, and what goes before."""
+
+
+@asynccontextmanager
+async def _on_sqlite(url: str) -> AsyncIterator[Variants]:
+    path = url.removeprefix("sqlite:///")
+    store = await open_store(url, CODEC)
+    datastore = SQLiteDatastore(f"{path}-library")
     recorder = SQLiteApplicationRecorder(datastore)
     recorder.create_table()
-    store = await open_store(f"sqlite:///{folder}/ours.db", CODEC)
-    variants = [
-        ("library", library(recorder), ""),
-        ("ours, events only", ours(store), ""),
-        ("ours, with index", ours(store, index=True), ""),
-    ]
-    await table("SQLite", variants, lambda _: None)
-    datastore.close()
-    await store.close()
+    raw = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    raw.executescript(PRAGMAS)
+
+    def insert(size: int) -> None:
+        raw.execute("BEGIN IMMEDIATE")
+        raw.executemany(RAW_SQLITE, [(uuid4().hex, 1, TOPIC, STATE) for _ in range(size)])
+        raw.execute("COMMIT")
+
+    try:
+        yield {
+            "raw limit: executemany": (lambda size: asyncio.to_thread(insert, size), _nothing),
+            "library's recorder": (_library(recorder), _nothing),
+            "ours, events only": (_ours(store), _nothing),
+            "ours, with index": (_ours(store, index=True), _nothing),
+        }
+    finally:
+        raw.close()
+        datastore.close()
+        await store.close()
 
 
-async def postgres(url: str) -> None:
+@asynccontextmanager
+async def _on_postgres(url: str) -> AsyncIterator[Variants]:
     store = await open_store(url, CODEC)
     given = {name: str(value) for name, value in conninfo_to_dict(url).items()}
     datastore = PostgresDatastore(
@@ -154,36 +168,29 @@ async def postgres(url: str) -> None:
     recorder.create_table()
     script = migrations("postgres")[0].sql
     shipped = script[script.index("CREATE FUNCTION sagad_append") :].replace("CREATE", "CREATE OR REPLACE", 1)
-    no_notification = shipped.replace("PERFORM pg_notify", "-- ", 1)
-    neither = no_notification.replace("PERFORM sagad_lock_log", "-- ", 1)
-    variants = [
-        ("library", library(recorder), shipped),
-        ("ours, events only", ours(store), shipped),
-        ("ours, with index", ours(store, index=True), shipped),
-        ("ours, no notification", ours(store), no_notification),
-        ("ours, no notification, no lock", ours(store), neither),
-    ]
-    with psycopg.connect(url, autocommit=True) as connection:
+    no_notice = shipped.replace("PERFORM pg_notify", "-- ", 1)
+    neither = no_notice.replace("PERFORM sagad_lock_log", "-- ", 1)
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as raw:
+        arrays.register(raw)
 
-        def replace_function(sql: str) -> None:
-            connection.execute(sql.encode())
+        async def insert(size: int) -> None:
+            ids, ones = Uuids.of([uuid4().bytes for _ in range(size)]), Bigints.of([1] * size)
+            rows = (ids, ones, Texts.of([TOPIC] * size), Bytes.of([STATE] * size))
+            await raw.execute(RAW_POSTGRES, rows, prepare=True)
 
-        await table("Postgres", variants, replace_function)
-        connection.execute(shipped.encode())
+        def function(sql: str) -> Callable[[], Awaitable[object]]:
+            return lambda: raw.execute(sql.encode())
+
+        yield {
+            "raw limit: one INSERT of unnest": (insert, _nothing),
+            "library's recorder": (_library(recorder), _nothing),
+            "ours, events only": (_ours(store), _nothing),
+            "ours, with index": (_ours(store, index=True), _nothing),
+            "ours, with index, no notice": (_ours(store, index=True), function(no_notice)),
+            "ours, with index, no notice, no lock": (_ours(store, index=True), function(neither)),
+        }
     datastore.close()
     await store.close()
 
 
-async def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("postgres_url", nargs="?", help="of an empty database")
-    arguments = parser.parse_args()
-    await encoding()
-    with tempfile.TemporaryDirectory() as folder:
-        await sqlite(folder)
-    if arguments.postgres_url:
-        await postgres(arguments.postgres_url)
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
+BENCHMARK = Benchmark("append", "Raw limit: events appended, no engine", run)

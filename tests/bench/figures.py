@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from tests.support.services import new_database
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
+    from pathlib import Path
+    from typing import Any
 
 StoreKind: TypeAlias = Literal["sqlite", "postgres"]
 Service: TypeAlias = Literal["kafka", "rabbitmq"]
@@ -38,17 +38,19 @@ class Sizes:
     at_once: int = 1000
     """Executions that are started together, and that are in flight at the kill."""
     warm_up: int = 100
-    low_rate_count: int = 80
+    low_rate_count: int = 60
     """Executions offered at 20 a second."""
     rate_count: int = 1000
     """Executions and messages offered at 500 a second."""
-    messages: int = 20_000
-    """Messages that wait in the broker before the daemon starts."""
-    append_s: float = 0.25
+    kafka_messages: int = 20_000
+    rabbitmq_messages: int = 5_000
+    append_s: float = 0.2
     """How long each way of appending is measured."""
 
 
-SHORT = Sizes(at_once=40, warm_up=5, low_rate_count=5, rate_count=50, messages=300, append_s=0.01)
+SHORT = Sizes(
+    at_once=40, warm_up=5, low_rate_count=5, rate_count=50, kafka_messages=300, rabbitmq_messages=300, append_s=0.01
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,7 @@ class Benchmark(NamedTuple):
 
     name: str
     title: str
-    run: Callable[[Bench], Awaitable[Sequence[Figure]]]
+    run: Callable[[Bench], Coroutine[Any, Any, Sequence[Figure]]]
     needs: tuple[Service, ...] = ()
 
 

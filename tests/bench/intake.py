@@ -40,7 +40,9 @@ async def run_rabbitmq(bench: Bench) -> Sequence[Figure]:
         began = time.perf_counter()
         await fill_queue(url, queue, count)
         published = Figure("RabbitMQ, published with confirms", count / (time.perf_counter() - began), "/s")
-        figures = await _measure(bench, "RabbitMQ", waiting(f"rabbitmq: {{queue: {queue}}}"), rabbitmq=RabbitMQ(url=url))
+        figures = await _measure(
+            bench, "RabbitMQ", waiting(f"rabbitmq: {{queue: {queue}}}"), rabbitmq=RabbitMQ(url=url)
+        )
         if left := await rabbit_left(url, queue):
             raise WrongOutcomeError(f"{left} of {count} messages were not acknowledged")
     return [*figures, published]

@@ -1,7 +1,7 @@
 """A daemon in a process of its own, to be killed and to recover.
 
-    python -m tests.bench.victim begin STORE_URL FOLDER COUNT     kills itself when half of all steps have begun
-    python -m tests.bench.victim recover STORE_URL FOLDER COUNT   finishes them, checks the log, prints the times
+`python -m tests.bench.victim begin STORE_URL FOLDER COUNT` kills itself when half of all steps have begun; with
+`recover` it finishes them, checks the log and prints the times.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 from daemon.cli.serving import _loop_factory
 from daemon.core.events import StepSucceeded
 from daemon.main import Daemon, open_daemon
+from daemon.runtime import logs
+from daemon.settings import Logging
 from tests.bench.figures import WrongOutcomeError
 from tests.bench.handlers import FUSE
 from tests.bench.rig import WIDE, settings_of, started, until
@@ -65,6 +67,7 @@ async def _check(daemon: Daemon, count: int) -> None:
 
 def main(mode: str, url: str, folder: str, count: str) -> None:
     """Do one of the two."""
+    logs.configure(Logging(level="warning", format="console"))
     work = {"begin": begin, "recover": recover}[mode]
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(work(url, Path(folder), int(count)))

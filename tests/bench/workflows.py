@@ -9,7 +9,9 @@ GROUP = "bench"
 def chain(steps: int) -> str:
     """So many trivial async steps, one after the other; each takes the result of the one before."""
     sources = ["input.n", *(f"s{number}" for number in range(steps - 1))]
-    nodes = [f'  s{number}: {{task: bench.add, with: {{n: "{{{{ {source} }}}}"}}}}' for number, source in enumerate(sources)]
+    nodes = [
+        f'  s{number}: {{task: bench.add, with: {{n: "{{{{ {source} }}}}"}}}}' for number, source in enumerate(sources)
+    ]
     edges = ", ".join(f"s{number} -> s{number + 1}" for number in range(steps - 1))
     return "\n".join([f"workflow: {NAME}", "nodes:", *nodes, f"edges: [{edges}]", ""])
 

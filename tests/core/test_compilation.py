@@ -70,6 +70,7 @@ def test_no_loop_is_open_anywhere_yet() -> None:
         ('{transform: "{{ ^secret.X }}"}', "a secret cannot be used here"),
         ('{transform: "{{ input.x | ^uper }}"}', "there is no filter 'uper'"),
         ("{^branch: input.x}", "there is no expression in the text"),
+        ('{branch: {cases: [{x: "{{ input.y }}"}, {z: "{{ ^c }}"}]}}', "there is nothing called `c`"),
         ("{^task: no.such}", "no handler is registered as 'no.such'"),
         ('{transform: 1, on_error: continue, ^default: "{{ a }}"}', "`default` is a fixed value"),
         ('{transform: 1, on_error: continue, ^default: "{{ a"}', "`default` is a fixed value"),

@@ -176,7 +176,11 @@ def test_the_policy_continue_skips_what_needs_the_result_and_uses_a_declared_def
 
 RETRY = """
 workflow: w
-nodes: {a: {task: t.a, with: "{{ input }}", retry: {max_attempts: 3, backoff: exponential, initial: 1m, non_retryable: [fatal]}}}
+nodes:
+  a:
+    task: t.a
+    with: "{{ input }}"
+    retry: {max_attempts: 3, backoff: exponential, initial: 1m, non_retryable: [fatal]}
 edges: []
 """
 

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -306,10 +305,8 @@ def test_a_mistake_has_its_place(source: str, offset: int, message: str) -> None
 )
 def test_a_source_is_bounded(source: str) -> None:
     """Length and depth have limits; whatever is beyond is a mistake, not a crash."""
-    begun = perf_counter()
     with pytest.raises(ExpressionError):
         evaluate(source)
-    assert perf_counter() - begun < 2
 
 
 @pytest.mark.parametrize(
@@ -396,9 +393,7 @@ def test_a_source_is_bounded(source: str) -> None:
 )
 def test_escapes_and_wrong_operations_are_refused_soon(source: str) -> None:
     """Known ways out of a sandbox, and operations without a value, end with our error, at once."""
-    begun = perf_counter()
     message = refused(source)
-    assert perf_counter() - begun < 2
     assert "lambda" not in message
     assert "NoneType" not in message
 
@@ -421,10 +416,8 @@ def test_escapes_and_wrong_operations_are_refused_soon(source: str) -> None:
     ],
 )
 def test_work_and_size_are_bounded(source: str) -> None:
-    """No expression over real data takes more than a moment or a few megabytes."""
-    begun = perf_counter()
+    """What would build or read too much is refused before it has."""
     assert refused(source)
-    assert perf_counter() - begun < 5
 
 
 def test_a_text_can_be_too_long() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +148,7 @@ async def test_an_answer_that_is_too_large_fails(called: Service, services: Fake
 
 
 async def test_a_service_that_cannot_be_reached_may_be_tried_again(called: Service, services: FakeServices) -> None:
-    called.answer(Answer(hang=True))
+    called.answer(Answer(hang_up=True))
     failed = await failure("{http: {url: '{{ input }}/secret'}}", services, input=called.url)
     assert (failed.code, failed.retryable) == ("http_unreachable", True)
     assert "secret" not in failed.message
@@ -163,8 +164,11 @@ async def test_a_service_that_cannot_be_reached_may_be_tried_again(called: Servi
 async def test_a_call_ends_at_the_deadline(called: Service, services: FakeServices) -> None:
     _, config = type_and_config(f"{{http: {{url: '{called.url}'}}}}")
     context = FakeContext(config, services, deadline=datetime.now(UTC) - timedelta(seconds=1))
+    over = threading.Event()
+    called.answer(Answer(after=over, hang_up=True))
     with pytest.raises(StepFailure) as failed:
         await execute(context, {"method": "GET", "url": called.url})
+    over.set()
     assert (failed.value.code, failed.value.retryable) == ("http_timeout", True)
 
 

@@ -21,7 +21,12 @@ async def published(text: str, **scope: Any) -> Publication:
 
 
 async def test_a_message_goes_to_kafka() -> None:
-    text = "{publish: {kafka: {topic: 'orders.{{ input.region }}', key: '{{ input.id }}', partition: 2}, value: '{{ input }}', headers: {X-Kind: 7}}}"
+    text = """
+publish:
+  kafka: {topic: "orders.{{ input.region }}", key: "{{ input.id }}", partition: 2}
+  value: "{{ input }}"
+  headers: {X-Kind: 7}
+"""
     assert await published(text, input={"region": "eu", "id": 7}) == Publication(
         broker="kafka",
         destination="orders.eu",

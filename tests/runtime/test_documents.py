@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from daemon.runtime.documents import MAX_CHARACTERS, read_documents
 
@@ -21,10 +22,11 @@ def value_of(text: str, file: str = "x.yaml") -> Any:
 
 
 def problem_of(text: str, file: str = "x.yaml") -> str:
+    """Return place and message of the one problem."""
     documents, problems = read_documents(text, file)
     assert documents == []
     [problem] = problems
-    return str(problem)
+    return str(replace(problem, hint=None))
 
 
 @pytest.mark.parametrize(
@@ -101,16 +103,19 @@ def test_what_stands_behind_an_alias_is_found_where_it_is_written() -> None:
     [document] = read_documents("a: &x {y: text}\nb: *x\nc: {<<: *x, z: 1}\n", "x.yaml")[0]
     assert document.locate(("b", "y"), 1) == (1, 12)
     assert document.locate(("c", "y")) == (1, 8)
-    assert document.locate(("c", "z")) == (3, 12)
+    assert document.locate(("c", "z")) == (3, 13)
 
 
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("a: 1\na: 2", "x.yaml:2:1: the key `a` is there twice (take one of them out)"),
-        ("a: {b: 1, 'b': 2}", "x.yaml:1:11: the key `b` is there twice (take one of them out)"),
-        ("a: {{ input }}", 'x.yaml:1:5: a key must be a text (quote it: "{{ input.total }}")'),
-        ("a: !!python/object:os.system x", "x.yaml:1:4: the tag tag:yaml.org,2002:python/object:os.system is not understood (take it out)"),
+        ("a: 1\na: 2", "x.yaml:2:1: the key `a` is there twice"),
+        ("a: {b: 1, 'b': 2}", "x.yaml:1:11: the key `b` is there twice"),
+        ("a: {{ input }}", "x.yaml:1:5: a key must be a text"),
+        (
+            "a: !!python/object:os.system x",
+            "x.yaml:1:4: the tag tag:yaml.org,2002:python/object:os.system is not understood",
+        ),
         ("a: !mine {b: 1}", "x.yaml:1:4: the tag !mine is not understood"),
         ("a: &a [*a]", "x.yaml:1:4: the value holds itself, or is nested too deeply"),
         ("<<: 3\nb: 1", "x.yaml:1:5: `<<` takes a mapping, or a list of them"),
@@ -118,18 +123,35 @@ def test_what_stands_behind_an_alias_is_found_where_it_is_written() -> None:
         ("a: " + "9" * 5000, f"x.yaml:1:4: the number {'9' * 40} cannot be kept"),
         ("a: !!int x", "x.yaml:1:4: the number x cannot be kept"),
         ('a: "\\ud83d"', "x.yaml:1:4: the text has half of a surrogate pair in it"),
-        ("a: [1", "x.yaml:1:6: not YAML: expected ',' or ']', but got '<stream end>' while parsing a flow sequence (quote a text that holds `{`, `[`, `,` or `: `: \"{{ input.total }}\")"),
-        ("a: b: c", "x.yaml:1:5: not YAML: mapping values are not allowed here (quote the text if it holds `: `, or mend the indentation)"),
-        ("a:\n\tb: 1", "x.yaml:2:1: not YAML: found character '\\t' that cannot start any token while scanning for the next token (YAML is indented with spaces)"),
+        ("a: [1", "x.yaml:1:6: not YAML: expected ',' or ']', but got '<stream end>' while parsing a flow sequence"),
+        ("a: b: c", "x.yaml:1:5: not YAML: mapping values are not allowed here"),
+        (
+            "a:\n\tb: 1",
+            "x.yaml:2:1: not YAML: found character '\\t' that cannot start any token while scanning for the next token",
+        ),
         ("a: *nothing", "x.yaml:1:4: not YAML: found undefined alias 'nothing'"),
         ("a: \x00", "x.yaml: not YAML: unacceptable character #x0000: special characters are not allowed"),
         ("[" * 2000, "x.yaml: not read: it is nested too deeply"),
         ("a: " + "[" * 120 + "]" * 120, "x.yaml:1:104: the value holds itself, or is nested too deeply"),
         ("x" * (MAX_CHARACTERS + 1), f"x.yaml: the file is larger than {MAX_CHARACTERS} characters"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_read_is_told_with_its_place(text: str, line: str) -> None:
     assert problem_of(text) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("a: {{ input }}", 'quote it: "{{ input.total }}"'),
+        ("a:\n\tb: 1", "YAML is indented with spaces"),
+        ("a: b: c", "quote the text if it holds `: `, or mend the indentation"),
+        ("a: 1\na: 2", "take one of them out"),
+    ],
+)
+def test_usual_mistakes_come_with_what_to_do(text: str, hint: str) -> None:
+    [problem] = read_documents(text, "x.yaml")[1]
+    assert problem.hint == hint
 
 
 def test_a_document_is_read_although_another_cannot_be() -> None:
@@ -141,11 +163,14 @@ def test_a_document_is_read_although_another_cannot_be() -> None:
 def test_aliases_cannot_make_a_small_file_huge() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 9)]
-    assert "the document has more than 200000 values (use fewer aliases)" in problem_of("\n".join(lines))
+    assert "the document has more than 200000 values" in problem_of("\n".join(lines))
 
 
 def test_json_may_be_indented_with_tabs() -> None:
-    assert value_of('\ufeff{\n\t"a":1,\n\t"b":\t[true, null, "\\u00e4\\/"]\n}', "x.json") == {"a": 1, "b": [True, None, "ä/"]}
+    assert value_of('\ufeff{\n\t"a":1,\n\t"b":\t[true, null, "\\u00e4\\/"]\n}', "x.json") == {
+        "a": 1,
+        "b": [True, None, "ä/"],
+    }
 
 
 JSON = st.recursive(
@@ -159,10 +184,8 @@ JSON = st.recursive(
 def test_json_reads_as_json(value: Any, ascii_only: bool) -> None:  # noqa: FBT001  drawn
     text = json.dumps({"v": value}, ensure_ascii=ascii_only)
     documents, problems = read_documents(text, "x.json")
-    if problems:
-        assert "special characters are not allowed" in problems[0].message
-    else:
-        assert documents[0].value == {"v": value} == msgspec.json.decode(text)
+    assert problems == []
+    assert documents[0].value == {"v": value} == msgspec.json.decode(text)
 
 
 @given(st.text(alphabet="ab:-[]{},&*!|>#'\" \n\t~1.%@`?<", max_size=40))

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Answer:
-    """One answer; `hang` closes the connection without one."""
+    """One answer; `hang_up` closes the connection without one, `after` is waited for first."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    hang: bool = False
+    hang_up: bool = False
+    after: threading.Event | None = None
 
 
 @dataclass
@@ -56,7 +57,9 @@ def service() -> Iterator[Service]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             running.asked.append(Asked(self.command, self.path, headers, body))
             answer = running.answers.popleft() if len(running.answers) > 1 else running.answers[0]
-            if answer.hang:
+            if answer.after is not None:
+                answer.after.wait()
+            if answer.hang_up:
                 self.close_connection = True
                 return
             self.send_response(answer.status)

@@ -1,0 +1,34 @@
+"""Every benchmark runs to its end on both stores and gives numbers. How large they are is not looked at."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.bench.__main__ import BENCHMARKS, run
+from tests.bench.figures import SHORT, Bench, Benchmark, Service, StoreKind
+from tests.bench.report import Report
+from tests.support.services import required
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+URLS: dict[Service, str] = {"kafka": "kafka_bootstrap", "rabbitmq": "rabbitmq_url"}
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+@pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda benchmark: benchmark.name)
+def test_each_benchmark_gives_finite_numbers(
+    benchmark: Benchmark, store: StoreKind, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    services: dict[Service, str] = {name: request.getfixturevalue(URLS[name]) for name in benchmark.needs}
+    postgres = required("SAGAD_TEST_POSTGRES_URL") if store == "postgres" else None
+    bench = Bench(store=store, sizes=SHORT, folder=tmp_path, postgres=postgres, **services)
+    figures = run(benchmark.run(bench))
+    assert figures
+    assert all(math.isfinite(figure.value) and figure.value >= 0 for figure in figures), figures
+    report = Report("test", SHORT)
+    report.add(benchmark, store, figures)
+    report.save(tmp_path / "report.json")

@@ -1,0 +1,122 @@
+"""Commands that change something, against a daemon in its own process."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from tests.cli.conftest import Running, Sagad, halt, until_logged
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMALL = '{"order_id": "A1", "total": 5}'
+LARGE = '{"order_id": "A2", "total": 5000}'
+
+
+def test_an_execution_from_start_to_end(sagad: Sagad, running: Running) -> None:
+    """Start, look, signal, follow, list: what a user does with one execution."""
+    begun = sagad("start", "order", "--input", LARGE, "--json").json
+    execution_id = begun["execution_id"]
+    assert "waits for the signal 'reviewed'" in sagad("why", execution_id[:8]).out
+    shown = sagad("show", execution_id)
+    assert (shown.code, "awaiting" in shown.out) == (0, True)
+    signalled = sagad("signal", execution_id, "reviewed", "--data", '{"ok": true}')
+    assert signalled.out == f"{execution_id} signalled reviewed\n"
+    followed = sagad("events", execution_id, "--follow", "--url", running.address)
+    assert followed.out.splitlines()[-1].split()[3] == "ExecutionCompleted"
+    again = sagad("events", execution_id, "--follow", "--json")
+    assert len(again.out.splitlines()) == len(followed.out.splitlines())
+    listed = sagad("list", "--status", "completed", "--json").json
+    assert [row["execution_id"] for row in listed] == [execution_id]
+    assert sagad("list", "--json", "--url", running.address).json == listed
+    assert (
+        sagad("show", execution_id, "--json").json
+        == sagad("show", execution_id, "--json", "--url", running.address).json
+    )
+
+
+def test_waiting_prints_the_output_and_tells_failure_by_the_exit_code(sagad: Sagad, running: Running) -> None:
+    done = sagad("start", "order", "-i", SMALL, "--wait")
+    assert (done.code, done.json) == (0, {"charged": 5})
+    failed = sagad("start", "order", "-i", '{"order_id": "A3", "total": 13}', "--wait", "--json")
+    assert (failed.code, failed.json["status"], failed.json["error"]["message"]) == (1, "failed", "declined")
+    late = sagad("start", "order", "-i", LARGE, "--wait", "--timeout", "10ms")
+    assert (late.code, "has not ended in time" in late.err) == (4, True)
+
+
+def test_keys_make_commands_harmless_to_repeat(sagad: Sagad, running: Running) -> None:
+    first = sagad("start", "order", "-i", LARGE, "--key", "k", "--json").json
+    second = sagad("start", "order", "-i", LARGE, "--key", "k", "--json").json
+    assert (first["execution_id"], first["started"], second["started"]) == (second["execution_id"], True, False)
+    cancelled = sagad("cancel", first["execution_id"], "--reason", "twice")
+    assert cancelled.out.endswith(" cancelled\n")
+    assert sagad("cancel", first["execution_id"]).out.endswith("had already cancelled\n")
+    assert "twice" in sagad("why", first["execution_id"]).out
+
+
+def test_what_is_not_there_or_not_allowed(sagad: Sagad, running: Running) -> None:
+    assert sagad("start", "nothing").code == 3
+    assert sagad("signal", str(uuid4()), "x").code == 3
+    assert sagad("show", str(uuid4())).code == 3
+    refused = sagad("start", "order", "-i", "{}")
+    assert (refused.code, "order_id" in refused.err) == (1, True)
+    assert sagad("start", "order", "-i", "{order}").code == 2
+
+
+def test_messages_reach_a_webhook_and_the_in_process_broker(sagad: Sagad, running: Running) -> None:
+    hooked = sagad("publish", "order/hook", "--data", SMALL, "--id", "d1", "--json").json
+    assert hooked["outcome"] == "started"
+    again = sagad("publish", "order", "--via", "http", "--data", SMALL, "--id", "d1", "--json").json
+    assert (again["outcome"], again["execution_id"]) == ("duplicate", hooked["execution_id"])
+    queued = sagad("publish", "queue", "--data", LARGE, "--key", "k", "--header", "x=1", "--json").json
+    assert queued["published"] == "memory:orders@0"
+    ambiguous = sagad("publish", "order", "--data", SMALL)
+    assert (ambiguous.code, "order/queue, order/hook" in ambiguous.err) == (2, True)
+    assert sagad("publish", "nothing", "--data", SMALL).code == 3
+
+
+def test_an_execution_can_be_carried_on_without_a_daemon(sagad: Sagad, running: Running) -> None:
+    begun = sagad("start", "order", "-i", LARGE, "--json").json
+    halt(running)
+    resumed = sagad("resume", begun["execution_id"])
+    assert (resumed.code, resumed.out) == (0, f"{begun['execution_id']} running, waits for signal\n")
+
+
+def test_a_signal_stops_the_daemon_in_order(sagad: Sagad, running: Running) -> None:
+    begun = sagad("start", "order", "-i", LARGE, "--json").json
+    follower = subprocess.Popen(  # noqa: S603  our own program
+        [sys.executable, "-m", "daemon.cli", "events", begun["execution_id"], "-f", "--url", running.address],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert follower.stdout is not None
+    follower.stdout.readline()
+    assert halt(running) == 0
+    assert "stopped" in running.log.read_text().splitlines()[-1]
+    _, said = follower.communicate(timeout=30)
+    assert (follower.returncode, "no daemon answers" in said) == (4, True)
+
+
+def test_a_second_daemon_says_that_the_port_is_taken(sagad: Sagad, running: Running) -> None:
+    done = sagad("run")
+    assert (done.code, "cannot listen on" in done.err) == (2, True)
+
+
+def test_hangup_reads_the_definitions_again(sagad: Sagad, running: Running, folder: Path) -> None:
+    (folder / "flows" / "second.yaml").write_text(
+        "workflow: second\nnodes: {one: {transform: 1}}\noutput: '{{ one }}'\n"
+    )
+    running.process.send_signal(signal.SIGHUP)
+    until_logged(running.process, running.log, '"(reloaded)"')
+    assert sagad("start", "second", "--wait").json == 1
+
+
+def test_doctor_finds_a_running_daemon(sagad: Sagad, running: Running) -> None:
+    done = sagad("doctor", "--json")
+    assert done.code == 0
+    findings = {finding["about"]: finding for finding in done.json["findings"]}
+    assert "is ready" in findings["http"]["detail"]
+    assert "can be read and written" in findings["store"]["detail"]

@@ -1,0 +1,77 @@
+"""What cannot have happened is noticed: the fold of a damaged log raises, it does not invent a state."""
+
+from __future__ import annotations
+
+import pytest
+
+from daemon.core import commands as c
+from daemon.core import events as e
+from daemon.core.decide import decide
+from daemon.core.evolve import evolve, fold
+from daemon.core.state import INITIAL, Running
+from daemon.core.values import to_json
+from tests.core.spec import Story, minute
+
+STEP = "workflow: w\nnodes: {a: {task: t.a, retry: {max_attempts: 2}}, b: {task: t.b}}\nedges: [a -> b]"
+
+
+def started() -> Story:
+    story = Story.of(STEP)
+    story.start({})
+    return story
+
+
+NOW = minute(0)
+ERROR = e.StepError("broken", "error")
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        (e.StepStarted(address="b", attempt=2, at=NOW), "no attempt before it failed"),
+        (e.StepProgressed(address="a", attempt=1, number=1, progress=to_json(1), at=NOW), None),
+        (e.StepFailed(address="b", error=ERROR, retry_at=minute(1), at=NOW), "was not in flight"),
+    ],
+)
+def test_events_that_do_not_follow_are_refused(event: e.Event, message: str | None) -> None:
+    story = started()
+    if message is None:
+        assert isinstance(evolve(story.state, event), Running)
+    else:
+        with pytest.raises(TypeError, match=message):
+            evolve(story.state, event)
+
+
+def test_a_settled_step_cannot_change() -> None:
+    story = started()
+    story.complete("a", 1)
+    with pytest.raises(TypeError, match="settled and cannot change"):
+        evolve(story.state, e.StepSucceeded(address="a", output=to_json(2), at=NOW))
+    with pytest.raises(TypeError, match="not in flight"):
+        evolve(story.state, e.StepProgressed(address="a", attempt=1, number=1, progress=to_json(1), at=NOW))
+
+
+def test_an_execution_starts_once_and_first() -> None:
+    story = started()
+    with pytest.raises(TypeError, match="ExecutionStarted twice"):
+        evolve(story.state, story.events[0])
+    with pytest.raises(TypeError, match="before the execution has started"):
+        fold(story.events[1:], INITIAL)
+
+
+def test_a_retry_timer_without_a_retry_is_a_bug_that_is_told() -> None:
+    story = started()
+    due = minute(1)
+    stray = e.TimerSet(timer_id="a#retry", address="a", purpose="retry", due=due, at=NOW)
+    state = evolve(story.state, stray)
+    with pytest.raises(TypeError, match="does not wait for a retry"):
+        decide(story.plan, state, c.FireTimer(timer_id="a#retry", at=due))
+
+
+def test_a_decision_after_the_end_of_its_turn_is_a_bug_that_is_told() -> None:
+    from daemon.core.walk import Turn  # noqa: PLC0415  the one test that looks inside
+
+    story = started()
+    story.cancel()
+    with pytest.raises(TypeError, match="after the end"):
+        _ = Turn(story.plan, story.state, NOW).running
