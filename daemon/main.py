@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import structlog
 
 from daemon.core.errors import Misconfigured
-from daemon.core.events import EVENT_TYPES, UPCASTERS
 from daemon.core.schema import definition_schema
 from daemon.nodes import all_node_types
 from daemon.nodes.outbound import OutboundPolicy
 from daemon.runtime.brokers import Brokers
 from daemon.runtime.changes import Changes
 from daemon.runtime.clock import Clock, SystemClock
+from daemon.runtime.codec import codec_of
 from daemon.runtime.definitions import Compiler, InputSchemas
 from daemon.runtime.engine import Engine
 from daemon.runtime.handler_registry import load_handlers
@@ -40,7 +40,6 @@ from daemon.runtime.subscriptions import Subscriptions
 from daemon.runtime.supervisor import Supervisor
 from daemon.runtime.timers import Timers
 from daemon.runtime.tracing import Tracing
-from eventstore.codec import Codec, codec_settings_from
 from eventstore.store import Store, open_store
 from eventstore.writer import Writer
 
@@ -136,18 +135,6 @@ class Daemon:
     async def stop(self) -> None:
         """Stop in order; see `supervisor`."""
         await self.supervisor.stop()
-
-
-def codec_of(settings: Settings) -> Codec:
-    """Return the codec of our events as the settings want it. Raises Misconfigured for a key that does not fit."""
-    sealing = codec_settings_from(settings.store.codec_settings())
-    return Codec(
-        EVENT_TYPES,
-        UPCASTERS,
-        payload_threshold_bytes=settings.limits.payload_threshold_bytes,
-        compressor=sealing.compressor,
-        cipher=sealing.cipher,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+from daemon.cli.checking import plain_compiler_of
 from daemon.cli.connection import Connection
 from daemon.cli.faults import BadUsage, NoAnswer, NotFound
 from daemon.cli.stores import is_memory, opened
-from daemon.core.errors import ExecutionNotFound
+from daemon.core.errors import ExecutionNotFound, Misconfigured
 from daemon.core.events import ExecutionCancelled, ExecutionCompleted, ExecutionFailed
+from daemon.core.state import NotStarted
 from daemon.runtime.history import History
 from daemon.runtime.views import event_view, execution_view, plain, row_view, state_view
 from daemon.runtime.why import why
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import TypeVar
 
+    from daemon.core.plan import Plan
+    from daemon.core.state import State
+    from daemon.runtime.definitions import Compiler
     from daemon.settings import Settings
     from eventstore.log import Recorded
     from eventstore.store import Store
@@ -73,7 +78,7 @@ def source_of(settings: Settings, url: str | None) -> Iterator[Source]:
         stack = AsyncExitStack()
         store = runner.run(stack.enter_async_context(opened(settings)))
         try:
-            yield StoreSource(store, runner)
+            yield StoreSource(store, runner, plain_compiler_of(settings))
         finally:
             runner.run(stack.aclose())
 
@@ -99,8 +104,9 @@ def find(source: Source, text: str) -> UUID:
 class StoreSource:
     """Reads the store."""
 
-    def __init__(self, store: Store, runner: asyncio.Runner) -> None:
+    def __init__(self, store: Store, runner: asyncio.Runner, compiler: Compiler) -> None:
         self._store = store
+        self._compiler = compiler
         self._history = History(store.log, store.snapshots)
         self._run = runner.run
 
@@ -143,8 +149,18 @@ class StoreSource:
     def why(self, execution_id: UUID) -> dict[str, Any]:
         """Return what it waits for."""
         state = self._run(self._history.existing(execution_id))
-        view: dict[str, Any] = plain(why(state, None, datetime.now(UTC)))
+        view: dict[str, Any] = plain(why(state, self._plan(state), datetime.now(UTC)))
         return view
+
+    def _plan(self, state: State) -> Plan | None:
+        """Return the plan the execution is pinned to; None where its definition cannot be had."""
+        if isinstance(state, NotStarted):
+            return None
+        stored = self._run(self._store.definitions.get(state.definition))
+        try:
+            return None if stored is None else self._compiler.compile_stored(stored.document)
+        except Misconfigured:
+            return None
 
     def _existing(self, execution_id: UUID, after: int) -> Sequence[Recorded]:
         found = self._run(self._history.events(execution_id, after_version=after))

@@ -1,7 +1,7 @@
 """From a document (what YAML or JSON gives) to a `Definition`: everything that can be told from one part by itself.
 
 The shell lends the structural check (`Check`, a JSON Schema validator), so that the core stays free of it. Every
-mistake is gathered; a node that has one is known by its id from then on and not looked into any further.
+mistake is gathered. A node whose type cannot be read is known by its id from then on and not looked into any further.
 
 Comes from: daemon/runtime/definitions. Goes to: `compilation`.
 """
@@ -114,10 +114,11 @@ class _Reading:
             hint = "expressions know it as something else; choose another"
             self._findings.error(f"{node_id!r} cannot be the id of a node", path, hint=hint)
         node_type = self._type_of(node_id, value)
-        if node_type is None or not isinstance(value, dict) or self._has_problems(node_id, node_type, value):
+        sound = None if node_type is None or not isinstance(value, dict) else self._sound(node_id, node_type, value)
+        if node_type is None or sound is None:
             self.opaque.add(node_id)
             return NodeDefinition(id=node_id, type=node_type.name if node_type else "", own={})
-        own_keys = {node_type.name, *node_type.keys}
+        value, own_keys = sound, {node_type.name, *node_type.keys}
         return NodeDefinition(
             id=node_id,
             type=node_type.name,
@@ -148,16 +149,24 @@ class _Reading:
         self._findings.error("the node has no type", path, node=node_id, hint=hint)
         return None
 
-    def _has_problems(self, node_id: str, node_type: NodeType, value: Mapping[str, Any]) -> bool:
+    def _sound(self, node_id: str, node_type: NodeType, value: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Report what the schema finds; return the keys without a mistake, so that they are looked into all the same.
+
+        None when the mistake is in what the type itself reads, or in the node as a whole.
+        """
         path = ("nodes", node_id)
         idle = [key for key in RUN_KEYS if key in value and node_type.execute is None]
         for key in idle:
             message = f"`{key}` has no meaning for a `{node_type.name}`: it does not run anything"
             self._findings.error(message, (*path, key), node=node_id, hint=_instead(node_type.name, key))
-        found = self._check(node_schema(node_type), {key: each for key, each in value.items() if key not in idle})
+        used = {key: each for key, each in value.items() if key not in idle}
+        found = self._check(node_schema(node_type), used)
         for problem in found:
             self._findings.adopt(problem, path, node=node_id)
-        return bool(found)
+        bad = {problem.path[0] if problem.path else node_type.name for problem in found}
+        if bad & {node_type.name, *node_type.keys}:
+            return None
+        return {key: each for key, each in used.items() if key not in bad}
 
     def _edges(self, given: Sequence[str]) -> tuple[EdgeDefinition, ...]:
         edges: list[EdgeDefinition] = []

@@ -37,9 +37,13 @@ def parse_triggers(
     for index, value in enumerate(given):
         path = ("triggers", index)
         kind = _kind(value, path, findings)
-        if kind is None or not isinstance(value, dict) or _has_problems(value, kind, path, check, findings):
+        if kind is None or not isinstance(value, dict):
             continue
-        trigger = _trigger(value, kind, index, findings)
+        sound = _sound(value, kind, path, check, findings)
+        if "name" not in sound or kind not in sound:
+            _check_templates(sound, path, findings)
+            continue
+        trigger = _trigger(sound, kind, index, findings)
         if trigger.name in {known.name for known in triggers}:
             hint = "the name tells executions apart; choose another"
             findings.error(f"there are two triggers {trigger.name!r}", (*path, "name"), hint=hint)
@@ -62,22 +66,29 @@ def _kind(value: object, path: Path, findings: Findings) -> str | None:
     return None
 
 
-def _has_problems(value: Mapping[str, Any], kind: str, path: Path, check: Check, findings: Findings) -> bool:
+def _sound(value: Mapping[str, Any], kind: str, path: Path, check: Check, findings: Findings) -> Mapping[str, Any]:
+    """Report what the schema finds; return the keys without a mistake, so that they are looked into all the same."""
     idle = [key for key in sorted(BROKER_ONLY) if key in value and not KINDS[kind].broker]
     for key in idle:
         message = f"`{key}` has no meaning for a {kind} trigger: no broker holds its messages"
         findings.error(message, (*path, key), hint="take it out")
-    found = check(trigger_schema(kind), {key: each for key, each in value.items() if key not in idle})
+    used = {key: each for key, each in value.items() if key not in idle}
+    found = check(trigger_schema(kind), used)
     for problem in found:
         findings.adopt(problem, path)
-    return bool(found)
+    bad = {problem.path[0] for problem in found if problem.path}
+    return {key: each for key, each in used.items() if key not in bad}
+
+
+def _check_templates(value: Mapping[str, Any], path: Path, findings: Findings) -> None:
+    for key in ("filter", "dedupe"):
+        _check_template(value, key, path, findings, needs_expression=True)
+    _check_template(value, "input", path, findings)
 
 
 def _trigger(value: Mapping[str, Any], kind: str, index: int, findings: Findings) -> TriggerDefinition:
     path = ("triggers", index)
-    for key in ("filter", "dedupe"):
-        _check_template(value, key, path, findings, needs_expression=True)
-    _check_template(value, "input", path, findings)
+    _check_templates(value, path, findings)
     _check_settings(value[kind], (*path, kind), findings)
     if kind == "schedule" and ("cron" in value[kind]) == ("every" in value[kind]):
         findings.error("a schedule has either `cron` or `every`", (*path, kind), hint="keep one of them")

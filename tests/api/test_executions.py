@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ORDER = {"order_id": "A1", "total": 5}
 ALL = ExecutionFilter()
+UNKNOWN = "00000000-0000-0000-0000-000000000001"
 LARGE = {"order_id": "A2", "total": 5000}
 
 
@@ -144,12 +145,12 @@ async def test_lists_are_filtered_and_paged_without_gaps(client: httpx.AsyncClie
 @pytest.mark.parametrize(
     ("path", "status", "code"),
     [
-        (f"/executions/{uuid4()}", 404, "execution-not-found"),
-        (f"/executions/{uuid4()}/state", 404, "execution-not-found"),
-        (f"/executions/{uuid4()}/why", 404, "execution-not-found"),
-        (f"/executions/{uuid4()}/events", 404, "execution-not-found"),
+        (f"/executions/{UNKNOWN}", 404, "execution-not-found"),
+        (f"/executions/{UNKNOWN}/state", 404, "execution-not-found"),
+        (f"/executions/{UNKNOWN}/why", 404, "execution-not-found"),
+        (f"/executions/{UNKNOWN}/events", 404, "execution-not-found"),
         ("/executions/none", 422, "invalid"),
-        (f"/executions/{uuid4()}?wait=soon", 422, "invalid"),
+        (f"/executions/{UNKNOWN}?wait=soon", 422, "invalid"),
         ("/executions?limit=0", 422, "invalid"),
         ("/executions?status=lost", 422, "invalid"),
         ("/executions?cursor=abc", 422, "invalid"),

@@ -88,9 +88,11 @@ def _measure(arguments: argparse.Namespace, benches: Sequence[Bench], report: Re
         for benchmark in chosen:
             for bench in benches:
                 if not bench.missing(benchmark.needs):
-                    print(f"run {number + 1} of {arguments.runs}: {benchmark.name} on {bench.store}", file=sys.stderr)
                     gc.collect()
+                    began = time.monotonic()
                     report.add(benchmark, bench.store, run(benchmark.run(bench)))
+                    took = f"{benchmark.name} on {bench.store}, {time.monotonic() - began:.1f} s"
+                    print(f"run {number + 1} of {arguments.runs}: {took}", file=sys.stderr)
 
 
 def _bench(arguments: argparse.Namespace, store: StoreKind, sizes: Sizes, folder: Path) -> Bench:

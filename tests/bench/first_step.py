@@ -14,7 +14,7 @@ from daemon.settings import Kafka
 from tests.bench.brokers import kafka_topic, order
 from tests.bench.figures import Bench, Benchmark, Figure, milliseconds
 from tests.bench.handlers import DELAYS_S
-from tests.bench.rig import SHIPPED, Rig, offer, started, until
+from tests.bench.rig import SHIPPED, Rig, offer, settings_of, started, until
 from tests.bench.workflows import GROUP, first_step
 from triggers.publishing import Outbound
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 async def run_memory(bench: Bench) -> Sequence[Figure]:
     """Measure with the in-process broker."""
     with bench.fresh_store() as url:
-        async with started(url, bench.folder, first_step("memory: {topic: orders}"), SHIPPED) as rig:
+        async with started(settings_of(url, bench.folder, first_step("memory: {topic: orders}"), SHIPPED)) as rig:
 
             async def publish(number: object, due: float) -> None:
                 message = Outbound(destination="orders", body=order(f"{number}", due))
@@ -49,7 +49,7 @@ async def run_kafka(bench: Bench) -> Sequence[Figure]:
         workflow = first_step(f"kafka: {{topic: {topic}, group: {GROUP}-{topic}}}")
         kafka = Kafka(bootstrap=(bootstrap,))
         with bench.fresh_store() as url:
-            async with started(url, bench.folder, workflow, SHIPPED, kafka=kafka) as rig:
+            async with started(settings_of(url, bench.folder, workflow, SHIPPED, kafka=kafka)) as rig:
                 DELAYS_S.clear()
                 arguments = [bootstrap, topic, RATE, sizes.warm_up, sizes.rate_count]
                 sender = await asyncio.create_subprocess_exec(

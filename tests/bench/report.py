@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections import defaultdict
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -88,7 +89,7 @@ class Report:
         path.write_text(json.dumps(document, indent=2) + "\n")
 
     def _title(self, benchmark: Benchmark) -> str:
-        return benchmark.title.format(at_once=self.sizes.at_once, messages=self.sizes.messages)
+        return benchmark.title.format(**asdict(self.sizes))
 
     def _table(self, title: str, stores: Sequence[StoreKind]) -> Table:
         table = Table("figure", title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)

@@ -6,9 +6,10 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from daemon.main import Daemon, codec_of, open_daemon
+from daemon.main import Daemon, open_daemon
+from daemon.runtime.codec import codec_of
 from daemon.settings import Limits, Settings, Store, Workflows
 from eventstore.store import open_store
 from tests.bench.figures import WrongOutcomeError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from eventstore.log import Append, EventLog, Recorded
 
+Note: TypeAlias = "Callable[[float, Sequence[Append]], object]"
+
 POLL_S = 0.002
 PATIENCE_S = 120
 TIMER_GRAIN_S = 0.001
@@ -32,18 +35,16 @@ SHIPPED = Limits(grace_s=0.1)
 
 
 class ClockedLog:
-    """Notes when each commit was durable: a time and a reference for a batch, nothing for an event."""
+    """A log that tells when each of its commits was durable, by the monotonic clock."""
 
-    def __init__(self, inner: EventLog) -> None:
+    def __init__(self, inner: EventLog, note: Note) -> None:
         self.inner = inner
-        self.commits: list[tuple[float, Sequence[Append]]] = []
-        self.appends = 0
+        self.note = note
 
     async def insert(self, batch: Sequence[Append]) -> None:
         """See `log.EventLog`."""
         await self.inner.insert(batch)
-        self.commits.append((time.monotonic(), batch))
-        self.appends += len(batch)
+        self.note(time.monotonic(), batch)
 
     async def read(
         self, execution_id: UUID, *, after_version: int = 0, up_to_version: int | None = None
@@ -65,7 +66,6 @@ class Rig:
     """A started daemon."""
 
     daemon: Daemon
-    log: ClockedLog
 
     async def run(self, count: int, key: str) -> float:
         """Start so many executions at once; return the seconds until the log has the end of every one."""
@@ -91,15 +91,21 @@ class Rig:
 
 
 @asynccontextmanager
-async def started(url: str, folder: Path, workflow: str, limits: Limits, **brokers: Any) -> AsyncIterator[Rig]:
-    """Open and start a daemon for the block; `brokers` are parts of the settings."""
-    settings = settings_of(url, folder, workflow, limits, **brokers)
-    store = await open_store(url, codec_of(settings))
+async def started(settings: Settings) -> AsyncIterator[Rig]:
+    """Run a daemon for the block."""
+    async with open_daemon(settings) as daemon:
+        await daemon.start()
+        yield Rig(daemon)
+
+
+@asynccontextmanager
+async def clocked(settings: Settings, note: Note) -> AsyncIterator[Rig]:
+    """Run a daemon whose commits are noted."""
+    store = await open_store(settings.store.url, codec_of(settings))
     try:
-        log = ClockedLog(store.log)
-        async with open_daemon(settings, store=replace(store, log=log)) as daemon:
+        async with open_daemon(settings, store=replace(store, log=ClockedLog(store.log, note))) as daemon:
             await daemon.start()
-            yield Rig(daemon, log)
+            yield Rig(daemon)
     finally:
         await store.close()
 

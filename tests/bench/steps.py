@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.bench.figures import Bench, Benchmark, Figure
-from tests.bench.rig import SHIPPED, WIDE, started
+from tests.bench.rig import SHIPPED, WIDE, settings_of, started
 from tests.bench.workflows import chain
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ async def _measure(bench: Bench, steps: int, limits: Limits) -> tuple[float, flo
     """Return elapsed seconds and seconds of processor time."""
     sizes = bench.sizes
     with bench.fresh_store() as url:
-        async with started(url, bench.folder, chain(steps), limits) as rig:
+        async with started(settings_of(url, bench.folder, chain(steps), limits)) as rig:
             await rig.run(sizes.warm_up, "warm-up")
             cpu_s = time.process_time()
             elapsed_s = await rig.run(sizes.at_once, "timed")

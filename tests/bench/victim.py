@@ -28,7 +28,7 @@ from tests.bench.workflows import chain
 async def begin(url: str, folder: Path, count: int) -> None:
     """Start the executions and be killed by the fuse."""
     FUSE.left = count * STEPS // 2
-    async with started(url, folder, chain(STEPS), WIDE) as rig:
+    async with started(settings_of(url, folder, chain(STEPS), WIDE)) as rig:
         await rig.run(count, "timed")
 
 

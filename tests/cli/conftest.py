@@ -126,6 +126,7 @@ def running(folder: Path) -> Iterator[Running]:
 
 
 def launch(folder: Path) -> Running:
+    """Start a daemon on a free port; return when it is ready."""
     log = folder / "daemon.log"
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     with log.open("w") as stderr:
@@ -135,7 +136,8 @@ def launch(folder: Path) -> Running:
         )  # fmt: skip
     port = until_logged(process, log, r'"port": (\d+)')
     until_logged(process, log, r'"event": "(ready)"')
-    (folder / "sagad.toml").write_text(SETTINGS.format(port=port))
+    file = folder / "sagad.toml"
+    file.write_text(file.read_text().replace("port = 1\n", f"port = {port}\n"))
     return Running(process, f"http://127.0.0.1:{port}", log)
 
 

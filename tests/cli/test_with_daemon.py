@@ -100,6 +100,20 @@ def test_a_signal_stops_the_daemon_in_order(sagad: Sagad, running: Running) -> N
     assert (follower.returncode, "no daemon answers" in said) == (4, True)
 
 
+def test_an_interrupted_command_ends_with_130(sagad: Sagad, running: Running) -> None:
+    begun = sagad("start", "order", "-i", LARGE, "--json").json
+    for more in ([], ["--url", running.address]):
+        follower = subprocess.Popen(  # noqa: S603  our own program
+            [sys.executable, "-m", "daemon.cli", "events", begun["execution_id"], "-f", *more],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert follower.stdout is not None
+        follower.stdout.readline()
+        follower.send_signal(signal.SIGINT)
+        _, said = follower.communicate(timeout=30)
+        assert (follower.returncode, "Traceback" in said) == (130, False)
+
+
 def test_a_second_daemon_says_that_the_port_is_taken(sagad: Sagad, running: Running) -> None:
     done = sagad("run")
     assert (done.code, "cannot listen on" in done.err) == (2, True)
@@ -120,3 +134,18 @@ def test_doctor_finds_a_running_daemon(sagad: Sagad, running: Running) -> None:
     findings = {finding["about"]: finding for finding in done.json["findings"]}
     assert "is ready" in findings["http"]["detail"]
     assert "can be read and written" in findings["store"]["detail"]
+
+
+def test_a_rebuilt_index_says_what_the_one_before_said(sagad: Sagad, running: Running) -> None:
+    """Running, completed, failed and cancelled executions, and their timers, come out of the log as they went in."""
+    for text in (SMALL, LARGE, '{"order_id": "A3", "total": 13}'):
+        sagad("start", "order", "-i", text)
+    sagad("start", "order", "-i", SMALL, "--wait")
+    cancelled = sagad("start", "order", "-i", LARGE, "--json").json
+    sagad("cancel", cancelled["execution_id"])
+    sagad("signal", str(uuid4()), "reviewed", "--before-start")
+    halt(running)
+    before = sagad("list", "--json").json
+    rebuilt = sagad("index", "rebuild", "--json").json
+    assert rebuilt["executions"] == len(before) == 6
+    assert sagad("list", "--json").json == before

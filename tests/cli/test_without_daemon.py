@@ -16,6 +16,8 @@ from tests.cli.conftest import ROOT, Sagad
 if TYPE_CHECKING:
     from pathlib import Path
 
+UNKNOWN = "00000000-0000-0000-0000-000000000001"
+
 
 def test_a_good_definition_is_valid(sagad: Sagad) -> None:
     done = sagad("validate", "flows")
@@ -66,8 +68,8 @@ def test_the_index_of_an_empty_log_is_rebuilt(sagad: Sagad) -> None:
     "arguments",
     [
         ["start", "order"],
-        ["cancel", str(uuid4())],
-        ["signal", str(uuid4()), "x"],
+        ["cancel", UNKNOWN],
+        ["signal", UNKNOWN, "x"],
         ["list", "--url", "http://127.0.0.1:1"],
     ],
 )
@@ -94,12 +96,20 @@ def test_definitions_that_cannot_work_keep_the_daemon_from_starting(sagad: Sagad
     assert "Traceback" not in done.stderr
 
 
+def test_a_key_that_is_none_is_told(sagad: Sagad, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGAD_STORE_CIPHER_KEY", "hunter2")
+    sagad("migrate")
+    done = program(folder, "run", "--port", "0", SAGAD_STORE_CIPHER_KEY="hunter2")
+    assert (done.returncode, "cipher_key" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+    assert "hunter2" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ["list", "--status", "lost"],
         ["list", "--since", "yesterday"],
-        ["state", str(uuid4()), "--version", "1", "--at", "1h"],
+        ["state", UNKNOWN, "--version", "1", "--at", "1h"],
         ["start", "order", "--input", "{"],
         ["start", "order", "--input", "@none.json"],
         ["start", "order", "--wait", "--timeout", "5"],
@@ -164,8 +174,8 @@ def test_nothing_is_coloured_off_a_terminal(sagad: Sagad, folder: Path) -> None:
     assert json.loads(program(folder, "list", "--json").stdout) == []
 
 
-def program(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def program(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command line as a program."""
     command = [sys.executable, "-m", "daemon.cli", *arguments]
-    environ = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "SAGAD_SECRET_HOOK": "whsec_AAAA"}
+    environ = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "SAGAD_SECRET_HOOK": "whsec_AAAA", **variables}
     return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603  our own program

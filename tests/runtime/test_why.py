@@ -10,6 +10,7 @@ from daemon.core import events as e
 from daemon.core.evolve import fold
 from daemon.core.values import Json
 from daemon.runtime.why import Why, why
+from tests.support.workflows import plan_of
 
 T0 = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 NOW = T0 + timedelta(minutes=5)
@@ -29,6 +30,13 @@ def test_a_step_at_work_is_named_with_its_attempt() -> None:
     assert (cause.kind, cause.address, cause.attempt, cause.since) == ("step", "charge", 1, T0)
     sentence = "Step charge: the handler is at work, attempt 1 since 2030-01-01 12:00:00 UTC (5m)."
     assert cause.sentence == sentence
+
+
+def test_the_plan_adds_how_many_attempts_there_are() -> None:
+    plan = plan_of("workflow: w\nnodes: {charge: {task: a, retry: {max_attempts: 5}}}")
+    state = fold([STARTED, e.StepStarted(address="charge", input=Json(b"1"), at=T0)])
+    (cause,) = why(state, plan, NOW).causes
+    assert (cause.max_attempts, "attempt 1 of 5" in cause.sentence) == (5, True)
 
 
 def test_a_retry_names_the_error_and_the_due_time() -> None:
