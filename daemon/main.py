@@ -11,7 +11,7 @@ import asyncio
 import os
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
@@ -25,6 +25,7 @@ from daemon.runtime.changes import Changes
 from daemon.runtime.clock import Clock, SystemClock
 from daemon.runtime.codec import codec_of
 from daemon.runtime.definitions import Compiler, InputSchemas
+from daemon.runtime.endings import tell_ending
 from daemon.runtime.engine import Engine
 from daemon.runtime.handler_registry import load_handlers
 from daemon.runtime.history import History
@@ -76,6 +77,8 @@ class Daemon:
     supervisor: Supervisor
     compiler: Compiler
     metrics: Metrics
+    reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while definitions are read again: one reload at a time."""
 
     @property
     def definition_schema(self) -> Mapping[str, Any]:
@@ -117,6 +120,10 @@ class Daemon:
 
     async def reload(self) -> None:
         """Read the definition files again. With a problem in any of them all stays as it is, and it is logged."""
+        async with self.reloading:
+            await self._reload()
+
+    async def _reload(self) -> None:
         try:
             loaded = self.compiler.load_files(self.settings.workflows.paths)
             triggers = {
@@ -274,7 +281,7 @@ def _engine(
         clock=tools.clock,
         spawn=spawn,
         max_active=tools.settings.limits.max_active_executions,
-        listeners=[tools.metrics.committed],
+        listeners=[tools.metrics.committed, tell_ending],
     )
     steps = Steps(
         report=engine.send,

@@ -125,6 +125,8 @@ def _checked(attributes: dict[str, Any]) -> dict[str, Any]:
         raise BadCloudEvent(f"the CloudEvent has no {', '.join(missing)}")
     if not attributes["specversion"].startswith("1."):
         raise BadCloudEvent(f"CloudEvents {attributes['specversion']} is not understood; 1.0 is")
+    if not isinstance(attributes.get("datacontenttype"), str | None):
+        raise BadCloudEvent("datacontenttype of the CloudEvent is not text")
     return attributes
 
 

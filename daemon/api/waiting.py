@@ -46,9 +46,11 @@ async def room(daemon: Daemon) -> None:
         raise Busy("the daemon is stopping")
     try:
         async with asyncio.timeout(ROOM_WAIT_S):
-            await daemon.engine.room()
+            taking = await daemon.engine.room()
     except TimeoutError:
         raise Busy("the daemon is at its limit of active executions") from None
+    if not taking:
+        raise Busy("the daemon is stopping")
 
 
 async def answered(work: Awaitable[T]) -> T:

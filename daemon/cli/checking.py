@@ -83,7 +83,7 @@ def print_problems(problems: Iterable[Problem]) -> None:
     console = output.console()
     lines: dict[str, list[str]] = {}
     for problem in problems:
-        mark = output.status("warning") if problem.severity == "warning" else output.status("failed")
+        mark = output.status(problem.severity)
         place = ":".join(str(part) for part in (problem.file, problem.line, problem.column) if part is not None)
         console.print(Text.assemble(f"{place}: " if place else "", mark, f": {problem.message}"), soft_wrap=True)
         if problem.file is not None and problem.line is not None:

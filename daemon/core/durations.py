@@ -27,6 +27,8 @@ _WORDS = {
 }
 _UNIT_OF = {word: unit for unit, words in _WORDS.items() for word in (unit, *words)}
 _LONGEST_TEXT = 64
+LONGEST = timedelta(days=365_000)
+"""So that every time of ours plus a duration is still a time."""
 
 
 class DurationError(ValueError):
@@ -48,9 +50,12 @@ def parse_duration(value: object) -> timedelta:
     if len(value) > _LONGEST_TEXT or not _WHOLE.match(value) or value.endswith("\n"):
         raise DurationError(f"{value[:_LONGEST_TEXT]!r} is not a duration", _suggestion(value))
     try:
-        return sum((float(count) * _UNITS[unit] for count, unit in _PART.findall(value)), timedelta())
+        duration = sum((float(count) * _UNITS[unit] for count, unit in _PART.findall(value)), timedelta())
     except OverflowError:
-        raise DurationError(f"the duration {value} is too long", "at most 999999999d can be kept") from None
+        duration = timedelta.max
+    if duration > LONGEST:
+        raise DurationError(f"the duration {value} is too long", f"at most {format_duration(LONGEST)}")
+    return duration
 
 
 def format_duration(duration: timedelta) -> str:

@@ -1,7 +1,7 @@
 """The JSON Schema (2020-12) of a definition, assembled from the node types and the kinds of triggers.
 
-It is published (`sagad schema`, `GET /schema`), so that editors complete and explain a definition while it is written,
-and its pieces are what `parsing` has each part of a definition checked against.
+It is published (`sagad schema`, `GET /definition-schema`), so that editors complete and explain a definition while it
+is written, and its pieces are what `parsing` has each part of a definition checked against.
 """
 
 from __future__ import annotations

@@ -14,6 +14,9 @@ Json = msgspec.Raw
 
 NULL = Json(b"null")
 
+MAX_NESTING = 128
+"""Levels of lists and maps in each other in what comes from outside. Far below what a reader of it can take."""
+
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder().decode
 
@@ -24,6 +27,30 @@ def to_json(value: object) -> Json:
     Equal values give equal text: keys are sorted. Raises TypeError or ValueError for what has no JSON form.
     """
     return value if isinstance(value, Json) else Json(_encode(value))
+
+
+def bounded_json(value: object) -> Json:
+    """Encode a value that comes from outside; see `to_json`. ValueError too when it is nested too deeply."""
+    try:
+        text = to_json(value)
+        containers = bytes(text).count(b"[") + bytes(text).count(b"{")
+        too_deep = containers > MAX_NESTING and _levels(from_json(text)) > MAX_NESTING
+    except RecursionError:
+        too_deep = True
+    if too_deep:
+        raise ValueError(f"lists and maps are nested more than {MAX_NESTING} levels deep")
+    return text
+
+
+def _levels(value: Any) -> int:
+    """Count levels, one more than `MAX_NESTING` at most."""
+    level = [value]
+    for depth in range(MAX_NESTING + 1):
+        inside = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list))
+        level = [item for items in inside for item in items]
+        if not level:
+            return depth
+    return MAX_NESTING + 1
 
 
 def from_json(value: Json) -> Any:

@@ -56,8 +56,6 @@ def begin(config: WaitFor | WaitTill, beginning: Beginning) -> Begin:
                 return WaitUntil(beginning.at + parse_duration(length.render(beginning.scope).value))
             except DurationError as error:
                 return _fail(str(error))
-            except OverflowError:
-                return _fail("the time to wait until is too far away")
 
 
 def _time(value: object) -> datetime | Fail:

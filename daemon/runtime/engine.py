@@ -128,6 +128,7 @@ class Engine:
         self._parked: dict[UUID, str] = {}
         self._has_room = asyncio.Event()
         self._has_room.set()
+        self._taking = True
         self.steps: StepRunner
         self.timers: TimerService
 
@@ -141,9 +142,18 @@ class Engine:
         """Executions that could not be worked on when last tried, and why: an alarm. They are as they were."""
         return self._parked
 
-    async def room(self) -> None:
-        """Return when there is room for another execution: the back-pressure that intake hands to the brokers."""
+    async def room(self) -> bool:
+        """Return when there is room for another execution: the back-pressure that intake hands to the brokers.
+
+        False when there will be none, because the daemon stops.
+        """
         await self._has_room.wait()
+        return self._taking
+
+    def take_no_more(self) -> None:
+        """Let nobody wait for room any more: the daemon stops."""
+        self._taking = False
+        self._has_room.set()
 
     async def send(self, execution_id: UUID, command: Command, *, plan: Plan | None = None) -> Handled:
         """Handle the command; return when its events are durable. `StartExecution` needs the plan to start by.
@@ -268,7 +278,7 @@ class Engine:
             self._parked[execution_id] = str(error)
 
     def _update_room(self) -> None:
-        if len(self._mailboxes) < self._max_active:
+        if len(self._mailboxes) < self._max_active or not self._taking:
             self._has_room.set()
         else:
             self._has_room.clear()

@@ -13,13 +13,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import msgspec
 import structlog
 
 from daemon.core.commands import ReceiveSignal, StartExecution
 from daemon.core.errors import InvalidInput, Rejected
 from daemon.core.trace_ids import parse_traceparent
-from daemon.core.values import to_json
+from daemon.core.values import bounded_json, to_json
 from eventstore.errors import Conflict, StoreError, Unavailable
 from triggers.message import Ack, DeadLetter, Retry
 from triggers.routing import Filtered, Route, SignalExecution, Start, Unusable, execution_id, route
@@ -75,7 +74,8 @@ class Intake:
 
     async def __call__(self, batch: Sequence[Inbound]) -> Sequence[Verdict]:
         """Handle the batch as one append; see `triggers.message.Sink`."""
-        await self._engine.room()
+        if not await self._engine.room():
+            return [Retry("the daemon is stopping", PAUSE, counted=False) for _ in batch]
         verdicts = await asyncio.gather(*(self._take(inbound) for inbound in batch))
         for inbound, verdict in zip(batch, verdicts, strict=True):
             self._on_verdict(inbound.trigger, verdict)
@@ -107,7 +107,7 @@ class Intake:
         command = ReceiveSignal(
             signal_id=signal_id or str(self._new_id()),
             name=name,
-            data=to_json(data),
+            data=_json(data),
             actor=actor,
             at=self._clock.now(),
         )
@@ -173,10 +173,11 @@ class Intake:
         actor: str,
         traceparent: str | None,
     ) -> Handled:
+        encoded = _json(input_value)
         self._check_input(plan, input_value)
         command = StartExecution(
             execution_id=target,
-            input=_json(input_value),
+            input=encoded,
             trigger=to_json(trigger),
             trigger_name=trigger["name"],
             dedupe_key=key,
@@ -189,9 +190,9 @@ class Intake:
 
 def _json(value: Any) -> Json:
     try:
-        return to_json(value)
-    except (TypeError, ValueError, msgspec.MsgspecError) as error:
-        raise InvalidInput(f"the input is not a JSON value: {error}") from error
+        return bounded_json(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"not a JSON value that is taken: {error}") from error
 
 
 def _private(header: str) -> bool:

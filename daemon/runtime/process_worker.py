@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from daemon.core.events import StepError
-from daemon.core.values import from_json, to_json
+from daemon.core.values import bounded_json, from_json, to_json
 from daemon.runtime import process_frames as f
 from daemon.runtime.handler_registry import HandlerRegistry, load_handlers
 from daemon.runtime.signatures import encode_output
@@ -58,7 +58,7 @@ class ProcessContext:
 
     def progress(self, value: object) -> None:
         """Record how far the attempt is."""
-        _send(self._replies, f.Progressed(to_json(value)))
+        _send(self._replies, f.Progressed(bounded_json(value)))
 
 
 class _Worker:

@@ -20,7 +20,7 @@ from daemon.core.durations import format_duration
 from daemon.core.state import InFlight, Running
 from daemon.core.templates import fill
 from daemon.core.trace_ids import step_traceparent
-from daemon.core.values import Json, from_json, to_json
+from daemon.core.values import Json, bounded_json, from_json, to_json
 from daemon.nodes.context import StepFailure
 from daemon.runtime.clock import Clock
 from daemon.runtime.logs import bind_execution
@@ -204,6 +204,6 @@ async def _first(task: asyncio.Task[Result], or_after: Coroutine[Any, Any, None]
 
 def _as_json(output: object) -> Json:
     try:
-        return to_json(output)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        return bounded_json(output)
+    except (TypeError, ValueError, OverflowError) as error:
         raise StepFailure(f"the result has no JSON form: {error}", "invalid_output", retryable=False) from error

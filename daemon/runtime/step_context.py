@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from daemon.core.trace_ids import parse_traceparent
-from daemon.core.values import Json, to_json
+from daemon.core.values import Json, bounded_json
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -146,6 +146,6 @@ class StepContext:
 
     def progress(self, value: object) -> None:
         """Record how far the attempt is. Safe in threads. Raises TypeError or ValueError for what has no JSON form."""
-        report = to_json(value)
+        report = bounded_json(value)
         self.heartbeat()
         self._loop.call_soon_threadsafe(self._feed.put, report)

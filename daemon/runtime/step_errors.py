@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from daemon.core.events import StepError
-from daemon.core.values import NULL, Json, from_json, to_json
+from daemon.core.values import NULL, Json, bounded_json, from_json, to_json
 from daemon.nodes.context import StepFailure
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def _details(value: object) -> Json:
     if value is None:
         return NULL
     try:
-        return to_json(value)
-    except (TypeError, ValueError, OverflowError, RecursionError):
+        return bounded_json(value)
+    except (TypeError, ValueError, OverflowError):
         return to_json(_well_formed(repr(value))[:MAX_MESSAGE])
 
 

@@ -108,14 +108,17 @@ class Supervisor:
         if self._stopped:
             return
         self._stopped = True
-        await self._subscriptions.stop()
-        await self._steps.stop(self._grace_s)
         self._changes.wake_all()
+        self._engine.take_no_more()
+        leaving = asyncio.ensure_future(self._subscriptions.stop())
+        await asyncio.wait({leaving}, timeout=self._grace_s)  # longer while the store is away: then the writer ends it
+        await self._steps.stop(self._grace_s)
         await asyncio.gather(*(follower.stop() for follower in self._followers))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._writer.close(grace_s=self._grace_s)
+        await leaving
         await self._brokers.close()
 
     @property

@@ -51,8 +51,10 @@ class Evidence(Struct, frozen=True, kw_only=True):
     histories: dict[UUID, list[Recorded]]
     """This run's executions, each with its events in order."""
     runs: Sequence[Run]
-    at_kill: frozenset[tuple[str, int]]
-    """Runs of handlers, as key and attempt, that had begun and not ended when the daemon was killed."""
+    working: int
+    """Handlers at work when the daemon was killed."""
+    owed: frozenset[str]
+    """Steps, by idempotency key, that had begun then and had no result in the log."""
     without_cause: Collection[UUID]
     exit_code: int
     """Of the daemon that was told to stop."""
@@ -65,7 +67,8 @@ async def gather(
     orders: Sequence[Order],
     accepted: Collection[str],
     journal: Path,
-    at_kill: Iterable[tuple[str, int]],
+    working: int,
+    owed: Iterable[str],
     exit_code: int,
 ) -> Evidence:
     """Read the log again from the beginning, and the journal."""
@@ -81,7 +84,8 @@ async def gather(
         runs=[
             Run(line["key"], line["attempt"], line["at"]) for line in read_journal(journal) if line["what"] == "began"
         ],
-        at_kill=frozenset(at_kill),
+        working=working,
+        owed=frozenset(owed),
         without_cause=await store.index.without_cause(),
         exit_code=exit_code,
     )
@@ -90,8 +94,7 @@ async def gather(
 def examine(evidence: Evidence) -> Iterator[Check]:
     """Yield every claim."""
     histories, orders = evidence.histories, evidence.orders
-    at_work = len(evidence.at_kill)
-    yield Check(f"the daemon was killed while {number(at_work, 'handler')} worked", at_work > 0)
+    yield Check(f"the daemon was killed while {number(evidence.working, 'handler')} worked", evidence.working > 0)
     started = Counter(_started(history).dedupe_key for history in histories.values())
     exactly_once = sum(started[order] == 1 for order in evidence.accepted)
     yield Check(
@@ -138,13 +141,13 @@ def _steps(evidence: Evidence) -> Iterator[Check]:
         ", ".join(late[:5]),
     )
     again = repeated(evidence)
-    others = set(again) - evidence.at_kill
+    others = {key for key, _ in again} - evidence.owed
     yield Check(
         f"{number(len(evidence.runs), 'run')} of handlers; {len(again)} ran again, all of them in flight at the kill"
         if not others
-        else f"{len(others)} attempts ran again that were not in flight at the kill",
+        else f"{number(len(others), 'step')} ran again that had not been in flight at the kill",
         not others and set(again.values()) <= {2},
-        ", ".join(key for key, _ in others),
+        ", ".join(others),
     )
 
 

@@ -89,7 +89,9 @@ class _Story:
                 async with _beside(watcher.run(), self._daemon.guard(), self._ticking(), senders.review_all()):
                     sending = asyncio.create_task(senders.send_all())
                     try:
-                        at_kill = await self._kill()
+                        working = await self._kill()
+                        await watcher.catch_up()
+                        owed = self._progress.steps_in_flight
                         await self._start(f"started again, and takes up what is owed{self._patience()}")
                         await self._all_ended(watcher, sending)
                     finally:
@@ -104,7 +106,8 @@ class _Story:
             orders=self._stage.orders,
             accepted=senders.accepted,
             journal=self._stage.journal,
-            at_kill=at_kill,
+            working=working,
+            owed=owed,
             exit_code=await self._daemon.stop(),
         )
         checks = list(examine(evidence))
@@ -125,24 +128,24 @@ class _Story:
         self._stack.push_async_callback(store.close)
         return store
 
-    async def _kill(self) -> set[tuple[str, int]]:
-        """Kill the daemon in the middle: when half of the orders have come and handlers are at work."""
+    async def _kill(self) -> int:
+        """Kill the daemon when half of the orders have come and handlers are at work; return how many were."""
         wanted = max(1, min(5, self._total // 8))
         await self._until(
             lambda: self._progress.started >= self._total / 2 and len(at_work(self._stage.journal)) >= wanted,
             KILL_WITHIN_S,
         )
         self._daemon.kill()
-        cut_short = at_work(self._stage.journal)
+        working = len(at_work(self._stage.journal))
         self._screen.daemon = Text(f"dead: SIGKILL to pid {self._daemon.pid}", style="bold red")
         progress = self._progress
         open_ends, to_come = progress.started - len(progress.ended), self._total - progress.started
         self._say(
-            f"[bold red]SIGKILL[/] to pid {self._daemon.pid}: {number(len(cut_short), 'handler')} at work,"
+            f"[bold red]SIGKILL[/] to pid {self._daemon.pid}: {number(working, 'handler')} at work,"
             f" {number(open_ends, 'execution')} not ended, {number(to_come, 'order')} yet to come"
         )
         await asyncio.sleep(DEAD_S)
-        return cut_short
+        return working
 
     async def _all_ended(self, watcher: Watcher, sending: asyncio.Task[None]) -> None:
         with suppress(TimeoutError):

@@ -76,9 +76,9 @@ class Progress:
         return len(self.order_of)
 
     @property
-    def steps_in_flight(self) -> Sequence[tuple[UUID, str]]:
-        """Steps that were begun and have no result."""
-        return [(execution_id, address) for execution_id, steps in self.in_flight.items() for address in steps]
+    def steps_in_flight(self) -> Sequence[str]:
+        """Steps that have begun and have no result, by idempotency key."""
+        return [f"{execution_id}/{address}" for execution_id, steps in self.in_flight.items() for address in steps]
 
     def statuses(self) -> Counter[str]:
         """Count executions by status."""
@@ -100,8 +100,15 @@ class Watcher:
         async for batch in following:
             for recorded in batch:
                 self._progress.take(recorded)
+                self._position = recorded.position
             async with self._changed:
                 self._changed.notify_all()
+
+    async def catch_up(self) -> None:
+        """Return when all that was in the log at the call has been counted."""
+        head = await self._store.log.head()
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._position >= head)
 
     async def until(self, condition: Callable[[Progress], bool], timeout_s: float) -> bool:
         """Return when the log fulfils the condition; False when it does not in time."""

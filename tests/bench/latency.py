@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from daemon.core.events import ExecutionCompleted, StepStarted, StepSucceeded
 from tests.bench.figures import Bench, Benchmark, Figure, milliseconds
-from tests.bench.rig import SHIPPED, WIDE, Rig, clocked, offer, settings_of
+from tests.bench.rig import SHIPPED, WIDE, clocked, offer, settings_of
 from tests.bench.workflows import chain
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ def test_every_problem_is_shown_with_its_line_and_a_caret(sagad: Sagad, folder: 
     done = sagad("validate", "flows")
     assert done.code == 1
     lines = done.out.splitlines()
-    (line,) = (number for number, text in enumerate(lines) if "charg" in text and "failed: " in text)
+    (line,) = (number for number, text in enumerate(lines) if "charg" in text and "error: " in text)
     assert lines[line].startswith("flows/order.yaml:")
     number, column = map(int, lines[line].split(":")[1:3])
     source = file.read_text().splitlines()[number - 1]

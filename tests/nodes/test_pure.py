@@ -147,7 +147,7 @@ def test_a_wait_has_a_due_time(text: str, due: datetime) -> None:
     ("text", "message"),
     [
         ("{wait: '{{ input }}'}", "the duration 3 has no unit (write 3s for seconds, 3ms for milliseconds)"),
-        ("{wait: 999999999d}", "the time to wait until is too far away"),
+        ("{wait: '{{ 999999999 ~ \"d\" }}'}", "the duration 999999999d is too long (at most 365000d)"),
         ("{wait: {until: '{{ input }}'}}", "'3' is not a time"),
         ("{wait: {until: '{{ \"soon\" }}'}}", "'soon' is not a time"),
         ("{wait: {until: '{{ \"2026-03-01\" }}'}}", "the time 2026-03-01 has no offset from UTC"),
@@ -188,6 +188,10 @@ def test_a_signal_is_awaited_by_name() -> None:
     [
         ("{signal: '{{ input }}'}", "the name of a signal is text, not '3'"),
         ("{signal: '{{ \"\" }}'}", "the name of a signal is text, not ''"),
+        (
+            "{signal: {name: x, timeout: '{{ input ~ \"000000d\" }}'}}",
+            "timeout: the duration 3000000d is too long (at most 365000d)",
+        ),
         (
             "{signal: {name: x, timeout: '{{ input }}'}}",
             "timeout: the duration 3 has no unit (write 3s for seconds, 3ms for milliseconds)",

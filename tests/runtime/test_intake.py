@@ -41,6 +41,24 @@ output: "{{ done }}"
 """
 
 
+NESTED = """
+workflow: strict
+input: {type: object, additionalProperties: false, properties: {id: {}}}
+triggers: [{name: any, memory: {topic: strict}}]
+nodes: {show: {transform: "{{ input }}"}}
+---
+workflow: open
+triggers:
+  - {name: any, memory: {topic: open}}
+  - {name: told, memory: {topic: told}, signal: {name: told, scope: open/any, key: "{{ message.value.id }}"}}
+nodes:
+  count: {transform: "{{ input.deep | length }}"}
+  told: {signal: told}
+  show: {transform: "{{ told.deep | length }}"}
+edges: [told -> show]
+"""
+
+
 def inbound(trigger: str, body: bytes, **fields: Any) -> Inbound:
     return Inbound(
         trigger=f"order/{trigger}",
@@ -103,6 +121,32 @@ async def test_a_dead_letter_says_what_is_wrong_and_where(tmp_path: Path) -> Non
         (verdict,) = await take(daemon, inbound("orders", b'{"id": 3, "total": 5}'))
         assert isinstance(verdict, DeadLetter)
         assert verdict.reason == "id: expected text, not the number 3"
+
+
+@pytest.mark.parametrize("levels", [130, 256, 960, 975, 990])
+@pytest.mark.parametrize("trigger", ["strict/any", "open/any", "open/told"])
+async def test_a_message_that_is_nested_too_deeply_is_a_dead_letter(tmp_path: Path, trigger: str, levels: int) -> None:
+    """The daemon goes on: no message may bring it down, and it would come again."""
+    body = b'{"id": "A1", "deep": %s%s}' % (b"[" * levels, b"]" * levels)
+    message = Inbound(
+        trigger=trigger,
+        source="test",
+        identity="A1",
+        body=body,
+        content_type="application/json",
+        received_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    async with running(settings_for(tmp_path, NESTED)) as daemon:
+        await daemon.intake.start("open", {"deep": [1]}, key="A1", actor="test")
+        (verdict,) = await take(daemon, message)
+        assert isinstance(verdict, DeadLetter)
+        assert "deep" in verdict.reason
+
+
+async def test_a_value_with_many_lists_side_by_side_is_not_deep(tmp_path: Path) -> None:
+    async with running(settings_for(tmp_path, NESTED)) as daemon:
+        target, _ = await daemon.intake.start("open", {"deep": [[each] for each in range(1000)]}, actor="test")
+        assert len(from_json((await daemon.history.load(target)).input)["deep"]) == 1000
 
 
 async def test_a_signal_finds_its_execution_by_the_key_it_was_started_with(tmp_path: Path) -> None:

@@ -16,9 +16,11 @@ import structlog
 from daemon.core.trace_ids import step_span_id
 from daemon.runtime.logs import bind_execution, configure
 from daemon.settings import Logging
+from tests.support.daemons import running, settings_for, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 EXECUTION = UUID("0c0ffee0-0000-5000-8000-000000000001")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -158,3 +160,16 @@ def test_for_people_lines_are_plain_text_without_colours_in_a_file(stream: io.St
     assert "ready" in line
     assert "port=8750" in line
     assert "\x1b" not in line
+
+
+async def test_a_failed_execution_leaves_a_line(stream: io.StringIO, tmp_path: Path) -> None:
+    """Workflow, step, code and message: enough to know where to look."""
+    configure(Logging(), stream=stream)
+    text = "workflow: w\nnodes: {deny: {fail: {message: no more, code: refused}}}\nedges: []"
+    async with running(settings_for(tmp_path, text)) as daemon:
+        target = await start(daemon, "w")
+    (line,) = [
+        found for found in map(json.loads, stream.getvalue().splitlines()) if found["event"] == "execution_failed"
+    ]
+    assert (line["level"], line["execution_id"], line["workflow"]) == ("warning", str(target), "w")
+    assert (line["step"], line["code"], line["error"]) == ("deny", "refused", "no more")
