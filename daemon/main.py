@@ -41,6 +41,7 @@ from daemon.runtime.subscriptions import Subscriptions
 from daemon.runtime.supervisor import Supervisor
 from daemon.runtime.timers import Timers
 from daemon.runtime.tracing import Tracing
+from eventstore.errors import Unavailable
 from eventstore.store import Store, open_store
 from eventstore.writer import Writer
 
@@ -106,9 +107,10 @@ class Daemon:
 
     async def start(self) -> None:
         """Load the definitions, take up old work, then receive. Raises Misconfigured with every problem."""
-        await self.load()
-        await self.supervisor.start()
-        await self.supervisor.subscribe(self.plans.triggers())
+        async with self.reloading:
+            await self.load()
+            await self.supervisor.start()
+            await self.supervisor.subscribe(self.plans.triggers())
 
     async def load(self) -> None:
         """Compile the definition files and make them current, without receiving from their triggers yet."""
@@ -135,7 +137,11 @@ class Daemon:
         except Misconfigured as error:
             _logger.error("reload_refused", problems=[str(problem) for problem in error.problems])  # noqa: TRY400  foreseen: the message says all
             return
-        await self.load()
+        try:
+            await self.load()
+        except (Misconfigured, Unavailable) as error:
+            _logger.error("reload_refused", problems=str(error).splitlines())  # noqa: TRY400  as above
+            return
         await self.supervisor.subscribe(self.plans.triggers())
         _logger.info("reloaded", workflows=self.plans.workflows())
 

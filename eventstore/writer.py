@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 BATCH_EVENTS = 500
 """A batch is closed when it has this many events: beyond, a commit gets slower as fast as it gets larger."""
+BATCH_BYTES = 8 * 1024 * 1024
+"""Or when its values are this long: every commit must be through before the log is taken for away."""
 
 
 class _Entry:
@@ -50,6 +52,7 @@ class Writer:
         log: EventLog,
         *,
         batch_events: int = BATCH_EVENTS,
+        batch_bytes: int = BATCH_BYTES,
         max_waiting: int = 10_000,
         first_pause_s: float = 0.05,
         max_pause_s: float = 5.0,
@@ -58,6 +61,7 @@ class Writer:
         """`max_waiting` appends may queue before `append` waits; the pauses are those while the log is unavailable."""
         self._log = log
         self._batch_events = batch_events
+        self._batch_bytes = batch_bytes
         self._max_waiting = max_waiting
         self._first_pause_s = first_pause_s
         self._max_pause_s = max_pause_s
@@ -125,11 +129,12 @@ class Writer:
 
     def _next_batch(self) -> list[_Entry]:
         batch: list[_Entry] = []
-        events = 0
+        events = size = 0
         for execution_id in list(self._queues):
             queue = self._queues[execution_id]
             events += len(queue[0].append.events)
-            if batch and events > self._batch_events:
+            size += _size(queue[0].append)
+            if batch and (events > self._batch_events or size > self._batch_bytes):
                 break
             batch.append(queue.popleft())
             del self._queues[execution_id]
@@ -199,6 +204,13 @@ class Writer:
         self._count(-len(behind))
         for later in behind:
             _answer(later, Conflict(later.append.execution_id, later.append.after_version))
+
+
+def _size(append: Append) -> int:
+    """Return the bytes of the values that the events carry: what can be long in them."""
+    events = (event for event in append.events if isinstance(event, msgspec.Struct))
+    fields = (value for event in events for value in msgspec.structs.astuple(event))
+    return sum(len(value) for value in fields if type(value) is msgspec.Raw)
 
 
 def _answer(entry: _Entry, error: Exception | None) -> None:

@@ -18,6 +18,10 @@ class Unroutable(TriggerError):
     """
 
 
+class TooLarge(Unroutable):
+    """The broker takes no message of this size."""
+
+
 class ExpressionFailed(TriggerError):
     """Raised by the callables of a `Route` when their expression has no value for this message."""
 

@@ -19,7 +19,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from triggers.errors import BrokerUnavailable, Unroutable
+from triggers.errors import BrokerUnavailable, TooLarge, Unroutable
 from triggers.kafka_client import LOST, KafkaConnection, abandon_producer, client_arguments
 from triggers.link import explain
 from triggers.message import ConnectionStatus
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 _REFUSALS = (
     ClusterAuthorizationFailedError,
     InvalidTopicError,
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
     TopicAuthorizationFailedError,
 )
 _LARGEST_REQUEST_BYTES = 16 * 1024 * 1024
@@ -78,6 +76,8 @@ class KafkaPublisher:
                 if partition is not None and partition not in await producer.partitions_for(topic):
                     raise Unroutable(f"Kafka topic {topic} has no partition {partition}")
                 record = await producer.send_and_wait(topic, value, key, partition, headers=headers)
+        except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
+            raise TooLarge(f"Kafka takes no message of this size to {topic}: {explain(error)}") from error
         except _REFUSALS as error:
             raise Unroutable(f"Kafka refuses messages to {topic}: {explain(error)}") from error
         except UnknownTopicOrPartitionError as error:

@@ -19,6 +19,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from triggers.content import header_text
 from triggers.delivery import Delivery
+from triggers.errors import TooLarge
 from triggers.link import explain
 from triggers.message import DeadLetter, Inbound
 from triggers.publishing import dead_letter_headers
@@ -87,6 +88,8 @@ class KafkaSession(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._delivery = Delivery[_Taken](sink=sink, retry=retry, dead_letter=self._bury, batch=batch)
         self._marks: dict[TopicPartition, Watermark] = {}
         self._heard_s = time.monotonic()
+        self._rebalancing = False
+        """Nothing is ours: what was fetched before comes again, to us or to another."""
 
     async def consume(self) -> None:
         """Receive until stopped. Raises what aiokafka does when the session cannot go on.
@@ -111,14 +114,18 @@ class KafkaSession(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         """Commit what is settled while we may, and forget the rest: its next owner gets it."""
         gone = set(revoked)
         await self._commit(_LAST_COMMIT_S)
+        self._rebalancing = True
         self._delivery.drop(lambda taken: taken.partition in gone)
         for partition in gone:
             self._marks.pop(partition, None)
 
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Nothing to do: a partition is noted with its first message."""
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002  aiokafka's signature
+        """Go on; a partition is noted with its first message."""
+        self._rebalancing = False
 
     def _take(self, fetched: Mapping[TopicPartition, Sequence[Record]]) -> None:
+        if self._rebalancing:
+            return
         for partition, records in fetched.items():
             mark = self._marks.setdefault(partition, Watermark())
             for record in records:
@@ -211,4 +218,9 @@ class KafkaSession(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         value = taken.record.value
         if value is None and taken.record.key is None:
             value = b""
-        await self._publisher.send(self._dead_letters, value, taken.record.key, headers)
+        try:
+            await self._publisher.send(self._dead_letters, value, taken.record.key, headers)
+        except TooLarge:
+            # With the reasons it is larger than it came; `sagad-source` says where the whole message is.
+            cut = [*((name, text.encode()) for name, text in reasons.items()), ("sagad-cut", b"too large")]
+            await self._publisher.send(self._dead_letters, b"", None, cut)

@@ -13,6 +13,9 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from triggers.message import ConnectionStatus, DeadLetter, Inbound
 
+MAX_REASON = 1000
+"""Characters of a dead letter's reason, which may quote the message: brokers bound headers, and the whole message."""
+
 
 class Outbound(Struct, frozen=True, kw_only=True):
     """One message to send."""
@@ -57,9 +60,10 @@ def outgoing_headers(message: Outbound) -> dict[str, str | bytes]:
 
 
 def dead_letter_headers(inbound: Inbound, verdict: DeadLetter) -> dict[str, str]:
-    """Return the headers that tell why a message was set aside; the same on every broker."""
+    """Return the headers that tell why a message was set aside; the same on every broker, and of limited length."""
+    reason = verdict.reason
     return {
-        "sagad-reason": verdict.reason,
+        "sagad-reason": reason if len(reason) <= MAX_REASON else f"{reason[: MAX_REASON - 1]}…",
         "sagad-code": verdict.code,
         "sagad-trigger": inbound.trigger,
         "sagad-source": inbound.source,

@@ -119,7 +119,8 @@ class RabbitTrigger:
             exchange=settings.exchange,
             exchange_type=settings.exchange_type,
             routing_keys=settings.routing_keys,
-            dead_letters="" if settings.dead_letter_exchange else self._dead_letters,
+            dead_letter_exchange=settings.dead_letter_exchange,
+            dead_letters=self._dead_letters,
         )
 
     async def _bury(self, letter: Message) -> None:

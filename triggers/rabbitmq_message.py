@@ -14,6 +14,7 @@ from aio_pika import DeliveryMode, Message
 from triggers.content import header_text
 from triggers.message import DeadLetter, Inbound
 from triggers.publishing import dead_letter_headers
+from triggers.rabbitmq_values import sendable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -58,7 +59,7 @@ def to_dead_letter(message: AbstractIncomingMessage, inbound: Inbound, verdict: 
     """
     return Message(
         message.body,
-        headers={**message.headers, **dead_letter_headers(inbound, verdict)},
+        headers={**sendable(message.headers), **dead_letter_headers(inbound, verdict)},
         content_type=message.content_type,
         content_encoding=message.content_encoding,
         correlation_id=message.correlation_id,

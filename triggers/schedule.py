@@ -153,10 +153,10 @@ class ScheduleTrigger:
     async def _session(self) -> None:
         self._link.up()
         started = self._now()
-        last = await self._last_tick() or started
+        last = await self._link.unless_stopped(self._last_tick()) or started
         for tick in missed(self._settings, last, started):
             self._add(tick)
-        last = max(last, started)
+        last = started
         while not self._link.stopping.is_set():
             last = self._add_due(last)
             if self._delivery.wait_s() == 0:

@@ -55,8 +55,9 @@ class Authentication:
 
 
 def _from_this_machine(headers: Headers) -> bool:
-    host = urlsplit(f"//{headers.get('host', 'localhost')}").hostname or ""
-    origin = headers.get("origin")
-    if not is_loopback(host):
+    try:
+        host = urlsplit(f"//{headers.get('host', 'localhost')}").hostname or ""
+        origin = urlsplit(headers.get("origin", "http://localhost")).hostname or ""
+    except ValueError:  # what is no address is not this machine's
         return False
-    return origin is None or is_loopback(urlsplit(origin).hostname or "")
+    return is_loopback(host) and is_loopback(origin)

@@ -25,6 +25,7 @@ from daemon.cli.faults import BadUsage
 from daemon.cli.options import Config, settings_of
 from daemon.main import open_daemon
 from daemon.runtime import logs
+from daemon.runtime.collection import calm_garbage_collector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,6 +88,7 @@ async def _run(settings: Settings, listening: socket.socket) -> None:
             await asyncio.wait({starting, serving, told_to_stop}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 await starting
+                calm_garbage_collector()
                 _logger.info("ready", workflows=daemon.plans.workflows())
                 await asyncio.wait({serving, told_to_stop}, return_when=asyncio.FIRST_COMPLETED)
             _logger.info("stopping", grace_s=settings.limits.grace_s)

@@ -6,10 +6,10 @@ that has failed reads as `{"error": {...}}`; one that was skipped or not reached
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from daemon.core.state import Failed, Running, Step, Succeeded
+from daemon.core.state import Failed, Running, State, Step, Succeeded
 from daemon.core.values import from_json
 
 if TYPE_CHECKING:
@@ -23,27 +23,33 @@ ROOTS = ("input", "steps", "vars", "env", "trigger", "execution")
 class Scope(Mapping[str, object]):
     """Names for the evaluations of one decision.
 
-    `current` gives the state as it is by then. Values are decoded once and kept: what a settled step gave, and what the
-    execution began with, does not change.
+    `state` is replaced as the decision goes on. Values are decoded once and kept: what a settled step gave, and what
+    the execution began with, does not change.
     """
 
-    def __init__(self, plan: Plan, current: Callable[[], Running]) -> None:
+    def __init__(self, plan: Plan, state: State) -> None:
+        self.state = state
         self._plan = plan
-        self._current = current
         self._kept: dict[str, object] = {}
 
     def __getitem__(self, name: str) -> object:
+        if name == "steps":
+            return Outputs(self._running)
         if name not in self._kept:
             self._kept[name] = self._make(name)
         return self._kept[name]
 
+    @property
+    def _running(self) -> Running:
+        if not isinstance(self.state, Running):
+            raise TypeError("expressions are evaluated for running executions only")
+        return self.state
+
     def _make(self, name: str) -> object:
-        state = self._current()
+        state = self._running
         match name:
             case "input":
                 return from_json(state.input)
-            case "steps":
-                return Outputs(self._current)
             case "vars":
                 return {}
             case "env":
@@ -61,26 +67,26 @@ class Scope(Mapping[str, object]):
 
     def __iter__(self) -> Iterator[str]:
         yield from ROOTS
-        yield from Outputs(self._current)
+        yield from Outputs(self._running)
 
     def __len__(self) -> int:
-        return len(ROOTS) + len(Outputs(self._current))
+        return len(ROOTS) + len(Outputs(self._running))
 
 
 class Outputs(Mapping[str, object]):
     """The outputs of the settled steps, by address."""
 
-    def __init__(self, current: Callable[[], Running]) -> None:
-        self._current = current
+    def __init__(self, state: Running) -> None:
+        self._state = state
 
     def __getitem__(self, address: str) -> object:
-        return output_of(self._current().steps[address])
+        return output_of(self._state.steps[address])
 
     def __iter__(self) -> Iterator[str]:
-        return (address for address, step in sorted(self._current().steps.items()) if _readable(step))
+        return (address for address, step in sorted(self._state.steps.items()) if _readable(step))
 
     def __len__(self) -> int:
-        return sum(map(_readable, self._current().steps.values()))
+        return sum(map(_readable, self._state.steps.values()))
 
 
 def output_of(step: Step) -> object:

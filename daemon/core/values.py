@@ -34,12 +34,11 @@ def bounded_json(value: object) -> Json:
     try:
         text = to_json(value)
         containers = bytes(text).count(b"[") + bytes(text).count(b"{")
-        too_deep = containers > MAX_NESTING and _levels(from_json(text)) > MAX_NESTING
+        if containers <= MAX_NESTING or _levels(from_json(text)) <= MAX_NESTING:
+            return text
     except RecursionError:
-        too_deep = True
-    if too_deep:
-        raise ValueError(f"lists and maps are nested more than {MAX_NESTING} levels deep")
-    return text
+        pass
+    raise ValueError(f"lists and maps are nested more than {MAX_NESTING} levels deep")
 
 
 def _levels(value: Any) -> int:

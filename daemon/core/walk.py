@@ -49,12 +49,12 @@ class Turn:
         self.state = state
         self.at = at
         self.events: list[e.Event] = []
-        self.scope = Scope(plan, lambda: self.running)
+        self.scope = Scope(plan, state)
 
     def emit(self, event: e.Event) -> None:
         """Add an event and evolve the state by it."""
         self.events.append(event)
-        self.state = evolve(self.state, event)
+        self.state = self.scope.state = evolve(self.state, event)
 
     @property
     def running(self) -> Running:

@@ -179,7 +179,7 @@ class Engine:
         if not mailbox.at_work:
             mailbox.at_work = True
             self._spawn(self._work(execution_id, mailbox))
-        return await asyncio.shield(letter.answer)
+        return await letter.answer
 
     async def _work(self, execution_id: UUID, mailbox: _Mailbox) -> None:
         """Handle letters until there are none; then forget the execution if nothing runs for it."""

@@ -11,10 +11,11 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import structlog
-from structlog.contextvars import bound_contextvars
 from structlog.stdlib import ProcessorFormatter
 
 from daemon.core.templates import MASK
@@ -22,7 +23,6 @@ from daemon.core.trace_ids import step_span_id, trace_id
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
-    from contextlib import AbstractContextManager
     from uuid import UUID
 
     from structlog.typing import Processor
@@ -52,6 +52,7 @@ def configure(settings: Logging, *, stream: TextIO | None = None) -> None:
     level = LEVELS[settings.level]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_execution,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
@@ -83,12 +84,52 @@ def bind_execution(
 ) -> AbstractContextManager[None]:
     """Add the execution, the step where there is one, and their trace ids to each line logged in the block.
 
-    `traceparent` is what the execution was started with. Tasks and threads that the block starts inherit it.
+    `traceparent` is what the execution was started with. Tasks and threads that the block starts inherit it. The ids
+    are made when a line is logged: most steps log none.
     """
-    bound: dict[str, Any] = {"execution_id": str(execution_id), "trace_id": trace_id(execution_id, traceparent)}
-    if address is not None:
-        bound |= {"step": address, "attempt": attempt, "span_id": step_span_id(execution_id, address, attempt)}
-    return bound_contextvars(**bound)
+    return _Binding(_Bound(execution_id, traceparent, address, attempt))
+
+
+class _Bound(NamedTuple):
+    execution_id: UUID
+    traceparent: str | None
+    address: str | None
+    attempt: int
+
+    def fields(self) -> dict[str, Any]:
+        execution_id, attempt = self.execution_id, self.attempt
+        fields: dict[str, Any] = {
+            "execution_id": str(execution_id),
+            "trace_id": trace_id(execution_id, self.traceparent),
+        }
+        if self.address is not None:
+            span = step_span_id(execution_id, self.address, attempt)
+            fields |= {"step": self.address, "attempt": attempt, "span_id": span}
+        return fields
+
+
+_bound: ContextVar[_Bound | None] = ContextVar("bound_execution", default=None)
+
+
+class _Binding(AbstractContextManager[None]):
+    """Binds for one block."""
+
+    __slots__ = ("_bound", "_token")
+
+    def __init__(self, bound: _Bound) -> None:
+        self._bound = bound
+
+    def __enter__(self) -> None:
+        self._token = _bound.set(self._bound)
+
+    def __exit__(self, *_: object) -> None:
+        _bound.reset(self._token)
+
+
+def _add_execution(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add what `bind_execution` has bound; what the line says itself goes before: a structlog processor."""
+    bound = _bound.get()
+    return line if bound is None else {**bound.fields(), **line}
 
 
 def mask(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -11,7 +11,7 @@ import asyncio
 import platform
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, TypeVar, assert_never, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -37,11 +37,15 @@ APPEND_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 BATCH_EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500)
 
 
+M = TypeVar("M", Counter, Histogram)
+
+
 class Metrics:
     """All metrics of one daemon."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self._children: dict[tuple[int | str, ...], Counter | Histogram] = {}
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         histogram = partial(Histogram, registry=registry)
         by_step, by_end = ["workflow", "node"], ["workflow", "status"]
@@ -78,10 +82,18 @@ class Metrics:
         self._sources: tuple[tuple[Gauge, Callable[[], float]], ...] = ()
         self._connections: Callable[[], Iterable[ConnectionStatus]] = tuple
 
+    def _child(self, metric: M, *labels: str) -> M:
+        """Return `metric.labels(*labels)`, which is too slow to be asked for at each step."""
+        key: tuple[int | str, ...] = (id(metric), *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return cast("M", child)
+
     def committed(self, committed: Committed) -> None:
         """Count what one append has brought: a listener of the engine."""
         for event in committed.events:
-            self._events.labels(event.NAME).inc()
+            self._child(self._events, event.NAME).inc()
         after = committed.after
         if isinstance(after, NotStarted):
             return
@@ -89,35 +101,35 @@ class Metrics:
         for event in committed.events:
             self._count(event, after.workflow, committed, began)
         if isinstance(after, Finished) and not isinstance(committed.before, Finished):
-            self._finished.labels(after.workflow, after.status).inc()
+            self._child(self._finished, after.workflow, after.status).inc()
             seconds = (after.finished_at - after.started_at).total_seconds()
-            self._execution_seconds.labels(after.workflow, after.status).observe(max(0, seconds))
+            self._child(self._execution_seconds, after.workflow, after.status).observe(max(0, seconds))
 
     def _count(self, event: e.Event, workflow: str, committed: Committed, began: dict[str, datetime]) -> None:
         match event:
             case e.ExecutionStarted():
-                self._started.labels(workflow).inc()
+                self._child(self._started, workflow).inc()
             case e.StepStarted():
                 began[event.address] = event.at
-                self._attempts.labels(workflow, node_of(event.address)).inc()
+                self._child(self._attempts, workflow, node_of(event.address)).inc()
             case e.StepSucceeded() | e.StepFailed():
                 node = node_of(event.address)
                 since = began.pop(event.address, None) or _begun(committed, event.address)
                 if since is not None:
-                    self._step_seconds.labels(workflow, node).observe(max(0, (event.at - since).total_seconds()))
+                    self._child(self._step_seconds, workflow, node).observe(max(0, (event.at - since).total_seconds()))
                 if isinstance(event, e.StepFailed) and event.retry_at is not None:
-                    self._retries.labels(workflow, node).inc()
+                    self._child(self._retries, workflow, node).inc()
                 else:
                     outcome = "succeeded" if isinstance(event, e.StepSucceeded) else "failed"
-                    self._steps.labels(workflow, node, outcome).inc()
+                    self._child(self._steps, workflow, node, outcome).inc()
             case e.StepSkipped():
-                self._steps.labels(workflow, node_of(event.address), "skipped").inc()
+                self._child(self._steps, workflow, node_of(event.address), "skipped").inc()
             case _:
                 pass
 
     def message(self, trigger: str, verdict: Verdict) -> None:
         """Count a message by what became of it; `trigger` is a qualified name."""
-        self._messages.labels(trigger, _outcome(verdict)).inc()
+        self._child(self._messages, trigger, _outcome(verdict)).inc()
 
     def watch(
         self,

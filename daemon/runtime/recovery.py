@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from daemon.core.errors import Rejected
-from eventstore.errors import StoreError, Unavailable
+from eventstore.errors import Conflict, StoreError, Unavailable
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -31,7 +31,8 @@ async def recover(index: Index, engine: Engine) -> int:
     """Resume all busy executions; return how many.
 
     One that cannot be taken up (unreadable events, missing definition) is parked: logged as an alarm and left as it is,
-    the others go on. Raises Unavailable when the store does not answer.
+    the others go on. Raises Unavailable when the store does not answer, Conflict
+    when other writers were first too often: try again.
     """
     resumed, last = 0, None
     while page := await index.busy(after=last, limit=PAGE):
@@ -44,7 +45,7 @@ async def recover(index: Index, engine: Engine) -> int:
 async def _resume(engine: Engine, execution_id: UUID) -> bool:
     try:
         await engine.resume(execution_id)
-    except Unavailable:
+    except (Unavailable, Conflict):
         raise
     except (Rejected, StoreError) as error:
         _logger.error("execution_parked", execution_id=str(execution_id), error=str(error))  # noqa: TRY400  foreseen: the message says all

@@ -92,20 +92,36 @@ class Attempt:
             last_number=self._last_progress,
         )
         context = self.context = self._begin(services, feed)
-        executing = self._means.spawn(self._execute(context))
         try:
-            result = await self._within(self._node.timeout, executing)
-            if result is None:
-                context.give_up()
-                await self._end(executing)
-                result = self._timed_out()
+            result = await self._result(context)
             await feed.finish()
         except asyncio.CancelledError:
             context.give_up()
             feed.drop()
+            raise
+        finally:
+            self.context = None  # it leads back here by its feed, and cycles are costly to collect
+        return result
+
+    async def _result(self, context: StepContext) -> Result:
+        """Execute; with a timeout in a task of its own, which can be given up."""
+        timeout = self._node.timeout
+        if timeout is None:
+            result = await self._execute(context)
+            if context.cancelled:
+                raise asyncio.CancelledError  # the handler has kept it to itself, or made an error of it
+            return result
+        executing = self._means.spawn(self._execute(context))
+        try:
+            in_time = await self._within(timeout, executing)
+            if in_time is None:
+                context.give_up()
+                await self._end(executing)
+            return in_time or self._timed_out()
+        except asyncio.CancelledError:
+            context.give_up()
             await self._end(executing)
             raise
-        return result
 
     def _begin(self, services: Services, feed: ProgressFeed) -> StepContext:
         now = self.started_at = self._means.clock.now()
@@ -133,7 +149,7 @@ class Attempt:
             raise TypeError(f"nodes of type {self._node.type.name} have nothing to run")
         try:
             with self._named_in_logs():
-                output = _as_json(await execute(context, self._input()))
+                output = self._told(_as_json(await execute(context, self._input())))
         except (Exception, SystemExit) as error:  # noqa: BLE001  every failure of a handler is recorded
             return self._failed(*describe(error, self.number))
         except asyncio.CancelledError as error:
@@ -146,6 +162,10 @@ class Attempt:
     def _named_in_logs(self) -> AbstractContextManager[None]:
         """Put the step's ids on whatever is logged while its handler runs."""
         return bind_execution(self.execution_id, traceparent=self._incoming, address=self.address, attempt=self.number)
+
+    def _told(self, output: Json) -> Json:
+        """Return the output with the secrets struck out that the step was given: some services echo them."""
+        return to_json(self._disclosed.hide_in(from_json(output))) if self._effect.secrets else output
 
     def _input(self) -> Any:
         """Return a fresh copy of the input, secrets in their places."""
@@ -168,12 +188,9 @@ class Attempt:
         limit = format_duration(self._node.timeout or timedelta())
         return self._failed(*describe(StepFailure(f"not finished within {limit}", "timeout"), self.number))
 
-    async def _within(self, limit: timedelta | None, executing: asyncio.Task[Result]) -> Result | None:
+    async def _within(self, limit: timedelta, executing: asyncio.Task[Result]) -> Result | None:
         """Return the result, or None when the limit comes first."""
-        if limit is None:
-            await asyncio.wait({executing})
-        else:
-            await _first(executing, self._means.clock.sleep(limit.total_seconds()))
+        await _first(executing, self._means.clock.sleep(limit.total_seconds()))
         return executing.result() if executing.done() else None
 
     async def _end(self, executing: asyncio.Task[Result]) -> None:

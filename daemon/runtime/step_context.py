@@ -43,9 +43,15 @@ class ProgressFeed:
         self._clock = clock
         self._spawn = spawn
         self._number = last_number
+        self._posted = False
         self._waiting: Json | None = None
         self._ending = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    def post(self, loop: asyncio.AbstractEventLoop, value: Json) -> None:
+        """Have the loop `put` it; safe in threads."""
+        self._posted = True
+        loop.call_soon_threadsafe(self.put, value)
 
     def put(self, value: Json) -> None:
         """Take a report, instead of one that still waits. After the end it is ignored."""
@@ -57,6 +63,8 @@ class ProgressFeed:
 
     async def finish(self) -> None:
         """Record what still waits, then return."""
+        if self._posted:
+            await asyncio.sleep(0)  # what was posted last may still be on its way
         self._ending.set()
         if self._task is not None:
             await self._task
@@ -148,4 +156,4 @@ class StepContext:
         """Record how far the attempt is. Safe in threads. Raises TypeError or ValueError for what has no JSON form."""
         report = bounded_json(value)
         self.heartbeat()
-        self._loop.call_soon_threadsafe(self._feed.put, report)
+        self._feed.post(self._loop, report)

@@ -44,7 +44,8 @@ def describe(error: BaseException, attempt: int) -> tuple[StepError, bool]:
         case StepFailure():
             type_name = "" if type(error) is StepFailure else type(error).__name__
             details = _details(error.details)
-            return StepError(_message(error), error.code, type_name, attempt, details), error.retryable
+            code = _well_formed(str(error.code)) or "error"
+            return StepError(_message(error), code, type_name, attempt, details), bool(error.retryable)
         case _:
             details = to_json({"traceback": _traceback(error)})
             return StepError(_message(error), "error", type(error).__name__, attempt, details), True
@@ -57,7 +58,10 @@ def without_secrets(error: StepError, disclosed: Disclosed) -> StepError:
 
 
 def _message(error: BaseException) -> str:
-    text = _well_formed(str(error)) or type(error).__name__
+    try:
+        text = _well_formed(str(error)) or type(error).__name__
+    except Exception:  # noqa: BLE001  an exception of the user's that cannot even be shown
+        text = type(error).__name__
     return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
 
 

@@ -10,11 +10,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import structlog
 
 from daemon.core.durations import parse_duration
 from daemon.core.errors import Misconfigured
 from daemon.core.problems import Problem
 from daemon.core.templates import compile_template, fill
+from eventstore.errors import Unavailable
 from triggers.kafka import KafkaSettings, KafkaTrigger
 from triggers.memory import MemorySettings, MemoryTrigger
 from triggers.message import RetryPolicy, Trigger
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
     from eventstore.index import Index
     from eventstore.log import Definitions
     from triggers.message import ConnectionStatus, Sink
+
+PAUSE_S = 1.0
+"""Between two tries to read when a schedule has last ticked, while the store is away."""
+
+_logger = structlog.get_logger(__name__)
 
 
 class Subscriptions:
@@ -59,6 +66,7 @@ class Subscriptions:
         self._spawn = spawn
         self._running: dict[str, tuple[TriggerDefinition, Trigger]] = {}
         self._webhooks: dict[str, tuple[str, WebhookSettings]] = {}
+        self._stopped = False
 
     @property
     def webhooks(self) -> Mapping[str, tuple[str, WebhookSettings]]:
@@ -90,16 +98,19 @@ class Subscriptions:
         return prepared
 
     async def replace(self, prepared: Prepared) -> None:
-        """Stop what is not wanted any more or has changed, then start what is new."""
-        self._webhooks = prepared.webhooks
+        """Stop what is not wanted any more or has changed, then start what is new. After `stop`, nothing is started."""
         gone = [name for name in self._running if name not in prepared.wanted or name in prepared.made]
         await asyncio.gather(*(self._running.pop(name)[1].stop() for name in gone))
+        if self._stopped:
+            return
+        self._webhooks = prepared.webhooks
         for name, (definition, trigger) in prepared.made.items():
             self._running[name] = (definition, trigger)
             self._spawn(trigger.run())
 
     async def stop(self) -> None:
         """Stop all intake; return when messages in flight have had their verdicts."""
+        self._stopped = True
         self._webhooks = {}
         running, self._running = self._running, {}
         await asyncio.gather(*(trigger.stop() for _, trigger in running.values()))
@@ -161,13 +172,13 @@ class Subscriptions:
 
     async def _last_tick(self, name: str) -> datetime | None:
         """Return the newest tick in the log; before the first, the time since which the workflow is known."""
-        key = await self._index.latest_dedupe_key(name)
-        if key is not None:
+        while True:
             try:
-                return datetime.fromisoformat(key)
-            except ValueError:
-                pass  # the schedule has a `dedupe` of its own
-        return await self._definitions.first_seen(name.partition("/")[0])
+                tick = _tick(await self._index.latest_dedupe_key(name))
+                return tick or await self._definitions.first_seen(name.partition("/")[0])
+            except Unavailable as error:
+                _logger.warning("schedule_waits_for_store", trigger=name, error=str(error))
+                await self._clock.sleep(PAUSE_S)
 
     def _settings(self, definition: TriggerDefinition) -> Mapping[str, Any]:
         """Return the settings with secrets and environment filled in and durations read."""
@@ -183,6 +194,15 @@ class Prepared:
         self.wanted: set[str] = set()
         self.made: dict[str, tuple[TriggerDefinition, Trigger]] = {}
         self.webhooks: dict[str, tuple[str, WebhookSettings]] = {}
+
+
+def _tick(key: str | None) -> datetime | None:
+    """Return the time of a tick; None for what is none, since a schedule may have a `dedupe` of its own."""
+    try:
+        tick = datetime.fromisoformat(key or "")
+    except ValueError:
+        return None
+    return tick if tick.tzinfo is not None else None
 
 
 def _retry(definition: TriggerDefinition) -> RetryPolicy:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from daemon.runtime.recovery import recover
-from eventstore.errors import Unavailable
+from eventstore.errors import Conflict, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -134,6 +134,6 @@ class Supervisor:
         while True:
             try:
                 return await recover(self._index, self._engine)
-            except Unavailable as error:
+            except (Unavailable, Conflict) as error:
                 _logger.warning("recovery_waits_for_store", error=str(error))
                 await self._clock.sleep(PAUSE_S)

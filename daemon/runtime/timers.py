@@ -16,7 +16,7 @@ import structlog
 
 from daemon.core.commands import FireTimer
 from daemon.core.errors import Rejected
-from eventstore.errors import StoreError, Unavailable
+from eventstore.errors import Conflict, StoreError, Unavailable
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -67,7 +67,7 @@ class Timers:
                 if await self._fire_due():
                     continue
                 self._learn(await self._index.next_due())
-            except Unavailable as error:
+            except (Unavailable, Conflict) as error:
                 _logger.warning("timers_wait_for_store", error=str(error))
             await self._sleep()
 
@@ -88,7 +88,7 @@ class Timers:
         """Fire one; one that cannot be (its execution is unreadable) is left alone until the next start."""
         try:
             await self._engine.send(row.execution_id, FireTimer(timer_id=row.timer_id, at=now))
-        except Unavailable:
+        except (Unavailable, Conflict):
             raise
         except (Rejected, StoreError) as error:
             self._parked.add((row.execution_id, row.timer_id))

@@ -66,6 +66,8 @@ async def test_a_token_in_the_settings_must_be_shown(header: str, status: int) -
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "null"}, 403),
         ({"Host": "evil.example"}, 403),
+        ({"Host": "["}, 403),
+        ({"Origin": "http://["}, 403),
         ({"Host": "[::1]:8750"}, 200),
     ],
 )

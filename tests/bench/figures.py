@@ -44,7 +44,7 @@ class Sizes:
     """Executions and messages offered at 500 a second."""
     kafka_messages: int = 20_000
     rabbitmq_messages: int = 5_000
-    append_s: float = 0.2
+    append_s: float = 0.1
     """How long each way of appending is measured."""
 
 

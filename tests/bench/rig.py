@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from daemon.main import Daemon, open_daemon
 from daemon.runtime.codec import codec_of
+from daemon.runtime.collection import calm_garbage_collector
 from daemon.settings import Limits, Settings, Store, Workflows
 from eventstore.store import open_store
 from tests.bench.figures import WrongOutcomeError
@@ -95,6 +96,7 @@ async def started(settings: Settings) -> AsyncIterator[Rig]:
     """Run a daemon for the block."""
     async with open_daemon(settings) as daemon:
         await daemon.start()
+        calm_garbage_collector()
         yield Rig(daemon)
 
 
@@ -105,6 +107,7 @@ async def clocked(settings: Settings, note: Note) -> AsyncIterator[Rig]:
     try:
         async with open_daemon(settings, store=replace(store, log=ClockedLog(store.log, note))) as daemon:
             await daemon.start()
+            calm_garbage_collector()
             yield Rig(daemon)
     finally:
         await store.close()

@@ -17,6 +17,7 @@ from daemon.cli.serving import _loop_factory
 from daemon.core.events import StepSucceeded
 from daemon.main import Daemon, open_daemon
 from daemon.runtime import logs
+from daemon.runtime.collection import calm_garbage_collector
 from daemon.settings import Logging
 from tests.bench.figures import WrongOutcomeError
 from tests.bench.handlers import FUSE
@@ -38,6 +39,7 @@ async def recover(url: str, folder: Path, count: int) -> None:
     began = time.monotonic()
     async with open_daemon(settings) as daemon:
         await daemon.start()
+        calm_garbage_collector()
         await until(lambda: not daemon.engine.active)
         finished_at = time.monotonic()
         await _check(daemon, count)

@@ -8,7 +8,6 @@ import pytest
 
 from daemon.core.errors import ExecutionNotFound, SagadError, UnknownTrigger, UnknownWorkflow
 from daemon.core.scope import ROOTS, Outputs, Scope
-from daemon.core.state import Running
 from tests.core.spec import Story
 
 WORKFLOW = """
@@ -19,11 +18,7 @@ edges: [b.true -> d, a.error -> e]
 
 
 def scope_of(story: Story) -> Scope:
-    def current() -> Running:
-        assert isinstance(story.state, Running)
-        return story.state
-
-    return Scope(story.plan, current)
+    return Scope(story.plan, story.state)
 
 
 def test_settled_steps_read_as_their_outputs_and_others_are_missing() -> None:
@@ -46,6 +41,11 @@ def test_a_failed_step_reads_as_its_error() -> None:
     assert isinstance(steps, Outputs)
     assert steps["a"] == {"error": {"message": "broken", "code": "declined", "type": "", "attempt": 1, "details": None}}
     assert len(steps) == 3
+
+
+def test_there_is_nothing_to_see_before_the_start() -> None:
+    with pytest.raises(TypeError, match="running executions only"):
+        _ = scope_of(Story.of(WORKFLOW))["input"]
 
 
 def test_values_are_decoded_once() -> None:

@@ -76,6 +76,15 @@ async def test_a_batch_is_closed_by_its_number_of_events(log: FaultyLog) -> None
     assert [sum(len(a.events) for a in batch) for batch in log.batches] == [8, 8, 4, 50]
 
 
+async def test_a_batch_is_closed_by_the_length_of_its_values(log: FaultyLog) -> None:
+    """One too long for the database to answer in time would be tried again for ever, as it is."""
+    writer = Writer(log, batch_bytes=1000)
+    long = Raw(b'"' + b"x" * 398 + b'"')
+    await asyncio.gather(*(writer.append(Append(uuid4(), 0, (Noted("a", long, long),))) for _ in range(3)))
+    await asyncio.gather(*(writer.append(Append(uuid4(), 0, (Noted("a", long),))) for _ in range(3)))
+    assert [len(batch) for batch in log.batches] == [1, 1, 1, 2, 1]
+
+
 async def test_one_commit_is_in_flight_at_a_time(gated: GatedLog) -> None:
     writer = Writer(gated, batch_events=1)
     waiting = [writer.submit(append()) for _ in range(3)]

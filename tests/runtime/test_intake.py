@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daemon.core.errors import InvalidInput, UnknownWorkflow
+from daemon.core.state import Running
 from daemon.core.values import from_json
 from eventstore.index import ExecutionFilter
 from tests.support.daemons import finished, running, settings_for
@@ -146,7 +147,9 @@ async def test_a_message_that_is_nested_too_deeply_is_a_dead_letter(tmp_path: Pa
 async def test_a_value_with_many_lists_side_by_side_is_not_deep(tmp_path: Path) -> None:
     async with running(settings_for(tmp_path, NESTED)) as daemon:
         target, _ = await daemon.intake.start("open", {"deep": [[each] for each in range(1000)]}, actor="test")
-        assert len(from_json((await daemon.history.load(target)).input)["deep"]) == 1000
+        state = await daemon.history.load(target)
+        assert isinstance(state, Running)
+        assert len(from_json(state.input)["deep"]) == 1000
 
 
 async def test_a_signal_finds_its_execution_by_the_key_it_was_started_with(tmp_path: Path) -> None:

@@ -36,6 +36,24 @@ async def test_a_step_failure_is_recorded_as_it_says() -> None:
     assert (from_json(failed.error.details), failed.retryable) == ({"needed": 3}, False)
 
 
+@pytest.mark.parametrize(("code", "recorded"), [(404, "404"), (None, "None"), ("", "error"), ("a\ud800", "a?")])
+async def test_a_code_is_recorded_as_text_whatever_it_was(code: Any, recorded: str) -> None:
+    """Else the log would hold an event that nobody can read."""
+    assert (await fail_with(StepFailure("no", code))).error.code == recorded
+
+
+class UnspeakableError(Exception):
+    """Cannot be turned into text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+async def test_an_exception_that_cannot_be_shown_fails_its_step_alone() -> None:
+    failed = await fail_with(UnspeakableError())
+    assert (failed.error.message, failed.error.type) == ("UnspeakableError", "UnspeakableError")
+
+
 async def test_a_failure_of_the_users_own_kind_keeps_its_name() -> None:
     failed = await fail_with(CardDeclinedError("no", "declined"))
     assert (failed.error.code, failed.error.type, failed.retryable) == ("declined", "CardDeclinedError", True)
@@ -171,6 +189,16 @@ async def test_details_and_progress_do_not_tell_secrets() -> None:
         assert from_json(failed.error.details) == {"sent": ["Bearer ***"], "Bearer ***": 1}
 
 
+async def test_an_output_that_echoes_a_secret_does_not_tell_it() -> None:
+    @handler("work")
+    async def work(token: str) -> dict[str, object]:
+        return {"sent": token, "count": 1}
+
+    async with bench(work, secrets={"SAGAD_SECRET_TOKEN": TOKEN}) as steps:
+        steps.run(value={"token": "Bearer ***"}, secrets=AUTHORIZATION)
+        assert await steps.output() == {"sent": "Bearer ***", "count": 1}
+
+
 @pytest.mark.parametrize("value", [{"token": "Bearer ***"}, {"token": "edited"}, {}])
 async def test_a_secret_that_is_missing_or_has_no_place_is_not_tried_again(value: Any) -> None:
     @handler("work")
@@ -182,3 +210,25 @@ async def test_a_secret_that_is_missing_or_has_no_place_is_not_tried_again(value
         failed = await steps.failure()
         assert (failed.error.code, failed.retryable) == ("secret", False)
         assert "s3cr3t" not in failed.error.message
+
+
+@pytest.mark.parametrize("timeout_s", [None, 60])
+@pytest.mark.parametrize("instead", ["an error", "a result"])
+async def test_what_a_handler_makes_of_its_cancellation_is_not_recorded(timeout_s: float | None, instead: str) -> None:
+    """The daemon stops: the step stays owed, and is not a failed one because its driver says `connection closed`."""
+    begun = asyncio.Event()
+
+    @handler("work")
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if instead == "an error":
+                raise ConnectionError("closed") from None
+
+    async with bench(work) as steps:
+        steps.run(value={}, timeout_s=timeout_s)
+        await begun.wait()
+        await steps.steps.stop(0)
+        assert steps.reported == []

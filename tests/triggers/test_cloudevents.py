@@ -57,6 +57,11 @@ def test_a_message_that_is_no_cloudevent() -> None:
         ({}, b"[]", STRUCTURED),
         ({}, b'{"specversion": "1.0", "id": 7, "source": "s", "type": "t"}', STRUCTURED),
         ({}, json.dumps({"specversion": "1.0", **REQUIRED, "data_base64": "!"}).encode(), STRUCTURED),
+        (
+            {},
+            json.dumps({"specversion": "1.0", **REQUIRED, "datacontenttype": 5, "data_base64": "YQ=="}).encode(),
+            STRUCTURED,
+        ),
         ({}, b"[]", "application/cloudevents-batch+json"),
         ({}, b"", STRUCTURED),
     ],

@@ -14,7 +14,7 @@ from tests.support.mock_kafka import Api, MockKafka
 from tests.triggers.brokers import TRIGGER, Kafka
 from tests.triggers.conftest import crash, make_kafka, running
 from tests.triggers.sinks import QUICK, STARTED, RecordingSink, eventually
-from triggers.errors import BrokerUnavailable, Unroutable
+from triggers.errors import BrokerUnavailable, TooLarge, Unroutable
 from triggers.kafka import KafkaSettings, KafkaTrigger
 from triggers.kafka_client import KafkaConnection, Sasl, client_arguments
 from triggers.kafka_publisher import KafkaPublisher
@@ -23,6 +23,9 @@ from triggers.publishing import Outbound
 from triggers.tls import Tls
 
 COORDINATOR_NOT_AVAILABLE, NOT_LEADER, REBALANCE_IN_PROGRESS, UNKNOWN_MEMBER = 15, 6, 27, 25
+
+LARGEST_RECORD = 1_048_588
+"""Kafka's own limit, in bytes."""
 
 
 @pytest.fixture
@@ -83,6 +86,27 @@ async def test_dead_letters_keep_the_very_bytes(kafka: Kafka) -> None:
     assert (record.value, record.key) == (b"\xfe", b"\xfd")
     assert list(record.headers[:3]) == raw
     assert dict(record.headers)["sagad-code"] == b"invalid"
+
+
+async def test_a_dead_letter_that_its_reasons_make_too_large_leaves_its_value_behind(
+    kafka: Kafka, kafka_kind: str
+) -> None:
+    """Where the whole message is stands in the headers; the partition goes on."""
+    if kafka_kind == "mock":
+        return  # it takes messages of any size, so there is nothing to see
+    sink = RecordingSink(lambda _: DeadLetter("bad", code="invalid"))
+    await kafka.kafka_publisher.send(kafka.name, b"x" * (LARGEST_RECORD - 100), None, [])
+    consumer = AIOKafkaConsumer(
+        f"{kafka.name}.dlq", bootstrap_servers=kafka.connection.bootstrap_servers, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    async with running(kafka.trigger(sink)), asyncio.timeout(20):
+        record = await consumer.getone()
+    await consumer.stop()
+    headers = dict(record.headers)
+    assert record.value == b""
+    assert headers["sagad-cut"] == b"too large"
+    assert headers["sagad-source"].startswith(f"kafka:{kafka.name}/".encode())
 
 
 async def test_a_tombstone_is_a_message_without_a_value(kafka: Kafka) -> None:
@@ -241,7 +265,7 @@ async def test_what_the_broker_will_not_take_is_unroutable(kafka: Kafka, kafka_k
     if kafka_kind != "mock":  # which takes everything
         with pytest.raises(Unroutable, match="orders with spaces"):
             await publish(Outbound(destination="orders with spaces", body=b"1"))
-        with pytest.raises(Unroutable, match="refuses"):
+        with pytest.raises(TooLarge, match="no message of this size"):
             await publish(kafka.outbound(b"x" * 2_000_000))
 
 

@@ -1,18 +1,20 @@
 """What is RabbitMQ's own: declaring, returning, closed channels, properties."""
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
 import aio_pika
 import pytest
-from aio_pika.abc import AbstractChannel
+from aio_pika.abc import AbstractChannel, AbstractQueue
 from hypothesis import given
 from hypothesis import strategies as st
+from pamqp import encode
 
 from tests.triggers.brokers import SOON, TRIGGER
 from tests.triggers.conftest import running
-from tests.triggers.sinks import QUICK, RecordingSink, eventually
+from tests.triggers.sinks import QUICK, STARTED, RecordingSink, eventually
 from triggers.errors import BrokerUnavailable, Unroutable
 from triggers.message import DeadLetter
 from triggers.publishing import Outbound
@@ -71,6 +73,16 @@ async def test_missing_queues_and_bindings_are_made(scene: Scene) -> None:
         await eventually(lambda: sorted(sink.acked) == [b"1", b"2"])
         await scene.channel.declare_queue(f"{scene.name}.dlq", passive=True)
     assert sink.seen[0].headers["routing-key"] == "orders.eu"
+
+
+async def test_what_the_broker_itself_gives_up_is_a_dead_letter_too(scene: Scene) -> None:
+    """RabbitMQ 4 gives up what has come back 20 times; here a message expires, so that any version does."""
+    trigger = scene.trigger(RecordingSink())
+    async with running(trigger):
+        await eventually(lambda: trigger.status.connected)
+    late = aio_pika.Message(b"late", expiration=0)
+    await scene.channel.default_exchange.publish(late, scene.name)
+    await eventually_got(await scene.channel.get_queue(f"{scene.name}.dlq"), b"late")
 
 
 async def test_a_queue_that_exists_is_left_as_it_is(scene: Scene) -> None:
@@ -220,3 +232,67 @@ def test_exactly_the_settled_are_acknowledged(tags: list[int], random: "object")
         assert not covered & acknowledged
         acknowledged |= covered
     assert acknowledged == settled
+
+
+LATIN = b"caf\xe9"
+
+
+async def _send_raw(scene: Scene, monkeypatch: pytest.MonkeyPatch, table: str, kind: str, encoded: bytes) -> None:
+    """Publish a message in which the word `raw` is encoded so, as drivers in other languages may."""
+    with monkeypatch.context() as patched:
+        if table == "header":
+            plain = encode.encode_table_value
+            patched.setattr(encode, "encode_table_value", lambda value: encoded if value == "raw" else plain(value))
+            message = aio_pika.Message(b"odd", headers={"name": "raw"})
+        else:
+            plain = encode.METHODS[kind]
+            patched.setitem(encode.METHODS, kind, lambda value: encoded if value in ("raw", AT) else plain(value))
+            more = {"content_type": "raw"} if kind == "shortstr" else {"timestamp": AT}
+            message = aio_pika.Message(b"odd", **more)
+        await scene.channel.default_exchange.publish(message, scene.name)
+
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+ODD_VALUES = [
+    ("property", "timestamp", (1_767_225_600_000_000).to_bytes(8, "big")),
+    ("property", "timestamp", (2**63 - 1).to_bytes(8, "big")),
+    ("property", "shortstr", bytes([len(LATIN)]) + LATIN),
+    ("header", "", b"T" + (1_767_225_600_000_000).to_bytes(8, "big")),
+    ("header", "", b"S" + len(LATIN).to_bytes(4, "big") + LATIN),
+    ("header", "", b"d" + struct.pack(">d", 1e300)),
+    ("header", "", b"A" + (9).to_bytes(4, "big") + b"S" + len(LATIN).to_bytes(4, "big") + LATIN),
+]
+
+
+@pytest.mark.parametrize(("table", "kind", "encoded"), ODD_VALUES)
+async def test_a_message_with_a_value_that_the_driver_does_not_take_stops_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, table: str, kind: str, encoded: bytes
+) -> None:
+    """It is read as far as it can be, may be set aside, and those behind it are received."""
+    sink = RecordingSink(lambda message: DeadLetter("no", code="invalid") if message.body == b"odd" else STARTED)
+    trigger = scene.trigger(sink)
+    async with running(trigger):
+        await eventually(lambda: trigger.status.connected)
+        await _send_raw(scene, monkeypatch, table, kind, encoded)
+        await scene.publish(b"next")
+        await eventually(lambda: sink.acked == [b"next"])
+        dead = await scene.channel.get_queue(f"{scene.name}.dlq")
+        await eventually_got(dead, b"odd")
+
+
+async def test_the_reason_of_a_dead_letter_may_be_as_long_as_the_message(scene: Scene) -> None:
+    """The broker bounds the headers of a message."""
+    sink = RecordingSink(lambda _: DeadLetter("x" * 1_000_000, code="invalid"))
+    trigger = scene.trigger(sink)
+    async with running(trigger):
+        await eventually(lambda: trigger.status.connected)
+        await scene.publish(b"odd")
+        await eventually_got(await scene.channel.get_queue(f"{scene.name}.dlq"), b"odd")
+
+
+async def eventually_got(queue: AbstractQueue, body: bytes) -> None:
+    """Return when the queue has given a message, which must have this body."""
+    async with asyncio.timeout(30):
+        while (message := await queue.get(fail=False, no_ack=True)) is None:  # noqa: ASYNC110  the broker tells no event
+            await asyncio.sleep(0.01)
+    assert message.body == body

@@ -178,6 +178,13 @@ async def test_missed_ticks_are_made_up_for_at_the_start() -> None:
     assert ids(seen) == ["2026-01-01T10:00:00Z", "2026-01-01T11:00:00Z"]
 
 
+async def test_a_last_tick_in_the_future_holds_nothing_up() -> None:
+    """The clock had been set wrong, or `dedupe` gave another time than the tick's."""
+    clock = Clock("2026-01-01T10:30Z")
+    seen = await ran(HOURLY, RecordingSink(), clock, "2026-01-01T12:10Z", last="2027-01-01T05:00Z")
+    assert ids(seen) == ["2026-01-01T11:00:00Z", "2026-01-01T12:00:00Z"]
+
+
 async def test_without_catching_up_it_goes_on_with_the_next() -> None:
     settings = ScheduleSettings(cron="0 * * * *", catch_up="none")
     clock = Clock("2026-01-01T10:30Z")
