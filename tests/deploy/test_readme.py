@@ -1,0 +1,42 @@
+"""The README is true where a machine can tell: its examples work, and what it points at is there."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from daemon.cli.program import COMMANDS
+from daemon.nodes import all_node_types
+from daemon.runtime.definitions import Compiler
+from daemon.settings import settings_from
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def block(language: str) -> str:
+    (found,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return str(found)
+
+
+def test_the_workflow_compiles_without_a_doubt() -> None:
+    handlers = ["inventory.reserve", "payments.charge", "mail.apologise"]
+    loaded = Compiler(node_types=all_node_types(), handlers=handlers, env={}).load_text(block("yaml"))
+    assert [plan.definition.workflow for plan in loaded.plans] == ["order"]
+    assert loaded.warnings == ()
+
+
+def test_the_settings_are_settings() -> None:
+    assert settings_from(tomllib.loads(block("toml")), {}).kafka.bootstrap == ("kafka:9092",)
+
+
+def test_what_it_points_at_is_there() -> None:
+    named = set(re.findall(r"`((?:tests|deploy|daemon|triggers|eventstore)/[\w/.]+)`", README))
+    missing = {name for name in named if not (ROOT / name).exists() and not (ROOT / f"{name}.py").exists()}
+    assert len(named) > 20
+    assert missing == set()
+
+
+def test_every_command_is_in_it() -> None:
+    assert [name for name in COMMANDS if f"`{name}" not in README and f", `{name}" not in README] == []
