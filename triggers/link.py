@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -51,7 +52,7 @@ class Link:
         """Report that the connection works."""
         if not self._connected:
             log.info("trigger.connected", trigger=self.name)
-        self._connected, self._failures, self._detail = True, 0, ""
+        self._connected, self._detail = True, ""
 
     def down(self, detail: str) -> None:
         """Report why it does not."""
@@ -60,13 +61,20 @@ class Link:
         self._connected, self._detail = False, detail
 
     async def run(self, session: Callable[[], Awaitable[None]], lost: tuple[type[Exception], ...]) -> None:
-        """Run sessions until stopped. Errors of the kinds in `lost` end a session; others end the run."""
+        """Run sessions until stopped. Errors of the kinds in `lost` end a session; others end the run.
+
+        Pauses begin anew only after a session longer than the longest pause: one that connects, and breaks at the
+        first thing it reads, is no success.
+        """
         self._finished = asyncio.Event()
         try:
             while not self.stopping.is_set():
+                began_s = time.monotonic()
                 try:
                     await session()
                 except lost as error:
+                    if time.monotonic() - began_s > self._reconnect.max_s:
+                        self._failures = 0
                     self.down(explain(error))
                     await self.unless_stopped(asyncio.sleep(self._pause_s()))
         finally:

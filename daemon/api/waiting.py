@@ -44,6 +44,8 @@ async def room(daemon: Daemon) -> None:
     """Return when the engine takes another execution; raise `Busy` when that takes too long or the daemon stops."""
     if daemon.stopping:
         raise Busy("the daemon is stopping")
+    if not daemon.receiving:
+        raise Busy("the daemon is starting")
     try:
         async with asyncio.timeout(ROOM_WAIT_S):
             taking = await daemon.engine.room()

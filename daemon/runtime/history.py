@@ -5,20 +5,21 @@ Comes from: `engine`, the API, the CLI. Goes to: eventstore/log, eventstore/snap
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
 from daemon.core.errors import ExecutionNotFound
-from daemon.core.evolve import evolve, fold
+from daemon.core.evolve import fold
 from daemon.core.snapshot import FORMAT, decode_state, encode_state
 from daemon.core.state import INITIAL, NotStarted, State
 from eventstore.errors import StoreError, Undecodable
 from eventstore.snapshots import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -44,10 +45,7 @@ class History:
         """
         state = await self._snapshot(execution_id, up_to_version)
         tail = await self._log.read(execution_id, after_version=state.version, up_to_version=up_to_version)
-        try:
-            return fold((recorded.event for recorded in tail), state)
-        except (TypeError, KeyError) as error:
-            raise Undecodable(f"the events of execution {execution_id} do not fit together: {error}") from error
+        return _fold(execution_id, tail, state)
 
     async def existing(self, execution_id: UUID) -> State:
         """Return the newest state of an execution that has events; raise ExecutionNotFound for one that has none."""
@@ -68,11 +66,8 @@ class History:
         if at is None:
             state = await self.load(execution_id, up_to_version=version)
         else:
-            state = INITIAL
-            for recorded in await self._log.read(execution_id, up_to_version=version):
-                if recorded.event.at > at:
-                    break
-                state = evolve(state, recorded.event)
+            whole = await self._log.read(execution_id, up_to_version=version)
+            state = _fold(execution_id, takewhile(lambda recorded: recorded.event.at <= at, whole), INITIAL)
         if not state.version:
             raise ExecutionNotFound(execution_id)
         return state
@@ -98,3 +93,10 @@ class History:
         except msgspec.MsgspecError:
             return INITIAL
         return state if state.version == snapshot.version or isinstance(state, NotStarted) else INITIAL
+
+
+def _fold(execution_id: UUID, recorded: Iterable[Recorded], state: State) -> State:
+    try:
+        return fold((each.event for each in recorded), state)
+    except (TypeError, KeyError) as error:
+        raise Undecodable(f"the events of execution {execution_id} do not fit together: {error}") from error

@@ -24,9 +24,6 @@ from triggers.tls import Tls
 
 COORDINATOR_NOT_AVAILABLE, NOT_LEADER, REBALANCE_IN_PROGRESS, UNKNOWN_MEMBER = 15, 6, 27, 25
 
-LARGEST_RECORD = 1_048_588
-"""Kafka's own limit, in bytes."""
-
 
 @pytest.fixture
 async def kafka(request: pytest.FixtureRequest, unique_name: Callable[[str], str]) -> AsyncIterator[Kafka]:
@@ -86,27 +83,6 @@ async def test_dead_letters_keep_the_very_bytes(kafka: Kafka) -> None:
     assert (record.value, record.key) == (b"\xfe", b"\xfd")
     assert list(record.headers[:3]) == raw
     assert dict(record.headers)["sagad-code"] == b"invalid"
-
-
-async def test_a_dead_letter_that_its_reasons_make_too_large_leaves_its_value_behind(
-    kafka: Kafka, kafka_kind: str
-) -> None:
-    """Where the whole message is stands in the headers; the partition goes on."""
-    if kafka_kind == "mock":
-        return  # it takes messages of any size, so there is nothing to see
-    sink = RecordingSink(lambda _: DeadLetter("bad", code="invalid"))
-    await kafka.kafka_publisher.send(kafka.name, b"x" * (LARGEST_RECORD - 100), None, [])
-    consumer = AIOKafkaConsumer(
-        f"{kafka.name}.dlq", bootstrap_servers=kafka.connection.bootstrap_servers, auto_offset_reset="earliest"
-    )
-    await consumer.start()
-    async with running(kafka.trigger(sink)), asyncio.timeout(20):
-        record = await consumer.getone()
-    await consumer.stop()
-    headers = dict(record.headers)
-    assert record.value == b""
-    assert headers["sagad-cut"] == b"too large"
-    assert headers["sagad-source"].startswith(f"kafka:{kafka.name}/".encode())
 
 
 async def test_a_tombstone_is_a_message_without_a_value(kafka: Kafka) -> None:

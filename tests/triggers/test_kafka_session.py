@@ -10,13 +10,14 @@ from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
 
 from tests.triggers.sinks import QUICK, STARTED, RecordingSink
+from triggers.errors import TooLarge
 from triggers.kafka_client import KafkaConnection
 from triggers.kafka_session import KafkaSession
 from triggers.link import Link, Reconnect
-from triggers.message import Retry
+from triggers.message import DeadLetter, Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from triggers.message import Inbound, Verdict
 
@@ -36,7 +37,22 @@ class Consumer:
         self.committed.update(offsets)
 
 
-def session(consumer: Consumer, sink: RecordingSink) -> Any:
+class SmallPublisher:
+    """Takes messages of 200 bytes, headers included, as a broker takes a megabyte."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes | None, dict[str, bytes]]] = []
+
+    async def send(
+        self, _topic: str, value: bytes | None, _key: bytes | None, headers: Sequence[tuple[str, bytes]]
+    ) -> str:
+        if len(value or b"") + sum(len(name) + len(text) for name, text in headers) > 200:
+            raise TooLarge("too large")
+        self.sent.append((value, dict(headers)))
+        return "dead"
+
+
+def session(consumer: Consumer, sink: RecordingSink, publisher: Any = None) -> Any:
     return KafkaSession(
         "shop/orders",
         consumer,
@@ -44,7 +60,7 @@ def session(consumer: Consumer, sink: RecordingSink) -> Any:
         KafkaConnection(bootstrap_servers="nowhere"),
         sink=sink,
         retry=QUICK,
-        publisher=None,  # type: ignore[arg-type]  # nothing is set aside here
+        publisher=publisher,
         dead_letters="dead",
         batch=10,
         max_unresolved=10,
@@ -52,9 +68,9 @@ def session(consumer: Consumer, sink: RecordingSink) -> Any:
     )
 
 
-def record(partition: TopicPartition, offset: int) -> Any:
+def record(partition: TopicPartition, offset: int, value: bytes = b"{}") -> Any:
     return SimpleNamespace(
-        topic=partition.topic, partition=partition.partition, offset=offset, value=b"{}", key=None, headers=[]
+        topic=partition.topic, partition=partition.partition, offset=offset, value=value, key=None, headers=[]
     )
 
 
@@ -89,3 +105,16 @@ async def test_a_message_taken_after_the_revocation_commits_nothing_before_it() 
     await member.on_partitions_revoked([ONE])
     await settle(member, record(ONE, 5))
     assert consumer.committed == {ONE: 3}
+
+
+async def test_a_dead_letter_that_its_reasons_make_too_large_leaves_its_value_behind() -> None:
+    """Where the whole message is stands in the headers; the partition goes on."""
+    consumer, publisher = Consumer(), SmallPublisher()
+    sink = RecordingSink(lambda _: DeadLetter("bad", code="invalid"))
+    member = session(consumer, sink, publisher)
+    await settle(member, record(ONE, 3, b"x" * 190))
+    await member._turn()
+    await member._commit(1)
+    ((value, headers),) = publisher.sent
+    assert (value, headers["sagad-cut"], headers["sagad-source"]) == (b"", b"too large", b"kafka:orders/0@3")
+    assert consumer.committed == {ONE: 4}
