@@ -15,4 +15,6 @@ _TURN = re.compile(r"\[\d+\]")
 
 def node_of(address: str) -> str:
     """Return the id of the node that a step executes: the last part of its address, without its turn."""
+    if "[" not in address and "." not in address:
+        return address
     return _TURN.sub("", address.rpartition(".")[2])

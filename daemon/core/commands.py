@@ -14,7 +14,7 @@ from daemon.core.events import StepError
 from daemon.core.values import NULL, Json
 
 
-class StartExecution(Struct, frozen=True, kw_only=True):
+class StartExecution(Struct, frozen=True, gc=False, kw_only=True):
     """Begin the execution. Identity: the execution itself; an execution that has started decides nothing."""
 
     execution_id: UUID
@@ -28,7 +28,7 @@ class StartExecution(Struct, frozen=True, kw_only=True):
     at: datetime
 
 
-class CompleteStep(Struct, frozen=True, kw_only=True):
+class CompleteStep(Struct, frozen=True, gc=False, kw_only=True):
     """A handler answered. Identity: address and attempt."""
 
     address: str
@@ -38,7 +38,7 @@ class CompleteStep(Struct, frozen=True, kw_only=True):
     at: datetime
 
 
-class FailStep(Struct, frozen=True, kw_only=True):
+class FailStep(Struct, frozen=True, gc=False, kw_only=True):
     """An attempt failed. Identity: address and attempt. `jitter` in [0, 1) spreads the retry delay."""
 
     address: str
@@ -50,7 +50,7 @@ class FailStep(Struct, frozen=True, kw_only=True):
     at: datetime
 
 
-class ReportProgress(Struct, frozen=True, kw_only=True):
+class ReportProgress(Struct, frozen=True, gc=False, kw_only=True):
     """A handler tells how far it is. Identity: address, attempt and the report's number within the attempt, from 1."""
 
     address: str
@@ -60,14 +60,14 @@ class ReportProgress(Struct, frozen=True, kw_only=True):
     at: datetime
 
 
-class FireTimer(Struct, frozen=True, kw_only=True):
+class FireTimer(Struct, frozen=True, gc=False, kw_only=True):
     """A timer has come due. Identity: the timer's id; one that is not set any more decides nothing."""
 
     timer_id: str
     at: datetime
 
 
-class ReceiveSignal(Struct, frozen=True, kw_only=True):
+class ReceiveSignal(Struct, frozen=True, gc=False, kw_only=True):
     """A message for the execution, started or not. Identity: the signal id, chosen by the sender."""
 
     signal_id: str
@@ -77,7 +77,7 @@ class ReceiveSignal(Struct, frozen=True, kw_only=True):
     at: datetime
 
 
-class CancelExecution(Struct, frozen=True, kw_only=True):
+class CancelExecution(Struct, frozen=True, gc=False, kw_only=True):
     """End it without a result. A finished execution decides nothing."""
 
     reason: str

@@ -8,12 +8,13 @@ Comes from: daemon/runtime/engine. Goes to: `walk`, `evolve`, eventstore/writer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from daemon.core import commands as c
 from daemon.core import events as e
 from daemon.core.address import node_of
 from daemon.core.errors import ExecutionFinished, Rejected
+from daemon.core.evolve import evolve
 from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Running, State
 from daemon.core.values import to_json
 from daemon.core.walk import Turn, advance, begin, fail, start_or_queue, timer_id_of
@@ -24,17 +25,29 @@ if TYPE_CHECKING:
 EXECUTION_TIMER = "execution"
 
 
+class Decision(NamedTuple):
+    """The events that a command causes, and the state that they lead to: `fold(events, state)`."""
+
+    events: tuple[e.Event, ...]
+    state: State
+
+
 def decide(plan: Plan | None, state: State, command: c.Command) -> tuple[e.Event, ...]:
     """Return the events that the command causes; `()` when it has been decided before or nothing is left to do.
 
     `plan` may be None for what needs none: a signal before the start, anything after the end. Raises `Rejected` when
     the command is not allowed: nothing is to be recorded then.
     """
+    return decision(plan, state, command).events
+
+
+def decision(plan: Plan | None, state: State, command: c.Command) -> Decision:
+    """Decide; see `decide`. Each event was evolved as it was decided, so the state need not be folded again."""
     match state:
         case Running():
             turn = Turn(_needed(plan), state, command.at)
             _while_running(turn, command)
-            return tuple(turn.events)
+            return Decision(tuple(turn.events), turn.state)
         case NotStarted():
             return _before_start(plan, state, command)
         case Finished():
@@ -43,31 +56,34 @@ def decide(plan: Plan | None, state: State, command: c.Command) -> tuple[e.Event
             assert_never(state)
 
 
-def _before_start(plan: Plan | None, state: NotStarted, command: c.Command) -> tuple[e.Event, ...]:
+def _before_start(plan: Plan | None, state: NotStarted, command: c.Command) -> Decision:
     match command:
         case c.StartExecution():
             turn = Turn(_needed(plan), state, command.at)
             _start(turn, command)
-            return tuple(turn.events)
+            return Decision(tuple(turn.events), turn.state)
+        case c.ReceiveSignal() if command.signal_id in state.seen:
+            return Decision((), state)
         case c.ReceiveSignal():
-            return () if command.signal_id in state.seen else (_received(command),)
+            received = _received(command)
+            return Decision((received,), evolve(state, received))
         case _:
             raise Rejected("the execution has not started")
 
 
-def _after_end(state: Finished, command: c.Command) -> tuple[e.Event, ...]:
+def _after_end(state: Finished, command: c.Command) -> Decision:
     if isinstance(command, c.ReceiveSignal) and command.signal_id not in state.seen:
         raise ExecutionFinished(f"the execution has {state.status}; it takes no signal {command.name!r}")
-    return ()
+    return Decision((), state)
 
 
 def _while_running(turn: Turn, command: c.Command) -> None:
     match command:
-        case c.StartExecution():
-            pass
         case c.CompleteStep():
             if _at_work(turn, command.address, command.attempt):
                 _complete_step(turn, command)
+        case c.StartExecution():
+            pass
         case c.FailStep():
             if _at_work(turn, command.address, command.attempt):
                 fail(turn, command.address, command.error, jitter=command.jitter, retryable=command.retryable)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class RunStep(Struct, frozen=True):
+class RunStep(Struct, frozen=True, gc=False):
     """Run the node's handler with this input; answer with `CompleteStep` or `FailStep`."""
 
     address: str
@@ -32,14 +32,14 @@ class RunStep(Struct, frozen=True):
     since: datetime
 
 
-class ArmTimer(Struct, frozen=True):
+class ArmTimer(Struct, frozen=True, gc=False):
     """See that `FireTimer` comes at `due`."""
 
     timer_id: str
     due: datetime
 
 
-class StopSteps(Struct, frozen=True):
+class StopSteps(Struct, frozen=True, gc=False):
     """The execution has ended: cancel what still runs for it, tell who waits for it, forget it."""
 
 

@@ -158,7 +158,14 @@ def plain(value: Any, room: list[int], depth: int = 0) -> JsonValue:
     if isinstance(value, _LISTS):
         return [plain(item, room, depth + 1) for item in value]
     if isinstance(value, Mapping):
-        return {cast("str", plain(want(key, str), room)): plain(item, room, depth + 1) for key, item in value.items()}
+        copy: dict[str, JsonValue] = {}
+        for key, item in value.items():
+            if type(key) is str and key.isascii():  # nearly all; the item's turn sees to what is left of the room
+                room[0] -= 8 + len(key)
+                copy[key] = plain(item, room, depth + 1)
+            else:
+                copy[cast("str", plain(want(key, str), room))] = plain(item, room, depth + 1)
+        return copy
     if isinstance(value, Missing):
         raise AbsentError(value)
     raise EvaluationError(f"the result holds {kind_of(value)}, which is not JSON")

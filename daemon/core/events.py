@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class StepError(Struct, frozen=True, omit_defaults=True):
+class StepError(Struct, frozen=True, gc=False, omit_defaults=True):
     """Why an attempt failed: what an `error` edge hands on as `{message, code, type, attempt}`."""
 
     message: str
@@ -39,7 +39,7 @@ class StepError(Struct, frozen=True, omit_defaults=True):
     details: Json = NULL
 
 
-class ExecutionStarted(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ExecutionStarted(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The execution exists, pinned to one definition."""
 
     NAME: ClassVar = "ExecutionStarted"
@@ -58,7 +58,7 @@ class ExecutionStarted(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: datetime
 
 
-class StepQueued(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class StepQueued(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """All inputs of the step are there; it waits for a slot of the workflow's concurrency limit."""
 
     NAME: ClassVar = "StepQueued"
@@ -68,7 +68,7 @@ class StepQueued(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: datetime
 
 
-class StepStarted(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class StepStarted(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """An attempt is owed: the shell must run the handler.
 
     `input` is what is really sent, secrets masked, their places in `secrets`. Attempts after the first send the same
@@ -85,7 +85,7 @@ class StepStarted(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: datetime
 
 
-class StepProgressed(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class StepProgressed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A handler told how far it is."""
 
     NAME: ClassVar = "StepProgressed"
@@ -98,7 +98,7 @@ class StepProgressed(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: datetime
 
 
-class StepSucceeded(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class StepSucceeded(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The step has its result, once and for all; the edges of `port` fire.
 
     Steps that need no handler (branch, transform, join) have only this event.
@@ -116,7 +116,7 @@ class StepSucceeded(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: datetime
 
 
-class StepFailed(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class StepFailed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """An attempt failed. With `retry_at` another follows; without, the step has failed."""
 
     NAME: ClassVar = "StepFailed"
@@ -134,7 +134,7 @@ class StepFailed(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: datetime
 
 
-class StepSkipped(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class StepSkipped(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """No edge into the step can fire any more."""
 
     NAME: ClassVar = "StepSkipped"
@@ -144,7 +144,7 @@ class StepSkipped(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: datetime
 
 
-class TimerSet(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TimerSet(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A durable due time. `purpose` is `wait`, `retry`, `signal` or `execution`; the address is empty for the last."""
 
     NAME: ClassVar = "TimerSet"
@@ -157,7 +157,7 @@ class TimerSet(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: datetime
 
 
-class TimerCancelled(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TimerCancelled(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The timer is not waited for any more."""
 
     NAME: ClassVar = "TimerCancelled"
@@ -167,7 +167,7 @@ class TimerCancelled(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: datetime
 
 
-class TimerFired(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TimerFired(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The due time has come and was acted on."""
 
     NAME: ClassVar = "TimerFired"
@@ -177,7 +177,7 @@ class TimerFired(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: datetime
 
 
-class SignalAwaited(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SignalAwaited(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The step waits for a signal of this name."""
 
     NAME: ClassVar = "SignalAwaited"
@@ -188,7 +188,7 @@ class SignalAwaited(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: datetime
 
 
-class SignalReceived(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SignalReceived(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A signal is there; it is kept until a step takes it. May be the first event of an execution."""
 
     NAME: ClassVar = "SignalReceived"
@@ -201,7 +201,7 @@ class SignalReceived(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: datetime
 
 
-class CancelRequested(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class CancelRequested(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Somebody wants it ended."""
 
     NAME: ClassVar = "CancelRequested"
@@ -212,7 +212,7 @@ class CancelRequested(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: datetime
 
 
-class ExecutionCancelled(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ExecutionCancelled(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """It has ended because somebody wanted it to."""
 
     NAME: ClassVar = "ExecutionCancelled"
@@ -222,7 +222,7 @@ class ExecutionCancelled(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: datetime
 
 
-class ExecutionCompleted(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ExecutionCompleted(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """It has ended with its output."""
 
     NAME: ClassVar = "ExecutionCompleted"
@@ -232,7 +232,7 @@ class ExecutionCompleted(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: datetime
 
 
-class ExecutionFailed(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ExecutionFailed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """It has ended without a result; `address` names the step at fault, empty when it was none."""
 
     NAME: ClassVar = "ExecutionFailed"

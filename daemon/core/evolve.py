@@ -9,7 +9,7 @@ Comes from: `decide`, eventstore (at load). Goes to: `state`.
 from __future__ import annotations
 
 from functools import reduce
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from msgspec.structs import replace
 
@@ -35,7 +35,7 @@ from daemon.core.state import (
 from daemon.core.values import NULL, Json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from daemon.core.events import StepError
@@ -50,7 +50,7 @@ def evolve(state: State, event: e.Event) -> State:
     """Return the next state. Its version is one more."""
     match state:
         case Running():
-            return _running(state, event)
+            return _RUNNING[type(event)](state, event, state.version + 1)
         case NotStarted():
             return _not_started(state, event)
         case Finished():
@@ -87,128 +87,129 @@ def _not_started(state: NotStarted, event: e.Event) -> State:
             raise TypeError(f"{event.NAME} before the execution has started")
 
 
-def _running(state: Running, event: e.Event) -> State:
-    version = state.version + 1
-    match event:
-        case e.StepStarted() | e.StepQueued() | e.StepProgressed() | e.SignalAwaited():
-            return _begun(state, event, version)
-        case e.StepSucceeded() | e.StepFailed() | e.StepSkipped():
-            return _answered(state, event, version)
-        case e.TimerSet() | e.TimerFired() | e.TimerCancelled():
-            return _timed(state, event, version)
-        case e.SignalReceived():
-            signals = state.signals.set(event.signal_id, Signal(event.name, event.data, version))
-            seen = state.seen.set(event.signal_id, True)  # noqa: FBT003  a set, spelt as a map
-            return replace(state, version=version, signals=signals, seen=seen)
-        case e.CancelRequested():
-            return replace(state, version=version)
-        case e.ExecutionCancelled():
-            return _finished(state, version, "cancelled", event.at, reason=event.reason)
-        case e.ExecutionCompleted():
-            return _finished(state, version, "completed", event.at, output=event.output)
-        case e.ExecutionFailed():
-            return _finished(state, version, "failed", event.at, error=event.error, failed_step=event.address)
-        case e.ExecutionStarted():
-            raise TypeError("ExecutionStarted twice")
-        case _:
-            assert_never(event)
+# What each event makes of a running execution; `version` is the event's.
 
 
-def _begun(
-    state: Running, event: e.StepStarted | e.StepQueued | e.StepProgressed | e.SignalAwaited, version: int
-) -> Running:
-    address = event.address
-    match event:
-        case e.StepQueued():
-            before = state.steps.get(address)
-            step: Step = Queued(state.next_ticket, event.at)
-            if isinstance(before, Retrying):
-                step = replace(step, attempt=before.attempt, input=before.input, secrets=before.secrets)
-            state = _left(state, address, before)
-            return replace(
-                state,
-                version=version,
-                steps=state.steps.set(address, step),
-                queue=state.queue.set(state.next_ticket, address),
-                next_ticket=state.next_ticket + 1,
-            )
-        case e.StepStarted():
-            before = state.steps.get(address)
-            if event.attempt == 1:
-                step = InFlight(event.attempt, event.input, event.secrets, event.at)
-            elif isinstance(before, Retrying | Queued):
-                step = InFlight(event.attempt, before.input, before.secrets, event.at)
-            else:
-                raise TypeError(f"attempt {event.attempt} of {address} starts, but no attempt before it failed")
-            state = _left(state, address, before)
-            in_flight = state.in_flight.set(address, event.attempt)
-            return replace(state, version=version, steps=state.steps.set(address, step), in_flight=in_flight)
-        case e.StepProgressed():
-            at_work = state.steps[address]
-            if not isinstance(at_work, InFlight):
-                raise TypeError(f"{address} progresses but is not in flight")
-            step = replace(at_work, progress=event.progress, progress_number=event.number)
-            return replace(state, version=version, steps=state.steps.set(address, step))
-        case e.SignalAwaited():
-            step = Awaiting(event.name, event.at)
-            awaiting = state.awaiting.set(address, event.name)
-            return replace(state, version=version, steps=state.steps.set(address, step), awaiting=awaiting)
-        case _:
-            assert_never(event)
+def _step_started(state: Running, event: e.StepStarted, version: int) -> Running:
+    address, before = event.address, state.steps.get(event.address)
+    if event.attempt == 1:
+        step = InFlight(event.attempt, event.input, event.secrets, event.at)
+    elif isinstance(before, Retrying | Queued):
+        step = InFlight(event.attempt, before.input, before.secrets, event.at)
+    else:
+        raise TypeError(f"attempt {event.attempt} of {address} starts, but no attempt before it failed")
+    if before is not None:
+        state = _left(state, address, before)
+    in_flight = state.in_flight.set(address, event.attempt)
+    return replace(state, version=version, steps=state.steps.set(address, step), in_flight=in_flight)
 
 
-def _answered(state: Running, event: e.StepSucceeded | e.StepFailed | e.StepSkipped, version: int) -> Running:
-    before = state.steps.get(event.address)
-    state = _left(state, event.address, before)
-    step: Step
-    match event:
-        case e.StepSucceeded():
-            step = Succeeded(event.output, event.port, event.attempt, version, event.at)
-            if event.signal_id is not None:
-                state = replace(state, signals=state.signals.delete(event.signal_id))
-        case e.StepFailed():
-            if event.retry_at is None:
-                step = Failed(event.error, event.port, event.output, version, event.at)
-            elif isinstance(before, InFlight):
-                attempt = event.attempt + 1
-                step = Retrying(attempt, before.input, before.secrets, event.error, event.retry_at, event.at)
-                state = replace(state, sleeping=state.sleeping + 1)
-            else:
-                raise TypeError(f"{event.address} is to be retried but was not in flight")
-        case e.StepSkipped():
-            step = Skipped(event.at)
-        case _:
-            assert_never(event)
+def _step_queued(state: Running, event: e.StepQueued, version: int) -> Running:
+    address, before = event.address, state.steps.get(event.address)
+    step = Queued(state.next_ticket, event.at)
+    if isinstance(before, Retrying):
+        step = replace(step, attempt=before.attempt, input=before.input, secrets=before.secrets)
+    state = _left(state, address, before)
+    return replace(
+        state,
+        version=version,
+        steps=state.steps.set(address, step),
+        queue=state.queue.set(state.next_ticket, address),
+        next_ticket=state.next_ticket + 1,
+    )
+
+
+def _step_progressed(state: Running, event: e.StepProgressed, version: int) -> Running:
+    at_work = state.steps[event.address]
+    if not isinstance(at_work, InFlight):
+        raise TypeError(f"{event.address} progresses but is not in flight")
+    step = replace(at_work, progress=event.progress, progress_number=event.number)
     return replace(state, version=version, steps=state.steps.set(event.address, step))
 
 
-def _timed(state: Running, event: e.TimerSet | e.TimerFired | e.TimerCancelled, version: int) -> Running:
-    match event:
-        case e.TimerSet():
-            timers = state.timers.set(event.timer_id, Timer(event.address, event.purpose, event.due))
-            state = replace(state, version=version, timers=timers)
-            step = state.steps.get(event.address)
-            if event.purpose == "wait":
-                sleeping = Sleeping(event.due, event.at)
-                return replace(state, steps=state.steps.set(event.address, sleeping), sleeping=state.sleeping + 1)
-            if isinstance(step, Awaiting):
-                return replace(state, steps=state.steps.set(event.address, replace(step, due=event.due)))
-            return state
-        case e.TimerFired() | e.TimerCancelled():
-            return replace(state, version=version, timers=state.timers.delete(event.timer_id))
-        case _:
-            assert_never(event)
+def _step_succeeded(state: Running, event: e.StepSucceeded, version: int) -> Running:
+    state = _left(state, event.address, state.steps.get(event.address))
+    step = Succeeded(event.output, event.port, event.attempt, version, event.at)
+    steps = state.steps.set(event.address, step)
+    if event.signal_id is None:
+        return replace(state, version=version, steps=steps)
+    return replace(state, version=version, steps=steps, signals=state.signals.delete(event.signal_id))
+
+
+def _step_failed(state: Running, event: e.StepFailed, version: int) -> Running:
+    before = state.steps.get(event.address)
+    state = _left(state, event.address, before)
+    if event.retry_at is None:
+        step: Step = Failed(event.error, event.port, event.output, version, event.at)
+        return replace(state, version=version, steps=state.steps.set(event.address, step))
+    if not isinstance(before, InFlight):
+        raise TypeError(f"{event.address} is to be retried but was not in flight")
+    step = Retrying(event.attempt + 1, before.input, before.secrets, event.error, event.retry_at, event.at)
+    steps = state.steps.set(event.address, step)
+    return replace(state, version=version, steps=steps, sleeping=state.sleeping + 1)
+
+
+def _step_skipped(state: Running, event: e.StepSkipped, version: int) -> Running:
+    state = _left(state, event.address, state.steps.get(event.address))
+    return replace(state, version=version, steps=state.steps.set(event.address, Skipped(event.at)))
+
+
+def _timer_set(state: Running, event: e.TimerSet, version: int) -> Running:
+    timers = state.timers.set(event.timer_id, Timer(event.address, event.purpose, event.due))
+    if event.purpose == "wait":
+        steps = state.steps.set(event.address, Sleeping(event.due, event.at))
+        return replace(state, version=version, timers=timers, steps=steps, sleeping=state.sleeping + 1)
+    step = state.steps.get(event.address)
+    if isinstance(step, Awaiting):
+        steps = state.steps.set(event.address, replace(step, due=event.due))
+        return replace(state, version=version, timers=timers, steps=steps)
+    return replace(state, version=version, timers=timers)
+
+
+def _timer_gone(state: Running, event: e.TimerFired | e.TimerCancelled, version: int) -> Running:
+    return replace(state, version=version, timers=state.timers.delete(event.timer_id))
+
+
+def _signal_awaited(state: Running, event: e.SignalAwaited, version: int) -> Running:
+    steps = state.steps.set(event.address, Awaiting(event.name, event.at))
+    return replace(state, version=version, steps=steps, awaiting=state.awaiting.set(event.address, event.name))
+
+
+def _signal_received(state: Running, event: e.SignalReceived, version: int) -> Running:
+    signals = state.signals.set(event.signal_id, Signal(event.name, event.data, version))
+    seen = state.seen.set(event.signal_id, True)  # noqa: FBT003  a set, spelt as a map
+    return replace(state, version=version, signals=signals, seen=seen)
+
+
+def _cancel_requested(state: Running, _: e.CancelRequested, version: int) -> Running:
+    return replace(state, version=version)
+
+
+def _started_twice(*_: object) -> Running:
+    raise TypeError("ExecutionStarted twice")
+
+
+def _cancelled(state: Running, event: e.ExecutionCancelled, version: int) -> Finished:
+    return _finished(state, version, "cancelled", event.at, reason=event.reason)
+
+
+def _completed(state: Running, event: e.ExecutionCompleted, version: int) -> Finished:
+    return _finished(state, version, "completed", event.at, output=event.output)
+
+
+def _failed(state: Running, event: e.ExecutionFailed, version: int) -> Finished:
+    return _finished(state, version, "failed", event.at, error=event.error, failed_step=event.address)
 
 
 def _left(state: Running, address: str, step: Step | None) -> Running:
     """Return the state without what it kept for a step in its old condition."""
+    if isinstance(step, InFlight):
+        return replace(state, in_flight=state.in_flight.delete(address))
     match step:
         case Queued():
             queue = state.queue.delete(step.ticket)
             first = step.ticket + 1 if step.ticket == state.first_ticket else state.first_ticket
             return replace(state, queue=queue, first_ticket=first)
-        case InFlight():
-            return replace(state, in_flight=state.in_flight.delete(address))
         case Retrying() | Sleeping():
             return replace(state, sleeping=state.sleeping - 1)
         case Awaiting():
@@ -252,3 +253,24 @@ def _finished(
         failed_step=failed_step,
         reason=reason,
     )
+
+
+_RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
+    e.ExecutionStarted: _started_twice,
+    e.StepQueued: _step_queued,
+    e.StepStarted: _step_started,
+    e.StepProgressed: _step_progressed,
+    e.StepSucceeded: _step_succeeded,
+    e.StepFailed: _step_failed,
+    e.StepSkipped: _step_skipped,
+    e.TimerSet: _timer_set,
+    e.TimerCancelled: _timer_gone,
+    e.TimerFired: _timer_gone,
+    e.SignalAwaited: _signal_awaited,
+    e.SignalReceived: _signal_received,
+    e.CancelRequested: _cancel_requested,
+    e.ExecutionCancelled: _cancelled,
+    e.ExecutionCompleted: _completed,
+    e.ExecutionFailed: _failed,
+}
+"""A table and not a `match`: this is asked for every event, and a ladder of classes costs as much as the fold."""

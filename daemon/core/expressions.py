@@ -74,6 +74,8 @@ class Expression:
     paths: frozenset[Path] = field(compare=False)
     """What it reads of them, as far as that is constant: `("steps", "charge", "items", "0")`."""
     _root: Callable[[Any], Iterator[object]] = field(compare=False, repr=False)
+    _straight: Path | None = field(compare=False, repr=False)
+    """All that the expression is, if it only follows names: such a path is walked without the compiled code."""
 
     def evaluate(self, scope: Mapping[str, object], room: list[int] | None = None) -> JsonValue:
         """Give the value for this scope, or raise `EvaluationError`.
@@ -88,11 +90,14 @@ class Expression:
                 roots[name] = scope[name]
             except KeyError:
                 roots[name] = missing
-        run = Run(roots)
         hint: str | None = None
         try:
-            next(self._root(run), None)  # compiled code is a generator that yields nothing
-            return plain(run.vars["result"], room or [MAX_RESULT])
+            found = missing if self._straight is None else _follow(self._straight, roots)
+            if found is missing:
+                run = Run(roots)
+                next(self._root(run), None)  # compiled code is a generator that yields nothing
+                found = run.vars["result"]
+            return plain(found, room or [MAX_RESULT])
         except AbsentError as error:
             message, hint = error.value.explain(self.paths, roots, scope)
         except EvaluationError as error:
@@ -100,6 +105,16 @@ class Expression:
         except _FAULTS as error:
             message = in_our_words(error)
         raise EvaluationError(message[:MAX_MESSAGE], self.source, hint=hint)
+
+
+def _follow(path: Path, roots: Mapping[str, object]) -> object:
+    """Give what is at the end of a path through maps; `missing` for any other, which the compiled code explains."""
+    found = roots[path[0]]
+    for key in path[1:]:
+        if type(found) is not dict or key not in found:
+            return missing
+        found = found[key]
+    return found
 
 
 _FAULTS = (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError, msgspec.MsgspecError)
@@ -116,6 +131,7 @@ def compile_expression(source: str) -> Expression:
         if not parser.stream.eos:
             parser.fail(f"unexpected {describe_token(parser.stream.current)!r}", parser.stream.current.lineno)
         names, paths = _check(tree)
+        straight = _names_alone(tree)
         body = nodes.Assign(nodes.Name("result", "store"), _Rewriter().visit(tree), lineno=1)
         root = _ENVIRONMENT.from_string(nodes.Template([body], lineno=1)).root_render_func
     except TemplateSyntaxError as error:
@@ -125,7 +141,16 @@ def compile_expression(source: str) -> Expression:
         raise ExpressionError(error.message, source, error.offset, error.hint) from None
     except (MemoryError, RecursionError, SyntaxError, ValueError) as error:
         raise ExpressionError(f"the expression cannot be read: {error}", source) from error
-    return Expression(source, names, paths, root)
+    return Expression(source, names, paths, root, straight)
+
+
+def _names_alone(tree: nodes.Node) -> Path | None:
+    """Return `("a", "b", "c")` for `a.b.c`, None for anything else."""
+    keys: list[str] = []
+    while isinstance(tree, nodes.Getattr):
+        keys.append(tree.attr)
+        tree = tree.node
+    return (tree.name, *reversed(keys)) if isinstance(tree, nodes.Name) else None
 
 
 # The check of the tree. The `lineno` of its nodes is an offset in the source: see `_Environment._tokenize`.

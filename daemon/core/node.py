@@ -22,34 +22,34 @@ if TYPE_CHECKING:
 # What a step may ask for when it begins.
 
 
-class Run(Struct, frozen=True):
+class Run(Struct, frozen=True, gc=False):
     """Have the shell run the node with this input (a JSON value, secrets masked)."""
 
     input: object
     secrets: tuple[SecretSlot, ...] = ()
 
 
-class Done(Struct, frozen=True):
+class Done(Struct, frozen=True, gc=False):
     """The result is known already."""
 
     output: object
     port: str = "out"
 
 
-class WaitUntil(Struct, frozen=True):
+class WaitUntil(Struct, frozen=True, gc=False):
     """Succeed, with the due time as output, when this time has come."""
 
     due: datetime
 
 
-class AwaitSignal(Struct, frozen=True):
+class AwaitSignal(Struct, frozen=True, gc=False):
     """Succeed with the data of the next signal of this name; fail with code `timeout` after `timeout`."""
 
     name: str
     timeout: timedelta | None = None
 
 
-class Fail(Struct, frozen=True):
+class Fail(Struct, frozen=True, gc=False):
     """Fail without a retry."""
 
     error: StepError
@@ -58,7 +58,7 @@ class Fail(Struct, frozen=True):
 Begin = Run | Done | WaitUntil | AwaitSignal | Fail
 
 
-class Beginning(Struct, frozen=True):
+class Beginning(Struct, frozen=True, gc=False):
     """What a node type sees when one of its steps begins."""
 
     scope: Mapping[str, object]

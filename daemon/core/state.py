@@ -1,7 +1,8 @@
 """The state of one execution: what the fold of its events knows, no more.
 
 Immutable; extending it copies O(log n), so an execution of 100,000 steps is not quadratic. Maps are persistent
-(`immutables.Map`): their iteration order means nothing, so whoever needs an order sorts.
+(`immutables.Map`): their iteration order means nothing, so whoever needs an order sorts. Nothing here can be part of a
+cycle, so the garbage collector need not look at it (`gc=False`, as for events, commands and effects).
 
 Comes from: `evolve`. Goes to: `decide`, `effects.owed`, daemon/runtime/projection.
 """
@@ -22,7 +23,7 @@ from daemon.core.values import NULL, Json
 # What can be said of a step. A step not in the map has not been reached.
 
 
-class Queued(Struct, frozen=True, tag=True):
+class Queued(Struct, frozen=True, gc=False, tag=True):
     """Ready, waiting for a slot; `ticket` gives its place in the queue. A retry (attempt 2 and on) has its input."""
 
     ticket: int
@@ -32,7 +33,7 @@ class Queued(Struct, frozen=True, tag=True):
     secrets: tuple[SecretSlot, ...] = ()
 
 
-class InFlight(Struct, frozen=True, tag=True):
+class InFlight(Struct, frozen=True, gc=False, tag=True):
     """A handler is owed or at work."""
 
     attempt: int
@@ -43,7 +44,7 @@ class InFlight(Struct, frozen=True, tag=True):
     progress_number: int = 0
 
 
-class Retrying(Struct, frozen=True, tag=True):
+class Retrying(Struct, frozen=True, gc=False, tag=True):
     """The attempt before `attempt` failed; the timer for this one runs."""
 
     attempt: int
@@ -54,14 +55,14 @@ class Retrying(Struct, frozen=True, tag=True):
     since: datetime
 
 
-class Sleeping(Struct, frozen=True, tag=True):
+class Sleeping(Struct, frozen=True, gc=False, tag=True):
     """A timer runs; the step succeeds when it fires."""
 
     due: datetime
     since: datetime
 
 
-class Awaiting(Struct, frozen=True, tag=True):
+class Awaiting(Struct, frozen=True, gc=False, tag=True):
     """Waits for a signal, until the timer `timer_id` when there is one."""
 
     name: str
@@ -69,7 +70,7 @@ class Awaiting(Struct, frozen=True, tag=True):
     due: datetime | None = None
 
 
-class Succeeded(Struct, frozen=True, tag=True):
+class Succeeded(Struct, frozen=True, gc=False, tag=True):
     """Has its result. `version` is the event's number: the order of success."""
 
     output: Json
@@ -79,7 +80,7 @@ class Succeeded(Struct, frozen=True, tag=True):
     at: datetime
 
 
-class Failed(Struct, frozen=True, tag=True):
+class Failed(Struct, frozen=True, gc=False, tag=True):
     """Has failed for good.
 
     `port` names the edges that fire all the same: `error`, or `out` with the declared default as `output`; empty for
@@ -93,7 +94,7 @@ class Failed(Struct, frozen=True, tag=True):
     at: datetime
 
 
-class Skipped(Struct, frozen=True, tag=True):
+class Skipped(Struct, frozen=True, gc=False, tag=True):
     """Will never run: no edge into it can fire."""
 
     at: datetime
@@ -103,7 +104,7 @@ Step = Queued | InFlight | Retrying | Sleeping | Awaiting | Succeeded | Failed |
 Settled = (Succeeded, Failed, Skipped)
 
 
-class Timer(Struct, frozen=True):
+class Timer(Struct, frozen=True, gc=False):
     """A durable due time and what it is for (`wait`, `retry`, `signal`, `execution`)."""
 
     address: str
@@ -111,7 +112,7 @@ class Timer(Struct, frozen=True):
     due: datetime
 
 
-class Signal(Struct, frozen=True):
+class Signal(Struct, frozen=True, gc=False):
     """A received signal that no step has taken yet. `version` gives the order of arrival."""
 
     name: str
@@ -119,7 +120,7 @@ class Signal(Struct, frozen=True):
     version: int
 
 
-class NotStarted(Struct, frozen=True, tag=True):
+class NotStarted(Struct, frozen=True, gc=False, tag=True):
     """No start yet; signals may already be here."""
 
     version: int = 0
@@ -128,7 +129,7 @@ class NotStarted(Struct, frozen=True, tag=True):
     """Ids of all signals ever received."""
 
 
-class Running(Struct, frozen=True, tag=True, kw_only=True):
+class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """Started and not ended."""
 
     version: int
@@ -163,7 +164,7 @@ class Running(Struct, frozen=True, tag=True, kw_only=True):
         return len(self.in_flight) + len(self.queue) + len(self.awaiting) + self.sleeping
 
 
-class Finished(Struct, frozen=True, tag=True, kw_only=True):
+class Finished(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """Ended. It absorbs every command; steps stay to be looked at."""
 
     version: int

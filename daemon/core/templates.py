@@ -31,20 +31,20 @@ MASK = "***"
 Pointer: TypeAlias = tuple[str | int, ...]
 
 
-class SecretName(Struct, frozen=True):
+class SecretName(Struct, frozen=True, gc=False):
     """The place of one secret in a text."""
 
     secret: str
 
 
-class SecretSlot(Struct, frozen=True):
+class SecretSlot(Struct, frozen=True, gc=False):
     """A text of a rendered value that holds secrets: where it is, and its parts in order."""
 
     pointer: Pointer
     parts: tuple[str | SecretName, ...]
 
 
-class Rendered(Struct, frozen=True):
+class Rendered(Struct, frozen=True, gc=False):
     """A rendered value, secrets masked. Its lists and maps may be shared with the template: do not change them."""
 
     value: Any
@@ -89,6 +89,8 @@ class Template:
 
     def render(self, scope: Mapping[str, object]) -> Rendered:
         """Give the value for this scope, secrets masked, or raise `RenderError`. Each expression looks up its roots."""
+        if isinstance(self._root, _Constant):
+            return Rendered(self._root.value)
         rendering = _Rendering(scope)
         value = rendering.value(self._root)
         if rendering.problems:
@@ -172,14 +174,11 @@ class _Rendering:
     slots: list[SecretSlot] = field(default_factory=list)
 
     def value(self, node: _Node) -> Any:
-        match node:
-            case _Value():
-                return self.evaluated(node)
-            case _Text():
-                return self.text(node)
-            case _Branch():
-                return node.join([self.value(item) for item in node.items])
-        return node.value
+        if isinstance(node, _Value):
+            return self.evaluated(node)
+        if isinstance(node, _Branch):
+            return node.join([self.value(item) for item in node.items])
+        return node.value if isinstance(node, _Constant) else self.text(node)
 
     def evaluated(self, node: _Value, convert: Callable[[JsonValue], JsonValue] | None = None) -> JsonValue:
         try:

@@ -32,10 +32,9 @@ def to_json(value: object) -> Json:
 def bounded_json(value: object) -> Json:
     """Encode a value that comes from outside; see `to_json`. ValueError too when it is nested too deeply."""
     try:
-        text = to_json(value)
-        containers = bytes(text).count(b"[") + bytes(text).count(b"{")
-        if containers <= MAX_NESTING or _levels(from_json(text)) <= MAX_NESTING:
-            return text
+        text = bytes(value) if isinstance(value, Json) else _encode(value)
+        if text.count(b"[") + text.count(b"{") <= MAX_NESTING or _levels(_decode(text)) <= MAX_NESTING:
+            return Json(text)
     except RecursionError:
         pass
     raise ValueError(f"lists and maps are nested more than {MAX_NESTING} levels deep")

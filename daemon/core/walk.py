@@ -71,40 +71,48 @@ class Turn:
 def advance(turn: Turn, *settled: str) -> None:
     """Follow the edges of the settled steps, and of all that settle because of them; then end if nothing is open."""
     todo = deque(settled)
+    nodes = turn.plan.nodes
     while not turn.ended():
-        while todo and not turn.ended():
-            address = todo.popleft()
-            for edge in turn.plan.nodes[node_of(address)].outgoing:
-                if not turn.ended() and _reach(turn, edge.target):
+        if todo:
+            for edge in nodes[node_of(todo.popleft())].outgoing:
+                if not turn.ended() and _reach(turn, edge):
                     todo.append(edge.target)
-        if turn.ended() or (not todo and not (todo := deque(_fill_slots(turn)))):
+        elif turn.running.queue and (filled := _fill_slots(turn)):
+            todo.extend(filled)
+        else:
             break
     if not turn.ended() and not turn.running.open:
         _complete(turn)
 
 
-def _reach(turn: Turn, address: str) -> bool:
-    """Begin or skip the step if its time has come; tell whether that settled it."""
-    if address in turn.running.steps:
+def _reach(turn: Turn, edge: Edge) -> bool:
+    """Begin or skip the edge's target if its time has come; tell whether that settled it.
+
+    Looks at the other edges into it from the last, and only as far as one that is open: branches mostly settle in
+    their order, so a join of many costs little for each of them.
+    """
+    running, address = turn.running, edge.target
+    if address in running.steps:
         return False
     node = turn.plan.nodes[node_of(address)]
-    edges = [_edge_condition(turn.running, edge) for edge in node.incoming]
-    if "fired" in edges and (node.join == "any" or "open" not in edges):
+    fired = _edge_condition(running, edge) == "fired"
+    if not (fired and node.join == "any"):
+        for other in reversed(node.incoming):
+            condition = _edge_condition(running, other)
+            if condition == "open":
+                return False
+            fired = fired or condition == "fired"
+    if fired:
         return begin(turn, address)
-    if "open" in edges:
-        return False
     turn.emit(e.StepSkipped(address=address, at=turn.at))
     return True
 
 
 def _edge_condition(state: Running, edge: Edge) -> str:
-    match state.steps.get(edge.source):
-        case Succeeded(port=port) | Failed(port=port):
-            return "fired" if port == edge.port else "dead"
-        case Skipped():
-            return "dead"
-        case _:
-            return "open"
+    step = state.steps.get(edge.source)
+    if isinstance(step, Succeeded | Failed):
+        return "fired" if step.port == edge.port else "dead"
+    return "dead" if isinstance(step, Skipped) else "open"
 
 
 def begin(turn: Turn, address: str) -> bool:
