@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
@@ -21,8 +23,8 @@ from daemon.core.schema import definition_schema
 from daemon.nodes import all_node_types
 from daemon.nodes.outbound import OutboundPolicy
 from daemon.runtime.brokers import Brokers
-from daemon.runtime.changes import Changes
-from daemon.runtime.clock import Clock, SystemClock
+from daemon.runtime.changes import Changes, ForeignChanges
+from daemon.runtime.clock import Clock, SharedClock, SystemClock
 from daemon.runtime.codec import codec_of
 from daemon.runtime.definitions import Compiler, InputSchemas
 from daemon.runtime.endings import tell_ending
@@ -30,9 +32,11 @@ from daemon.runtime.engine import Engine
 from daemon.runtime.handler_registry import load_handlers
 from daemon.runtime.history import History
 from daemon.runtime.intake import Intake
+from daemon.runtime.leases import ALONE, Membership
 from daemon.runtime.measured_log import MeasuredLog
 from daemon.runtime.metrics import Metrics
 from daemon.runtime.plans import Plans
+from daemon.runtime.recovery import Recovery
 from daemon.runtime.routes import routes_of
 from daemon.runtime.secrets import SecretResolver
 from daemon.runtime.services import Outgoing
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
 
     from daemon.runtime.handler_registry import HandlerRegistry
     from daemon.runtime.otlp import OtlpCollector
+    from daemon.runtime.supervisor import Follower
     from daemon.settings import Settings
     from triggers.message import ConnectionStatus
     from triggers.webhook import WebhookSettings
@@ -70,9 +75,13 @@ class Daemon:
     history: History
     plans: Plans
     changes: Changes
+    log: MeasuredLog
+    """The store's log as the writer has it: it knows whether commits are answered."""
     engine: Engine
     intake: Intake
     steps: Steps
+    membership: Membership
+    recovery: Recovery
     brokers: Brokers
     subscriptions: Subscriptions
     supervisor: Supervisor
@@ -155,7 +164,7 @@ class _Tools:
     """What can be made of the settings alone, without opening anything."""
 
     settings: Settings
-    clock: Clock
+    clock: SharedClock
     jitter: Callable[[], float]
     handlers: HandlerRegistry
     brokers: Brokers
@@ -180,7 +189,7 @@ async def open_daemon(
     failing task of the daemon ends the block with its error in an ExceptionGroup. A `store` that is given is used, and
     left open, in place of the one that the settings name.
     """
-    tools = _tools(settings, clock or SystemClock(), os.environ if environ is None else environ, jitter)
+    tools = _tools(settings, SharedClock(clock or SystemClock()), os.environ if environ is None else environ, jitter)
     async with AsyncExitStack() as stack:
         if store is None:
             store = await open_store(settings.store.url, codec_of(settings), auto_migrate=settings.store.auto_migrate)
@@ -194,7 +203,7 @@ async def open_daemon(
         yield daemon
 
 
-def _tools(settings: Settings, clock: Clock, environ: Mapping[str, str], jitter: Callable[[], float]) -> _Tools:
+def _tools(settings: Settings, clock: SharedClock, environ: Mapping[str, str], jitter: Callable[[], float]) -> _Tools:
     folder = [] if settings.file is None else [settings.file.parent]
     handlers = load_handlers(settings.workflows.handlers, search=folder)
     env = {name: environ[name] for name in settings.workflows.env if name in environ}
@@ -214,12 +223,15 @@ def _tools(settings: Settings, clock: Clock, environ: Mapping[str, str], jitter:
 def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollector | None, spawn: Spawn) -> Daemon:
     """Connect the parts. Nothing runs yet."""
     settings, clock, metrics, brokers = tools.settings, tools.clock, tools.metrics, tools.brokers
-    writer, changes = Writer(MeasuredLog(store.log, metrics)), Changes()
+    log = MeasuredLog(store.log, metrics)
+    writer, changes = Writer(log), Changes()
     history = History(store.log, store.snapshots)
     plans = Plans(store.definitions, tools.compiler.compile_stored, clock)
+    membership = _membership(tools, store)
     engine, steps, timers = _engine(
         tools,
         store=store,
+        membership=membership,
         writer=writer,
         history=history,
         plans=plans,
@@ -229,8 +241,11 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
     )
     intake = Intake(engine, plans, clock, check_input=InputSchemas().check, on_verdict=metrics.message)
     subscriptions = _subscriptions(tools, store, intake, spawn)
+    max_active = settings.limits.max_active_executions
+    recovery = Recovery(store.leases, engine, membership, clock, ttl=membership.ttl, max_active=max_active)
     supervisor = Supervisor(
-        index=store.index,
+        membership=membership,
+        recovery=recovery,
         writer=writer,
         engine=engine,
         steps=steps,
@@ -238,17 +253,11 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
         subscriptions=subscriptions,
         brokers=brokers,
         changes=changes,
-        clock=clock,
         grace_s=settings.limits.grace_s,
         spawn=spawn,
-        followers=() if collector is None else (Tracing(store, history, collector, clock),),
+        followers=_followers(tools, store, history, changes, membership, collector),
     )
-    metrics.watch(
-        active=lambda: engine.active,
-        parked=lambda: len(engine.parked),
-        handlers=lambda: len(list(steps.at_work())),
-        connections=supervisor.statuses,
-    )
+    _watch(metrics, engine, steps, supervisor)
     return Daemon(
         settings=settings,
         clock=clock,
@@ -256,9 +265,12 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
         history=history,
         plans=plans,
         changes=changes,
+        log=log,
         engine=engine,
         intake=intake,
         steps=steps,
+        membership=membership,
+        recovery=recovery,
         brokers=brokers,
         subscriptions=subscriptions,
         supervisor=supervisor,
@@ -271,6 +283,7 @@ def _engine(
     tools: _Tools,
     *,
     store: Store,
+    membership: Membership,
     writer: Writer,
     history: History,
     plans: Plans,
@@ -288,9 +301,10 @@ def _engine(
         spawn=spawn,
         max_active=tools.settings.limits.max_active_executions,
         listeners=[tools.metrics.committed, tell_ending],
+        on_fenced=membership.doubt,
     )
     steps = Steps(
-        report=engine.send,
+        post=engine.post,
         outgoing=outgoing,
         handlers=tools.handlers,
         secrets=tools.secrets,
@@ -301,9 +315,21 @@ def _engine(
         max_threads=tools.settings.limits.max_threads,
         max_processes=tools.settings.limits.max_processes,
     )
-    timers = Timers(store.index, engine, tools.clock)
+    timers = Timers(store.index, engine, tools.clock, share=lambda: membership.share, late=membership.ttl)
+    membership.listen(timers.share_changed)
+    membership.engine, membership.steps = engine, steps
     engine.steps, engine.timers = steps, timers
     return engine, steps, timers
+
+
+def _watch(metrics: Metrics, engine: Engine, steps: Steps, supervisor: Supervisor) -> None:
+    """Let the metrics read what is there when they are asked for."""
+    metrics.watch(
+        active=lambda: engine.active,
+        parked=lambda: len(engine.parked),
+        handlers=lambda: len(list(steps.at_work())),
+        connections=supervisor.statuses,
+    )
 
 
 def _subscriptions(tools: _Tools, store: Store, intake: Intake, spawn: Spawn) -> Subscriptions:
@@ -317,6 +343,35 @@ def _subscriptions(tools: _Tools, store: Store, intake: Intake, spawn: Spawn) ->
         env=tools.env,
         spawn=spawn,
     )
+
+
+def _membership(tools: _Tools, store: Store) -> Membership:
+    settings, clock = tools.settings.daemon, tools.clock
+    return Membership(
+        store.leases,
+        clock,
+        name=settings.name or f"{socket.gethostname()}:{os.getpid()}",
+        ttl=timedelta(seconds=settings.lease_ttl_s),
+        fenced=tools.metrics.fenced,
+        compare=clock.compare if store.url.startswith("postgres") else None,
+    )
+
+
+def _followers(  # noqa: PLR0917  as they stand in `_wire`
+    tools: _Tools,
+    store: Store,
+    history: History,
+    changes: Changes,
+    membership: Membership,
+    collector: OtlpCollector | None,
+) -> Sequence[Follower]:
+    """Make what reads the log beside the engine."""
+    clock = tools.clock
+    foreign = ForeignChanges(changes, store.versions, store.hints, clock, alone=lambda: membership.share == ALONE)
+    membership.listen(changes.come.set)
+    if collector is None:
+        return (foreign,)
+    return foreign, Tracing(store, history, collector, clock, leads=lambda: membership.leads)
 
 
 def _collector(settings: Settings) -> OtlpCollector | None:

@@ -124,6 +124,16 @@ class Secrets:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Daemon:
+    """`[daemon]`: this process among others that work on the same store."""
+
+    name: str | None = None
+    """What people call it; None is `host:pid`. Two may have the same: nothing depends on it."""
+    lease_ttl_s: Annotated[float, Between(1, 3600)] = 10.0
+    """After this long without a sign of life others take its work. One that has died they see sooner."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """`[limits]`: what one daemon takes on."""
 
@@ -180,6 +190,7 @@ class Settings:
     rabbitmq: RabbitMQ = RabbitMQ()
     workflows: Workflows = Workflows()
     secrets: Secrets = Secrets()
+    daemon: Daemon = Daemon()
     limits: Limits = Limits()
     tracing: Tracing = Tracing()
     log: Logging = Logging()

@@ -15,7 +15,7 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from typing import Self
 
     from psycopg.abc import AdaptContext
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _NULL = pack(">i", -1)
+_FEW = 4096
+_SIZES = [pack(">i", number) for number in range(_FEW)]
+_BIGINTS = [pack(">iq", 8, number) for number in range(_FEW)]
+_UUID_SIZE = _SIZES[16]
 
 
 class Array(bytes):
@@ -51,7 +55,12 @@ class Uuids(Array):
     @classmethod
     def of(cls, ids: Sequence[bytes]) -> Self:
         """Take ids as 16 bytes each."""
-        return cls._of(len(ids), b"\0\0\0\x10" + b"\0\0\0\x10".join(ids))
+        return cls._of(len(ids), _UUID_SIZE + _UUID_SIZE.join(ids))
+
+    @classmethod
+    def of_nullable(cls, ids: Sequence[bytes | None]) -> Self:
+        """Take ids as 16 bytes each, or None."""
+        return cls._of_nullable(ids)
 
 
 class Bigints(Array):
@@ -62,8 +71,9 @@ class Bigints(Array):
     @classmethod
     def of(cls, numbers: Sequence[int]) -> Self:
         """Take integers of up to 63 bits."""
-        flat = [part for number in numbers for part in (8, number)]
-        return cls._of(len(numbers), pack(">" + "iq" * len(numbers), *flat))
+        known = _BIGINTS
+        body = [known[number] if 0 <= number < _FEW else pack(">iq", 8, number) for number in numbers]
+        return cls._of(len(numbers), b"".join(body))
 
 
 class Booleans(Array):
@@ -85,7 +95,13 @@ class Bytes(Array):
     @classmethod
     def of(cls, values: Sequence[bytes]) -> Self:
         """Take bytes."""
-        return cls._of(len(values), b"".join([part for data in values for part in (pack(">i", len(data)), data)]))
+        sizes = _SIZES
+        body: list[bytes] = []
+        for data in values:
+            size = len(data)
+            body.append(sizes[size] if size < _FEW else pack(">i", size))
+            body.append(data)
+        return cls._of(len(values), b"".join(body))
 
 
 class Texts(Array):
@@ -94,9 +110,17 @@ class Texts(Array):
     element_oid, oid = 25, 1009
 
     @classmethod
-    def of(cls, values: Iterable[str | None]) -> Self:
-        """Take strings without NUL."""
-        return cls._of_nullable([None if text is None else text.encode() for text in values])
+    def of(cls, values: Sequence[str | None]) -> Self:
+        """Take strings without NUL. Elements that are the same cost little."""
+        if not values:
+            return cls._of(0, b"")
+        form = {text: _NULL if text is None else _text(text) for text in set(values)}
+        return cls._of(len(values), b"".join(map(form.__getitem__, values)), nulls=None in form)
+
+    @classmethod
+    def of_any(cls, values: Sequence[str | None]) -> Self:
+        """Take strings without NUL; an empty array where all are None."""
+        return cls.of(() if values.count(None) == len(values) else values)
 
 
 class Times(Array):
@@ -105,11 +129,21 @@ class Times(Array):
     element_oid, oid = 1184, 1185
 
     @classmethod
-    def of(cls, values: Iterable[datetime | None]) -> Self:
+    def of(cls, values: Sequence[datetime | None]) -> Self:
         """Take aware datetimes."""
-        return cls._of_nullable(
-            [None if time is None else pack(">q", (time - _EPOCH) // _MICROSECOND) for time in values]
-        )
+        epoch, microsecond = _EPOCH, _MICROSECOND
+        body = [_NULL if time is None else pack(">iq", 8, (time - epoch) // microsecond) for time in values]
+        return cls._of(len(values), b"".join(body), nulls=True)
+
+    @classmethod
+    def of_any(cls, values: Sequence[datetime | None]) -> Self:
+        """Take aware datetimes; an empty array where all are None."""
+        return cls.of(() if values.count(None) == len(values) else values)
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return pack(">i", len(data)) + data
 
 
 class _ArrayDumper(Dumper):

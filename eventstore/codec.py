@@ -8,7 +8,7 @@ Comes from: `log.Append`. Goes to: `memory`, `sqlite`, `postgres`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
@@ -134,17 +134,26 @@ class Codec:
         described = self._types.get(type(event))
         if described is None:
             raise TypeError(f"{type(event).__qualname__} is not an event type of this codec")
-        moved = False
-        for field in described.fields:
-            value = field.get(event)
-            if value is not None and len(value) > self._threshold:
-                event, moved = self._move_out(event, described, payloads), True
-                break
         data = self._encode(event)
-        if not moved and MARK in data:
-            event = self._move_out(event, described, payloads)
-            data = self._encode(event)
+        if len(data) > self._threshold or MARK in data:
+            data = self._encode(self._move_out(event, described, payloads))
         return described.topic, self.seal(data) if self._sealed else data
+
+    def encode_all(self, events: Iterable[Struct], payloads: dict[str, bytes]) -> tuple[list[str], list[bytes]]:
+        """Return the topics and the stored bytes of many events, as `encode` gives them one by one."""
+        types, encode, threshold, plain = self._types, self._encode, self._threshold, not self._sealed
+        topics: list[str] = []
+        states: list[bytes] = []
+        for event in events:
+            described = types.get(type(event))
+            data = b"" if described is None else encode(event)
+            if described is not None and plain and len(data) <= threshold and MARK not in data:
+                topic = described.topic
+            else:
+                topic, data = self.encode(event, payloads)
+            topics.append(topic)
+            states.append(data)
+        return topics, states
 
     def _move_out(self, event: Struct, described: _Type, payloads: dict[str, bytes]) -> Struct:
         references: dict[str, Any] = {}

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class StoreError(Exception):
-    """Base of the four below; never raised itself."""
+    """Base of the five below; never raised itself."""
 
 
 class Conflict(StoreError):
@@ -22,6 +22,14 @@ class Conflict(StoreError):
         self.after_version = after_version
         self.losers = frozenset({execution_id, *losers})
         """All executions of the refused batch that are known to have moved on."""
+
+
+class Fenced(StoreError):
+    """A daemon was taken for dead: its leases are others' now. Nothing it sends is kept; it must join anew."""
+
+    def __init__(self, by: Iterable[UUID]) -> None:
+        self.by = frozenset(by)
+        super().__init__(f"fenced: daemon {', '.join(sorted(map(str, self.by)))}")
 
 
 class Unavailable(StoreError):

@@ -30,8 +30,6 @@ class ExecutionRow(Struct, frozen=True, kw_only=True):
     cause: str
     """The one kind of thing it waits for: `step`, `timer`, `signal`, `slot`, …; empty when finished. Empty on an
     execution that is not finished is an alarm (`Index.without_cause`)."""
-    busy: bool
-    """A handler is owed: recovery must load it. Executions that only wait for timers and signals are not busy."""
     trigger: str | None = None
     dedupe_key: str | None = None
     started_at: datetime
@@ -39,6 +37,16 @@ class ExecutionRow(Struct, frozen=True, kw_only=True):
     finished_at: datetime | None = None
     error: str | None = None
     """Short text of why it failed."""
+
+
+class ExecutionChange(Struct, frozen=True, kw_only=True):
+    """What changes in the row of an execution after its start; the fields are those of `ExecutionRow`, all replaced."""
+
+    status: str
+    cause: str
+    updated_at: datetime
+    finished_at: datetime | None = None
+    error: str | None = None
 
 
 class TimerRow(Struct, frozen=True):
@@ -59,13 +67,24 @@ class DueTimer(Struct, frozen=True):
 class IndexChange(Struct, frozen=True):
     """What one append changes in the index.
 
-    Timers are cleared, then set. `execution` replaces the execution's row when given; a row with `finished_at` also
-    drops all its timers. Leave the row out where only `updated_at` would change: it costs as much as two events.
+    Timers are cleared, then set. `execution` replaces the execution's row; `changed`, given in its stead, a part of a
+    row that is there, for half the cost. With `finished_at` either also drops all timers, not the lease. Leave both
+    out where only `updated_at` would change: a change costs as much as an event.
     """
 
     execution: ExecutionRow | None = None
     timers_set: tuple[TimerRow, ...] = ()
     timers_cleared: tuple[str, ...] = ()
+    busy: bool | None = None
+    """True: a handler is owed from now on, so there is a lease, of `Append.by` unless one is there already; False: none
+    is owed, the lease goes; None: as before. Executions that only wait for timers and signals are not busy."""
+    hint: bool = False
+    """The holder of the lease must look at the execution (`leases.Leases.hinted`). Without a lease it does nothing."""
+    changed: ExecutionChange | None = None
+
+
+UNCHANGED = IndexChange()
+"""Nothing changes. The very object costs least."""
 
 
 class ExecutionFilter(Struct, frozen=True, kw_only=True):
@@ -96,22 +115,28 @@ class Index(Protocol):
         """Return the number of executions by (workflow, status)."""
 
     async def busy(self, *, after: UUID | None, limit: int) -> Sequence[UUID]:
-        """Return executions with work in flight, in id order, those greater than `after`."""
+        """Return the executions that have a lease, in id order, those greater than `after`."""
 
-    async def due_timers(self, now: datetime, *, limit: int) -> Sequence[DueTimer]:
-        """Return timers due at or before `now`, earliest first."""
+    async def due_timers(self, now: datetime, *, after: DueTimer | None = None, limit: int) -> Sequence[DueTimer]:
+        """Return timers due at or before `now`, earliest first, those that sort after `after`.
 
-    async def next_due(self) -> datetime | None:
-        """Return the earliest due time of all timers."""
+        They are sorted by due time, and then in an order of the store's own.
+        """
+
+    async def next_due(self, *, after: datetime | None = None) -> datetime | None:
+        """Return the earliest due time of all timers, or of those due after a time."""
 
     async def latest_dedupe_key(self, trigger: str) -> str | None:
         """Return the greatest dedupe key (by code point) among the trigger's executions: a schedule's last tick."""
 
     async def without_cause(self, *, limit: int = 100) -> Sequence[UUID]:
-        """Return unfinished executions that wait for nothing recorded: there should never be one."""
+        """Return unfinished executions that wait for nothing recorded: there should never be one.
+
+        For audits: it reads the rows of all executions.
+        """
 
     async def rebuild(self, changes: AsyncIterable[tuple[UUID, IndexChange]]) -> None:
         """Replace all derived tables by these changes, applied in order, in one transaction that excludes writers.
 
-        A failure leaves the old tables.
+        A failure leaves the old tables. A lease that was there and still is keeps its daemon.
         """

@@ -15,10 +15,10 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from eventstore.index import IndexChange
+from eventstore.index import UNCHANGED, IndexChange
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 class Append(Struct, frozen=True):
@@ -29,7 +29,9 @@ class Append(Struct, frozen=True):
     """Version of the last event the writer knows; 0 says that the execution must be new."""
     events: tuple[Any, ...]
     """At least one event struct, known to the codec."""
-    index: IndexChange = IndexChange()
+    index: IndexChange = UNCHANGED
+    by: UUID | None = None
+    """The daemon that decided it, as it joined (`leases.Leases.join`); None: a tool that holds no leases."""
 
 
 class Recorded(Struct, frozen=True):
@@ -39,6 +41,14 @@ class Recorded(Struct, frozen=True):
     version: int
     position: int
     event: Any
+
+
+def by_execution(events: Iterable[Recorded]) -> dict[UUID, list[Recorded]]:
+    """Sort events by their execution, in the order in which they come."""
+    found: dict[UUID, list[Recorded]] = {}
+    for recorded in events:
+        found.setdefault(recorded.execution_id, []).append(recorded)
+    return found
 
 
 class StoredDefinition(Struct, frozen=True):
@@ -53,16 +63,17 @@ class StoredDefinition(Struct, frozen=True):
 class EventLog(Protocol):
     """Where events are. Safe for use by many tasks of one event loop.
 
-    Errors: `Conflict`, `Unavailable`, `Undecodable` of `eventstore.errors`, nothing else for causes outside the
-    caller's control. A cancelled call may still have been carried out.
+    Errors: `Conflict`, `Fenced`, `Unavailable`, `Undecodable` of `eventstore.errors`, nothing else for causes outside
+    the caller's control. A cancelled call may still have been carried out.
     """
 
     async def insert(self, batch: Sequence[Append]) -> None:
         """Write the whole batch in one transaction, durable when this returns.
 
         Appends of one batch are of different executions. `Conflict` when any of them does not extend its execution
-        at `after_version`: then nothing of the batch was written. `Unavailable` when the outcome is not known; an
-        implementation never tries again by itself, for then its own success would look like a conflict.
+        at `after_version`, `Fenced` when any is `by` a daemon that is no member: then nothing of the batch was written.
+        A member that has not beaten for long, but was not fenced, may still write. `Unavailable` when the outcome is
+        not known; an implementation never tries again by itself, for then its own success would look like a conflict.
         Use `writer.Writer`, which splits batches on conflict and settles unknown outcomes by reading back.
         """
 
@@ -70,6 +81,12 @@ class EventLog(Protocol):
         self, execution_id: UUID, *, after_version: int = 0, up_to_version: int | None = None
     ) -> Sequence[Recorded]:
         """Return the events of one execution in order of version; empty when there are none."""
+
+    async def read_many(self, execution_ids: Sequence[UUID], *, limit: int) -> Mapping[UUID, Sequence[Recorded]]:
+        """Return the first events of each execution in order of version, up to `limit`; those without any are left out.
+
+        The ids are different. One event that cannot be read fails the whole call.
+        """
 
     async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
         """Return events of all executions in order of position, never skipping one (see above)."""

@@ -10,9 +10,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from eventstore.codec import Stored
-from eventstore.errors import Conflict
+from eventstore.errors import Conflict, Fenced
 from eventstore.index import DueTimer
-from eventstore.rows import clean
+from eventstore.leases import News
+from eventstore.rows import changed_row, clean
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from eventstore.codec import Codec
     from eventstore.index import ExecutionFilter, ExecutionRow, IndexChange
+    from eventstore.leases import Member
     from eventstore.log import Append, Recorded, StoredDefinition
     from eventstore.snapshots import Snapshot
 
@@ -39,6 +41,8 @@ class MemoryLog:
     async def insert(self, batch: Sequence[Append]) -> None:
         """See `log.EventLog`."""
         async with self._index.writing:
+            if fenced := {append.by for append in batch if append.by} - self._index.members.keys():
+                raise Fenced(fenced)
             losers = [
                 append for append in batch if append.after_version != len(self._streams.get(append.execution_id, ()))
             ]
@@ -54,7 +58,7 @@ class MemoryLog:
                     row = Stored(append.execution_id, len(stream) + 1, len(self._rows) + 1, topic, state)
                     stream.append(row)
                     self._rows.append(row)
-                self._index.apply(append.execution_id, append.index)
+                self._index.apply(append.execution_id, append.index, append.by)
         for listener in self._listeners:
             listener.set()
 
@@ -64,6 +68,10 @@ class MemoryLog:
         """See `log.EventLog`."""
         return self._decode(self._streams.get(execution_id, [])[after_version:up_to_version])
 
+    async def read_many(self, execution_ids: Sequence[UUID], *, limit: int) -> Mapping[UUID, Sequence[Recorded]]:
+        """See `log.EventLog`."""
+        return {key: self._decode(self._streams[key][:limit]) for key in execution_ids if self._streams.get(key)}
+
     async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
         """See `log.EventLog`."""
         return self._decode(self._rows[after_position : after_position + limit])
@@ -71,6 +79,10 @@ class MemoryLog:
     async def head(self) -> int:
         """See `log.EventLog`."""
         return len(self._rows)
+
+    async def versions(self, execution_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+        """See `store.Store`."""
+        return {key: len(self._streams[key]) for key in execution_ids if self._streams.get(key)}
 
     async def delete(self, payload_hash: str) -> bool:
         """See `payloads.Payloads`."""
@@ -94,26 +106,50 @@ class MemoryLog:
         return opened.events({key: self._payloads[key] for key in opened.wanted if key in self._payloads})
 
 
+class Lease:
+    """One row of the leases."""
+
+    __slots__ = ("daemon", "hinted")
+
+    def __init__(self, daemon: UUID | None) -> None:
+        self.daemon = daemon
+        self.hinted = False
+
+
 class MemoryIndex:
-    """`index.Index` in dicts."""
+    """`index.Index` in dicts; `memory_leases` works on its members and leases."""
 
     def __init__(self) -> None:
         self.writing = asyncio.Lock()
+        self.members: dict[UUID, Member] = {}
+        self.leases: dict[UUID, Lease] = {}
+        self.news = News()
         self._rows: dict[UUID, ExecutionRow] = {}
         self._timers: defaultdict[UUID, dict[str, datetime]] = defaultdict(dict)
 
-    def apply(self, execution_id: UUID, change: IndexChange) -> None:
+    def apply(self, execution_id: UUID, change: IndexChange, by: UUID | None = None) -> None:
         """Make one change; the log calls this inside its insert."""
         timers = self._timers[execution_id]
         for timer_id in change.timers_cleared:
             timers.pop(timer_id, None)
         timers.update({timer.timer_id: timer.due_at for timer in change.timers_set})
-        if change.execution is not None:
-            self._rows[execution_id] = clean(change.execution)
-            if change.execution.finished_at is not None:
+        row = change.execution
+        if row is None and change.changed is not None and execution_id in self._rows:
+            row = changed_row(self._rows[execution_id], change.changed)
+        if row is not None:
+            self._rows[execution_id] = clean(row)
+            if row.finished_at is not None:
                 timers.clear()
         if not timers:
             del self._timers[execution_id]
+        if change.busy:
+            self.leases.setdefault(execution_id, Lease(by))
+        elif change.busy is False:
+            self.leases.pop(execution_id, None)
+        lease = self.leases.get(execution_id)
+        if lease is not None and (change.hint or lease.daemon is None):
+            lease.hinted = lease.hinted or change.hint
+            self.news.wake(lease.daemon) if lease.daemon in self.members else self.news.wake_all()
 
     async def execution(self, execution_id: UUID) -> ExecutionRow | None:
         """See `index.Index`."""
@@ -131,22 +167,24 @@ class MemoryIndex:
 
     async def busy(self, *, after: UUID | None, limit: int) -> Sequence[UUID]:
         """See `index.Index`."""
-        ids = sorted(row.execution_id for row in self._rows.values() if row.busy and row.finished_at is None)
+        ids = sorted(self.leases)
         return ids[0 if after is None else bisect_right(ids, after) :][:limit]
 
-    async def due_timers(self, now: datetime, *, limit: int) -> Sequence[DueTimer]:
+    async def due_timers(self, now: datetime, *, after: DueTimer | None = None, limit: int) -> Sequence[DueTimer]:
         """See `index.Index`."""
+        key = attrgetter("due_at", "execution_id", "timer_id")
         due = [
             DueTimer(execution_id, timer_id, due_at)
             for execution_id, timers in self._timers.items()
             for timer_id, due_at in timers.items()
             if due_at <= now
         ]
-        return sorted(due, key=attrgetter("due_at", "execution_id", "timer_id"))[:limit]
+        return sorted((row for row in due if after is None or key(row) > key(after)), key=key)[:limit]
 
-    async def next_due(self) -> datetime | None:
+    async def next_due(self, *, after: datetime | None = None) -> datetime | None:
         """See `index.Index`."""
-        return min((due_at for timers in self._timers.values() for due_at in timers.values()), default=None)
+        due = (due_at for timers in self._timers.values() for due_at in timers.values())
+        return min((due_at for due_at in due if after is None or due_at > after), default=None)
 
     async def latest_dedupe_key(self, trigger: str) -> str | None:
         """See `index.Index`."""
@@ -165,7 +203,8 @@ class MemoryIndex:
         async with self.writing:
             async for execution_id, change in changes:
                 fresh.apply(execution_id, change)
-            self._rows, self._timers = fresh._rows, fresh._timers
+            kept = {execution_id: self.leases.get(execution_id, lease) for execution_id, lease in fresh.leases.items()}
+            self._rows, self._timers, self.leases = fresh._rows, fresh._timers, kept
 
 
 def _matches(row: ExecutionRow, which: ExecutionFilter) -> bool:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from eventstore.arrays import Bigints, Bytes, Texts, Uuids
 from eventstore.codec import Stored
-from eventstore.errors import Conflict
-from eventstore.postgres_database import index_arrays
+from eventstore.errors import Conflict, Fenced
+from eventstore.log import by_execution
+from eventstore.postgres_rows import index_arrays
 from eventstore.queries import statements
 from eventstore.relational import MAX_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from eventstore.arrays import Array
@@ -39,33 +40,39 @@ class PostgresLog:
 
     async def insert(self, batch: Sequence[Append]) -> None:
         """See `log.EventLog`."""
-        index = index_arrays({append.execution_id: append.index for append in batch})
-        losers = await self._database.append([*self._events(batch), *index])
+        fenced, losers = await self._database.append(self.arguments(batch))
+        if fenced:
+            raise Fenced(fenced)
         if losers:
             first = next(append for append in batch if append.execution_id in losers)
             raise Conflict(first.execution_id, first.after_version, losers=losers)
 
+    def arguments(self, batch: Sequence[Append]) -> list[Array]:
+        """Return those of `sagad_append`."""
+        writers = {append.by.bytes for append in batch if append.by is not None}
+        index = index_arrays((append.execution_id, append.index, append.by) for append in batch)
+        return [Uuids.of(list(writers)), *self._events(batch), *index]
+
     def _events(self, batch: Sequence[Append]) -> list[Array]:
         """Return the arguments of `sagad_append` before those of the index."""
         payloads: dict[str, bytes] = {}
-        encode = self._codec.encode
-        ids, versions, topics, states = [], [], [], []
+        keys: list[bytes] = []
+        ids: list[bytes] = []
+        versions: list[int] = []
         for append in batch:
-            execution_id = append.execution_id.bytes
-            for version, event in enumerate(append.events, append.after_version + 1):
-                topic, state = encode(event, payloads)
-                ids.append(execution_id)
-                versions.append(version)
-                topics.append(topic)
-                states.append(state)
+            key, after, count = append.execution_id.int.to_bytes(16, "big"), append.after_version, len(append.events)
+            keys.append(key)
+            ids += [key] * count
+            versions += range(after + 1, after + 1 + count)
+        topics, states = self._codec.encode_all([event for append in batch for event in append.events], payloads)
         return [
-            Uuids.of([append.execution_id.bytes for append in batch]),
+            Uuids.of(keys),
             Bigints.of([append.after_version for append in batch]),
             Uuids.of(ids),
             Bigints.of(versions),
             Texts.of(topics),
             Bytes.of(states),
-            Texts.of(payloads),
+            Texts.of(list(payloads)),
             Bytes.of(list(payloads.values())),
         ]
 
@@ -77,6 +84,11 @@ class PostgresLog:
         rows = await self._database.select(SQL["read"], (execution_id, after_version, last))
         return await self._decode([Stored(execution_id, *row) for row in rows])
 
+    async def read_many(self, execution_ids: Sequence[UUID], *, limit: int) -> Mapping[UUID, Sequence[Recorded]]:
+        """See `log.EventLog`."""
+        rows = await self._database.select(SQL["read_many"], (list(execution_ids), limit))
+        return by_execution(await self._decode([Stored(*row) for row in rows]))
+
     async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
         """See `log.EventLog`."""
         rows = await self._database.select(SQL["read_all"], (after_position, limit))
@@ -87,6 +99,10 @@ class PostgresLog:
         rows = await self._database.select(SQL["head"], ())
         head: int = rows[0][0]
         return head
+
+    async def versions(self, execution_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+        """See `store.Store`."""
+        return dict(await self._database.select(SQL["versions"], (list(execution_ids),)))
 
     async def delete(self, payload_hash: str) -> bool:
         """See `payloads.Payloads`."""

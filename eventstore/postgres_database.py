@@ -17,17 +17,32 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.errors import InsufficientPrivilege, ProgramLimitExceeded, ReadOnlySqlTransaction
+from psycopg.errors import (
+    DataCorrupted,
+    IndexCorrupted,
+    InsufficientPrivilege,
+    ProgramLimitExceeded,
+    ReadOnlySqlTransaction,
+)
 from psycopg_pool import AsyncConnectionPool
 
 from eventstore import arrays
-from eventstore.arrays import Booleans, Texts, Times, Uuids
-from eventstore.errors import Unavailable, Unusable
+from eventstore.errors import Unavailable, Undecodable, Unusable
+from eventstore.postgres_rows import index_arrays
 from eventstore.queries import migrations, statements
-from eventstore.rows import chunks, clean
+from eventstore.rows import chunks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
     from datetime import datetime
     from uuid import UUID
 
@@ -63,25 +78,41 @@ class PostgresDatabase:
         self._pool = AsyncConnectionPool[_Connection](
             self._conninfo, min_size=1, max_size=POOL_SIZE, timeout=5.0, open=False, kwargs={"autocommit": True}
         )
+        self._leases = AsyncConnectionPool[_Connection](
+            self._conninfo, min_size=0, max_size=1, timeout=5.0, open=False, kwargs={"autocommit": True}
+        )
+        self._before_close: list[Callable[[], Awaitable[None]]] = []
         self._appending = asyncio.Lock()
         self._appender: _Connection | None = None
         self._closed = False
 
     async def open(self) -> None:
         """Connect once, to learn at once what is wrong, and start the pool."""
-        with self._outside_causes():
-            self._appender = await self._connect("only_key_lookups")
-            await self._pool.open()
+        try:
+            with self._outside_causes():
+                self._appender = await self._connect("only_key_lookups")
+                await self._pool.open()
+                await self._leases.open()
+        except BaseException:
+            await self.close()
+            raise
+
+    def before_close(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do this first when closing, each time."""
+        self._before_close.append(work)
 
     async def close(self) -> None:
         """Close all connections; an append in flight is waited for."""
+        for work in self._before_close:
+            await work()
         async with self._appending:
             self._closed = True
             await self._drop_appender()
         await self._pool.close()
+        await self._leases.close()
 
-    async def append(self, arguments: Sequence[Array]) -> Sequence[UUID]:
-        """Call `sagad_append`; return the executions that moved on, none when all is written."""
+    async def append(self, arguments: Sequence[Array]) -> tuple[Sequence[UUID] | None, Sequence[UUID] | None]:
+        """Call `sagad_append`; return the daemons that are fenced, or the executions that moved on, or neither."""
         async with self._appending:
             with self._outside_causes():
                 if self._closed:
@@ -97,7 +128,7 @@ class PostgresDatabase:
                 except BaseException:
                     await self._drop_appender()
                     raise
-        return (row and row[0]) or ()
+        return row or (None, None)
 
     async def select(self, query: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return all rows of one query, on a connection of the pool."""
@@ -113,19 +144,32 @@ class PostgresDatabase:
         cursor = await self._run(*((_placeholders(query), params) for query, params in queries))
         return cursor.rowcount
 
+    async def run_leases(self, query: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Return all rows of one query, on the connection of the leases."""
+        cursor = await self._run((query, params), pool=self._leases)
+        return await cursor.fetchall()
+
+    async def fetch_leases(self, query: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Do the same with SQL that is shared with other databases."""
+        return await self.run_leases(_placeholders(query), params)
+
     async def _run(
-        self, *queries: tuple[str, Sequence[Any] | Mapping[str, Any]]
+        self,
+        *queries: tuple[str, Sequence[Any] | Mapping[str, Any]],
+        pool: AsyncConnectionPool[_Connection] | None = None,
     ) -> psycopg.AsyncCursor[tuple[Any, ...]]:
         """Run queries in one transaction; again, where the connection had been lost while it was idle."""
-        with self._outside_causes():
-            for _ in range(POOL_SIZE):
-                async with self._pool.connection() as connection:
+        reading = pool is None and len(queries) == 1
+        pool = pool or self._pool
+        with self._outside_causes(reading=reading):
+            for _ in range(pool.max_size):
+                async with pool.connection() as connection:
                     try:
                         return await _in_one_transaction(connection, queries)
                     except psycopg.OperationalError:
                         if not connection.broken:
                             raise
-            async with self._pool.connection() as connection:
+            async with pool.connection() as connection:
                 return await _in_one_transaction(connection, queries)
 
     def id_of(self, value: Any) -> UUID:
@@ -142,10 +186,12 @@ class PostgresDatabase:
         """See `index.Index.rebuild`. Takes the log's lock first, as every append does."""
         async with self._own_connection() as connection, connection.transaction():
             await connection.execute(SQL["lock_log"].encode())
-            await connection.execute(SQL["clear_timers"].encode())
-            await connection.execute(SQL["clear_executions"].encode())
+            for name in ("keep_leases", "clear_leases", "clear_timers", "clear_latest_keys", "clear_executions"):
+                await connection.execute(SQL[name].encode())
             async for chunk in chunks(changes):
-                await connection.execute(SQL["put_index"].encode(), index_arrays(chunk))
+                made = [(execution_id, change, None) for execution_id, change in chunk.items()]
+                await connection.execute(SQL["put_index"].encode(), index_arrays(made))
+            await connection.execute(SQL["restore_leases"].encode())
 
     async def schema_version(self) -> int:
         """Return the database's schema version, 0 when it has none."""
@@ -191,6 +237,19 @@ class PostgresDatabase:
             event.set()
             await asyncio.sleep(LISTEN_PAUSE_S)
 
+    async def session(self, daemon_id: UUID) -> AsyncGenerator[str]:
+        """Hold a daemon's session lock; yield once it is held, and for each notice of the leases, with its text.
+
+        Ends by Unavailable, when the connection is lost.
+        """
+        async with self._own_connection() as connection:
+            await connection.execute(SQL["lock_session"].encode(), (daemon_id,))
+            await connection.execute(SQL["listen_leases"].encode())
+            yield ""
+            async for notice in connection.notifies():
+                yield notice.payload
+            raise psycopg.OperationalError("the session ended")
+
     @asynccontextmanager
     async def _own_connection(self) -> AsyncIterator[_Connection]:
         with self._outside_causes():
@@ -221,42 +280,19 @@ class PostgresDatabase:
             await connection.close()
 
     @contextmanager
-    def _outside_causes(self) -> Iterator[None]:
+    def _outside_causes(self, *, reading: bool = False) -> Iterator[None]:
+        """Name the server. What cannot be read for damage never will be; what cannot be written may wait."""
         try:
             yield
         except ProgramLimitExceeded:
             raise  # too large for Postgres however often it is tried
+        except (DataCorrupted, IndexCorrupted) as error:
+            message = f"{self._name}: {error} (the database is damaged: restore it from a backup)"
+            raise (Undecodable if reading else Unavailable)(message) from error
         except (psycopg.OperationalError, psycopg.InterfaceError, ReadOnlySqlTransaction) as error:
             raise Unavailable(f"{self._name}: {error}") from error
         except TimeoutError as error:
             raise Unavailable(f"{self._name}: no answer for {ANSWER_TIMEOUT_S:g} s") from error
-
-
-def index_arrays(changes: Mapping[UUID, IndexChange]) -> list[Array]:
-    """Return the arguments of `sagad_put_index`."""
-    rows = [clean(change.execution) for change in changes.values() if change.execution is not None]
-    cleared = [(key.bytes, timer_id) for key, change in changes.items() for timer_id in change.timers_cleared]
-    timers = [(key.bytes, timer) for key, change in changes.items() for timer in change.timers_set]
-    return [
-        Uuids.of([row.execution_id.bytes for row in rows]),
-        Texts.of([row.workflow for row in rows]),
-        Texts.of([row.definition for row in rows]),
-        Texts.of([row.status for row in rows]),
-        Texts.of([row.cause for row in rows]),
-        Booleans.of([row.busy for row in rows]),
-        Texts.of([row.trigger for row in rows]),
-        Texts.of([row.dedupe_key for row in rows]),
-        Times.of([row.started_at for row in rows]),
-        Times.of([row.updated_at for row in rows]),
-        Times.of([row.finished_at for row in rows]),
-        Texts.of([row.error for row in rows]),
-        Uuids.of([key for key, _ in cleared]),
-        Texts.of([timer_id for _, timer_id in cleared]),
-        Uuids.of([key for key, _ in timers]),
-        Texts.of([timer.timer_id for _, timer in timers]),
-        Times.of([timer.due_at for _, timer in timers]),
-        Uuids.of([row.execution_id.bytes for row in rows if row.finished_at is not None]),
-    ]
 
 
 async def _in_one_transaction(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from eventstore.errors import Undecodable
 from eventstore.index import DueTimer, ExecutionRow
 from eventstore.log import StoredDefinition
@@ -98,14 +100,17 @@ class SqlIndex:
         rows = await self._database.fetch(SQL[name], {"after": after, "limit": limit})
         return [self._database.id_of(row[0]) for row in rows]
 
-    async def due_timers(self, now: datetime, *, limit: int) -> Sequence[DueTimer]:
+    async def due_timers(self, now: datetime, *, after: DueTimer | None = None, limit: int) -> Sequence[DueTimer]:
         """See `index.Index`."""
-        rows = await self._database.fetch(SQL["due_timers"], {"now": now, "limit": limit})
+        name = "due_timers" if after is None else "due_timers_after"
+        last = {} if after is None else msgspec.structs.asdict(after)
+        rows = await self._database.fetch(SQL[name], {"now": now, "limit": limit, **last})
         return [DueTimer(self._database.id_of(row[0]), row[1], self._database.time_of(row[2])) for row in rows]
 
-    async def next_due(self) -> datetime | None:
+    async def next_due(self, *, after: datetime | None = None) -> datetime | None:
         """See `index.Index`."""
-        rows = await self._database.fetch(SQL["next_due"], {})
+        name = "next_due" if after is None else "next_due_after"
+        rows = await self._database.fetch(SQL[name], {} if after is None else {"after": after})
         return None if rows[0][0] is None else self._database.time_of(rows[0][0])
 
     async def latest_dedupe_key(self, trigger: str) -> str | None:
@@ -124,14 +129,13 @@ class SqlIndex:
         await self._database.rebuild_index(changes)
 
     def _row(self, row: tuple[Any, ...]) -> ExecutionRow:
-        execution_id, workflow, definition, status, cause, busy, trigger, key, started, updated, finished, error = row
+        execution_id, workflow, definition, status, cause, trigger, key, started, updated, finished, error = row
         return ExecutionRow(
             execution_id=self._database.id_of(execution_id),
             workflow=workflow,
             definition=definition,
             status=status,
             cause=cause,
-            busy=bool(busy),
             trigger=trigger,
             dedupe_key=key,
             started_at=self._database.time_of(started),

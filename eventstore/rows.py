@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
+
+from eventstore.index import IndexChange
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable
     from uuid import UUID
 
-    from eventstore.index import ExecutionRow, IndexChange
+    from eventstore.index import ExecutionChange, ExecutionRow
 
 
 MAX_KEY_CHARS = 500
@@ -26,12 +28,28 @@ def clean(row: ExecutionRow) -> ExecutionRow:
     return row if error is row.error and key is row.dedupe_key else replace(row, error=error, dedupe_key=key)
 
 
+def clean_change(change: ExecutionChange) -> ExecutionChange:
+    """Do for a change what `clean` does for a row."""
+    error = clean_text(change.error, MAX_ERROR_CHARS)
+    return change if error is change.error else replace(change, error=error)
+
+
 def clean_text(text: str | None, max_chars: int) -> str | None:
     """Return the very text when it can be stored and indexed, else cut, with U+FFFD for NUL and lone surrogates."""
     if text is None or (text.isascii() and "\0" not in text and len(text) <= max_chars):
         return text
     stored = text[:max_chars].replace("\0", "\ufffd").encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     return text if stored == text else stored
+
+
+def latest_keys(rows: Iterable[ExecutionRow]) -> dict[str, str]:
+    """Return the greatest dedupe key of each trigger."""
+    latest: dict[str, str] = {}
+    for row in rows:
+        trigger, key = row.trigger, row.dedupe_key
+        if trigger is not None and key is not None and (trigger not in latest or key > latest[trigger]):
+            latest[trigger] = key
+    return latest
 
 
 async def chunks(
@@ -41,7 +59,7 @@ async def chunks(
     pending: dict[UUID, IndexChange] = {}
     async for execution_id, change in changes:
         before = pending.get(execution_id)
-        if before is not None and before.execution is not None and before.execution.finished_at is not None:
+        if before is not None and is_end(before):
             yield pending
             pending, before = {}, None
         pending[execution_id] = change if before is None else _fold(before, change)
@@ -52,14 +70,31 @@ async def chunks(
         yield pending
 
 
+def is_end(change: IndexChange) -> bool:
+    """Tell whether the change ends the execution, so that its timers go."""
+    row = change.execution or change.changed
+    return row is not None and row.finished_at is not None
+
+
 def _fold(first: IndexChange, then: IndexChange) -> IndexChange:
     timers = {timer.timer_id: timer for timer in first.timers_set}
     for timer_id in then.timers_cleared:
         timers.pop(timer_id, None)
     timers.update({timer.timer_id: timer for timer in then.timers_set})
-    return replace(
-        then,
-        execution=first.execution if then.execution is None else then.execution,
+    row, changed = first.execution, then.changed or first.changed
+    if then.execution is not None:
+        row, changed = then.execution, None
+    elif row is not None and changed is not None:
+        row, changed = changed_row(row, changed), None
+    return IndexChange(
+        execution=row,
         timers_set=tuple(timers.values()),
         timers_cleared=(*first.timers_cleared, *then.timers_cleared),
+        busy=first.busy if then.busy is None else then.busy,
+        changed=changed,
     )
+
+
+def changed_row(row: ExecutionRow, change: ExecutionChange) -> ExecutionRow:
+    """Return the row as the change leaves it."""
+    return replace(row, **asdict(change))

@@ -18,14 +18,16 @@ from uuid import UUID
 import msgspec
 
 from eventstore.codec import Stored
-from eventstore.errors import Conflict
+from eventstore.errors import Conflict, Fenced
+from eventstore.leases import News
+from eventstore.log import by_execution
 from eventstore.queries import statements
 from eventstore.relational import MAX_VERSION
 from eventstore.sqlite_database import put_index
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from eventstore.codec import Codec
     from eventstore.log import Append, Recorded
@@ -41,14 +43,22 @@ class SqliteLog:
         self._database = database
         self._codec = codec
         self._listeners: set[asyncio.Event] = set()
+        self.news = News()
 
     async def insert(self, batch: Sequence[Append]) -> None:
         """See `log.EventLog`."""
         await self._database.write(lambda connection: self._insert(connection, batch))
         for listener in self._listeners:
             listener.set()
+        if any(append.index.hint or (append.index.busy and append.by is None) for append in batch):
+            self.news.wake_all()
 
     def _insert(self, connection: sqlite3.Connection, batch: Sequence[Append]) -> None:
+        writers = {append.by for append in batch if append.by is not None}
+        if writers:
+            fenced = connection.execute(SQL["fenced"], (_json([writer.hex for writer in writers]),)).fetchall()
+            if fenced:
+                raise Fenced(UUID(writer) for (writer,) in fenced)
         ids = [append.execution_id.hex for append in batch]
         expected = [(key, append.after_version) for key, append in zip(ids, batch, strict=True)]
         losers = [batch[place] for (place,) in connection.execute(SQL["losers"], (_json(expected),))]
@@ -56,16 +66,17 @@ class SqliteLog:
             first = losers[0]
             raise Conflict(first.execution_id, first.after_version, losers=[lost.execution_id for lost in losers])
         payloads: dict[str, bytes] = {}
-        encode = self._codec.encode
-        rows = [
-            (execution_id, version, *encode(event, payloads))
+        topics, states = self._codec.encode_all([event for append in batch for event in append.events], payloads)
+        places = [
+            (execution_id, version)
             for execution_id, append in zip(ids, batch, strict=True)
-            for version, event in enumerate(append.events, append.after_version + 1)
+            for version in range(append.after_version + 1, append.after_version + 1 + len(append.events))
         ]
+        rows = [(*place, topic, state) for place, topic, state in zip(places, topics, states, strict=True)]
         connection.executemany(SQL["insert_event"], rows)
         if payloads:
             connection.executemany(SQL["put_payload"], list(payloads.items()))
-        put_index(connection, {append.execution_id: append.index for append in batch})
+        put_index(connection, [(append.execution_id, append.index, append.by) for append in batch])
 
     async def read(
         self, execution_id: UUID, *, after_version: int = 0, up_to_version: int | None = None
@@ -78,6 +89,18 @@ class SqliteLog:
                 cursor.execute(SQL["read"], (execution_id.hex, after_version, last))
                 rows = [Stored(execution_id, *row) for row in cursor.fetchall()]
             return self._decode(recorder, rows)
+
+        return await self._database.read(work)
+
+    async def read_many(self, execution_ids: Sequence[UUID], *, limit: int) -> Mapping[UUID, Sequence[Recorded]]:
+        """See `log.EventLog`."""
+        wanted = _json([key.hex for key in execution_ids])
+
+        def work(recorder: Recorder) -> Mapping[UUID, Sequence[Recorded]]:
+            with recorder.datastore.transaction(commit=False) as cursor:
+                cursor.execute(SQL["read_many"], (wanted, limit))
+                rows = [Stored(UUID(key), *rest) for key, *rest in cursor.fetchall()]
+            return by_execution(self._decode(recorder, rows))
 
         return await self._database.read(work)
 
@@ -97,6 +120,11 @@ class SqliteLog:
     async def head(self) -> int:
         """See `log.EventLog`."""
         return await self._database.read(lambda recorder: recorder.max_notification_id() or 0)
+
+    async def versions(self, execution_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+        """See `store.Store`."""
+        rows = await self._database.fetch(SQL["versions"], {"ids": _json([key.hex for key in execution_ids])})
+        return {UUID(key): version for key, version in rows}
 
     async def delete(self, payload_hash: str) -> bool:
         """See `payloads.Payloads`."""

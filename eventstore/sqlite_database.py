@@ -8,6 +8,7 @@ Comes from: `sqlite`, `relational`. Goes to: the file.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,14 +21,15 @@ from uuid import UUID
 from eventsourcing.persistence import PersistenceError
 from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteConnection, SQLiteConnectionPool, SQLiteDatastore
 
-from eventstore.errors import Unavailable
+from eventstore.errors import Unavailable, Undecodable
+from eventstore.index import UNCHANGED
 from eventstore.queries import migrations, statements
-from eventstore.rows import chunks, clean
+from eventstore.rows import chunks, clean, clean_change, is_end, latest_keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
-    from eventstore.index import ExecutionRow, IndexChange
+    from eventstore.index import ExecutionChange, ExecutionRow, IndexChange
 
 SQL = statements("sqlite/append.sql")
 READERS = 4
@@ -41,6 +43,16 @@ PRAGMAS = """
     PRAGMA wal_autocheckpoint = 4000;
 """
 """Durable at each commit. Cache (KiB, negative) and write-ahead log (pages) hold batches that touch many pages."""
+
+_BEFORE_REBUILD = (
+    "keep_leases",
+    "fill_kept_leases",
+    "clear_leases",
+    "clear_executions",
+    "clear_latest_keys",
+    "clear_timers",
+)
+_AFTER_REBUILD = ("restore_leases", "drop_kept_leases")
 
 _T = TypeVar("_T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -111,8 +123,10 @@ class SqliteDatabase:
     def __init__(self, path: str) -> None:
         self.path = path
         self.recorder = Recorder(path)
+        self._inode: int | None = None
         self.writing = asyncio.Lock()
         self._closed = False
+        self._before_close: list[Callable[[], Awaitable[None]]] = []
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sqlite-reader")
 
@@ -120,9 +134,12 @@ class SqliteDatabase:
         """Run work in a transaction on the writer's thread."""
 
         def transaction() -> _T:
+            if self._inode is not None:
+                self._check_in_place()
             held = self.recorder.begin()
             end: Literal["COMMIT", "ROLLBACK"] = "ROLLBACK"
             try:
+                self._inode = self._inode or os.stat(self.path).st_ino  # noqa: PTH116  as below
                 result = work(raw(held))
                 end = "COMMIT"
             finally:
@@ -131,6 +148,15 @@ class SqliteDatabase:
 
         async with self.writing:
             return await self._run(self._writer, transaction)
+
+    def _check_in_place(self) -> None:
+        """Refuse to write to a file that has no name any more: it would be gone with the process."""
+        try:
+            in_place = os.stat(self.path).st_ino == self._inode  # noqa: PTH116  each commit does it: `Path` costs more
+        except OSError:
+            in_place = False
+        if not in_place:
+            raise Unavailable(f"SQLite database {self.path} was deleted or replaced while in use: put it back, or stop")
 
     async def read(self, work: Callable[[Recorder], _T]) -> _T:
         """Run work on a reader's thread."""
@@ -168,10 +194,11 @@ class SqliteDatabase:
             try:
                 await self._run(self._writer, lambda: held.append(self.recorder.begin()))
                 connection = raw(held[0])
-                await self._run(self._writer, lambda: connection.execute(SQL["clear_executions"]))
-                await self._run(self._writer, lambda: connection.execute(SQL["clear_timers"]))
+                await self._run(self._writer, partial(_each, connection, _BEFORE_REBUILD))
                 async for chunk in chunks(changes):
-                    await self._run(self._writer, partial(put_index, connection, chunk))
+                    made = [(execution_id, change, None) for execution_id, change in chunk.items()]
+                    await self._run(self._writer, partial(put_index, connection, made))
+                await self._run(self._writer, partial(_each, connection, _AFTER_REBUILD))
                 end = "COMMIT"
             finally:  # on the one thread that writes: so after `begin`, even when that was cancelled while under way
                 await asyncio.shield(self._run(self._writer, finish))
@@ -184,8 +211,14 @@ class SqliteDatabase:
         """Bring an older schema to this program's version, in one transaction; two processes may do it at once."""
         await self.write(_migrate)
 
+    def before_close(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do this first when closing, each time."""
+        self._before_close.append(work)
+
     async def close(self) -> None:
         """Wait for work in flight and close all connections."""
+        for work in self._before_close:
+            await work()
         self._closed = True
         await asyncio.to_thread(self._writer.shutdown)
         await asyncio.to_thread(self._readers.shutdown)
@@ -199,9 +232,13 @@ class SqliteDatabase:
         """See `relational.Database`."""
         return _EPOCH + timedelta(microseconds=value)
 
+    def micros(self, time: datetime) -> int:
+        """Return the time as the tables have it."""
+        return _micros(time)
+
     async def _run(self, threads: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
         def guarded() -> _T:
-            with self._outside_causes():
+            with self._outside_causes(reading=threads is self._readers):
                 return work()
 
         if self._closed:
@@ -209,7 +246,8 @@ class SqliteDatabase:
         return await asyncio.get_running_loop().run_in_executor(threads, guarded)
 
     @contextmanager
-    def _outside_causes(self) -> Iterator[None]:
+    def _outside_causes(self, *, reading: bool) -> Iterator[None]:
+        """Name the file and a remedy. What cannot be read for damage never will be; what cannot be written may wait."""
         try:
             yield
         except (sqlite3.Error, PersistenceError) as error:
@@ -217,50 +255,73 @@ class SqliteDatabase:
             code = getattr(cause, "sqlite_errorcode", None)
             if code is not None and code & 0xFF not in _OUTSIDE_CAUSES:
                 raise
-            raise Unavailable(f"SQLite database {self.path}: {cause or error}{_hint(code, self.path)}") from error
+            message = f"SQLite database {self.path}: {cause or error}{_hint(code, self.path)}"
+            damaged = code is not None and code & 0xFF == sqlite3.SQLITE_CORRUPT
+            raise (Undecodable if reading and damaged else Unavailable)(message) from error
 
 
-def put_index(connection: sqlite3.Connection, changes: Mapping[UUID, IndexChange]) -> None:
-    """Make the changes in the open transaction: timers cleared, then set; a finished execution drops all of its own."""
-    rows, finished, timers_set, timers_cleared = [], [], [], []
-    for execution_id, change in changes.items():
+def put_index(connection: sqlite3.Connection, changes: Iterable[tuple[UUID, IndexChange, UUID | None]]) -> None:
+    """Make the changes in the open transaction, in the order of `index.IndexChange`."""
+    rows: list[ExecutionRow] = []
+    changed, finished, timers_set, timers_cleared = [], [], [], []
+    freed, leased, hinted = [], [], []
+    for execution_id, change, by in changes:
+        if change is UNCHANGED:
+            continue
         key = execution_id.hex
         timers_cleared += [(key, timer_id) for timer_id in change.timers_cleared]
         timers_set += [(key, timer.timer_id, _micros(timer.due_at)) for timer in change.timers_set]
         if change.execution is not None:
-            rows.append(_row(clean(change.execution)))
-            if change.execution.finished_at is not None:
-                finished.append((key,))
-    connection.executemany(SQL["clear_timer"], timers_cleared)
-    connection.executemany(SQL["set_timer"], timers_set)
-    touched = connection.executemany(
-        SQL["touch_execution"],
-        [
-            (status, cause, busy, updated, error, key, workflow, definition, trigger, dedupe, started)
-            for key, workflow, definition, status, cause, busy, trigger, dedupe, started, updated, end, error in rows
-            if end is None
-        ],
-    )
-    if touched.rowcount < len(rows):
-        connection.executemany(SQL["put_execution"], rows)
-    connection.executemany(SQL["drop_timers"], finished)
+            rows.append(clean(change.execution))
+        elif change.changed is not None:
+            changed.append(_changed(key, clean_change(change.changed)))
+        if is_end(change):
+            finished.append((key,))
+        if change.busy:
+            leased.append((key, None if by is None else by.hex))
+        elif change.busy is False:
+            freed.append((key,))
+        if change.hint:
+            hinted.append((key,))
+    for name, values in (
+        ("clear_timer", timers_cleared),
+        ("set_timer", timers_set),
+        ("put_execution", [_row(row) for row in rows]),
+        ("put_latest_key", list(latest_keys(rows).items())),
+        ("change_execution", changed),
+        ("drop_timers", finished),
+        ("free_lease", freed),
+        ("put_lease", leased),
+        ("hint", hinted),
+    ):
+        if values:
+            connection.executemany(SQL[name], values)
 
 
 def _row(row: ExecutionRow) -> tuple[Any, ...]:
     return (
         row.execution_id.hex,
+        _micros(row.started_at),
         row.workflow,
         row.definition,
-        row.status,
-        row.cause,
-        row.busy,
         row.trigger,
         row.dedupe_key,
-        _micros(row.started_at),
         _micros(row.updated_at),
         None if row.finished_at is None else _micros(row.finished_at),
+        row.status,
+        row.cause,
         row.error,
     )
+
+
+def _changed(key: str, change: ExecutionChange) -> tuple[Any, ...]:
+    finished = None if change.finished_at is None else _micros(change.finished_at)
+    return change.status, change.cause, _micros(change.updated_at), finished, change.error, key
+
+
+def _each(connection: sqlite3.Connection, names: Iterable[str]) -> None:
+    for name in names:
+        connection.execute(SQL[name])
 
 
 def _micros(time: datetime) -> int:

@@ -6,26 +6,32 @@ Comes from: the composition root. Goes to: `memory`, `sqlite`, `postgres`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 from eventstore.errors import Unusable
 from eventstore.memory import MemoryCursors, MemoryDefinitions, MemoryIndex, MemoryLog, MemorySnapshots
+from eventstore.memory_leases import MemoryLeases
 from eventstore.postgres import PostgresLog
 from eventstore.postgres_database import PostgresDatabase
+from eventstore.postgres_leases import PostgresLeases
 from eventstore.queries import latest_version
 from eventstore.relational import SqlCursors, SqlDefinitions, SqlIndex, SqlSnapshots
 from eventstore.sqlite import SqliteLog
 from eventstore.sqlite_database import SqliteDatabase
+from eventstore.sqlite_leases import SqliteLeases
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
+    from uuid import UUID
 
     from eventstore.codec import Codec
     from eventstore.index import Index
+    from eventstore.leases import Leases
     from eventstore.log import Cursors, Definitions, EventLog
     from eventstore.payloads import Payloads
     from eventstore.snapshots import Snapshots
@@ -56,8 +62,11 @@ class Store:
     cursors: Cursors
     snapshots: Snapshots
     payloads: Payloads
+    leases: Leases
     hints: Callable[[], AbstractAsyncContextManager[asyncio.Event]]
     """Gives an event that is set when something may have been appended: for `tail.follow`."""
+    versions: Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, int]]]
+    """Returns the last version of each of these executions, of those that have events: who waits learns what moved."""
     schema: Schema | None
     """None where there is none: in memory."""
 
@@ -72,15 +81,23 @@ class Store:
             await self.schema.close()
 
 
-async def open_store(url: str, codec: Codec, *, auto_migrate: bool = True) -> Store:
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def open_store(
+    url: str, codec: Codec, *, auto_migrate: bool = True, memory_now: Callable[[], datetime] = _now
+) -> Store:
     """Open the store and check its schema; an older or empty one is migrated, unless `auto_migrate` is off.
+
+    `memory_now` is the clock of a store in memory; others have their own.
 
     Raises Unusable for a URL or a schema that cannot work, Unavailable when the database does not answer.
     """
     scheme = urlsplit(url).scheme
     match scheme:
         case "memory":
-            return _in_memory(url, codec)
+            return _in_memory(url, codec, memory_now)
         case "sqlite":
             return await _ready(_on_sqlite(url, codec), "sqlite", auto_migrate=auto_migrate)
         case "postgresql" | "postgres":
@@ -109,7 +126,7 @@ async def _ready(store: Store, dialect: str, *, auto_migrate: bool) -> Store:
     return store
 
 
-def _in_memory(url: str, codec: Codec) -> Store:
+def _in_memory(url: str, codec: Codec, now: Callable[[], datetime]) -> Store:
     index = MemoryIndex()
     log = MemoryLog(codec, index)
     return Store(
@@ -120,7 +137,9 @@ def _in_memory(url: str, codec: Codec) -> Store:
         cursors=MemoryCursors(),
         snapshots=MemorySnapshots(),
         payloads=log,
+        leases=MemoryLeases(index, now),
         hints=log.hints,
+        versions=log.versions,
         schema=None,
     )
 
@@ -140,7 +159,9 @@ def _on_sqlite(url: str, codec: Codec) -> Store:
         cursors=SqlCursors(database),
         snapshots=SqlSnapshots(database, codec),
         payloads=log,
+        leases=SqliteLeases(database, log.news),
         hints=log.hints,
+        versions=log.versions,
         schema=database,
     )
 
@@ -157,7 +178,9 @@ async def _on_postgres(url: str, codec: Codec) -> Store:
         cursors=SqlCursors(database),
         snapshots=SqlSnapshots(database, codec),
         payloads=log,
+        leases=PostgresLeases(database),
         hints=database.hints,
+        versions=log.versions,
         schema=database,
     )
 

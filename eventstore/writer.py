@@ -11,15 +11,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextvars import Context
-from typing import TYPE_CHECKING
+from functools import partial
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
+from msgspec import Raw
 
-from eventstore.errors import Conflict, Unavailable
+from eventstore.errors import Conflict, Fenced, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
-    from uuid import UUID
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from eventstore.log import Append, EventLog
 
@@ -28,16 +30,9 @@ BATCH_EVENTS = 500
 BATCH_BYTES = 8 * 1024 * 1024
 """Or when its values are this long: every commit must be through before the log is taken for away."""
 
-
-class _Entry:
-    """One accepted append. `uncertain` once a commit that held it gave no answer: it may be in the log already."""
-
-    __slots__ = ("append", "done", "uncertain")
-
-    def __init__(self, append: Append, done: asyncio.Future[None]) -> None:
-        self.append = append
-        self.done = done
-        self.uncertain = False
+Answer: TypeAlias = "Callable[[BaseException | None], None]"
+"""Told once how an append ended: None when it is durable, else what `Writer.append` would raise. Must not raise."""
+_Entry: TypeAlias = "tuple[Append, Answer]"
 
 
 class Writer:
@@ -66,34 +61,33 @@ class Writer:
         self._first_pause_s = first_pause_s
         self._max_pause_s = max_pause_s
         self._sleep = sleep
-        self._queues: dict[UUID, deque[_Entry]] = {}
-        self._waiting = 0
-        self._room = asyncio.Event()
-        self._room.set()
+        self._queue: deque[_Entry] = deque()
+        self._room: deque[asyncio.Future[None]] = deque()
         self._commits: asyncio.Task[None] | None = None
         self._closed = False
 
     async def append(self, append: Append) -> None:
         """Return when the append is durable. Waits for room first.
 
-        Raises Conflict when it does not extend its execution, Unavailable when the writer was closed before the log
-        answered, and whatever the codec raises for an event it does not know.
+        Raises Conflict when it does not extend its execution, Fenced when its daemon was fenced, Unavailable when the
+        writer was closed before the log answered, and whatever the codec raises for an event it does not know.
         """
-        while not self._room.is_set():
-            await self._room.wait()
-        await self.submit(append)
-
-    def submit(self, append: Append) -> asyncio.Future[None]:
-        """Queue the append without waiting for room; the future is answered as `append` is."""
+        while len(self._queue) >= self._max_waiting:
+            room = asyncio.get_running_loop().create_future()
+            self._room.append(room)
+            await room
         done = asyncio.get_running_loop().create_future()
+        self.submit(append, partial(_resolve, done))
+        await done
+
+    def submit(self, append: Append, answer: Answer) -> None:
+        """Queue the append without waiting for room; `answer` is called in the loop, never before this has returned."""
         if self._closed:
-            done.set_exception(Unavailable("the writer is closed"))
-            return done
-        self._queues.setdefault(append.execution_id, deque()).append(_Entry(append, done))
-        self._count(1)
+            asyncio.get_running_loop().call_soon(answer, Unavailable("the writer is closed"))
+            return
+        self._queue.append((append, answer))
         if self._commits is None:
             self._commits = asyncio.create_task(self._run(), name="eventstore-writer", context=Context())
-        return done
 
     async def close(self, *, grace_s: float = 10.0) -> None:
         """Take no more appends, write those accepted. After `grace_s` seconds the rest is answered Unavailable."""
@@ -105,82 +99,95 @@ class Writer:
             task.cancel()
             await asyncio.wait({task})
 
-    def _count(self, change: int) -> None:
-        self._waiting += change
-        if self._waiting >= self._max_waiting:
-            self._room.clear()
-        else:
-            self._room.set()
-
     async def _run(self) -> None:
-        """Commit until the queues are empty; `submit` starts it again."""
+        """Commit until the queue is empty; `submit` starts it again.
+
+        The next commit is sent before the last one's answers are given, so that the database works meanwhile.
+        """
+        later = asyncio.get_running_loop().call_soon
         batch: list[_Entry] = []
         try:
-            while self._queues:
+            while self._queue:
                 batch = self._next_batch()
                 await self._commit(batch)
+                written, batch = batch, []
+                later(_answer_all, written, None)
         finally:
             self._commits = None
-            left = [*batch, *(entry for queue in self._queues.values() for entry in queue)]
-            self._queues.clear()
-            self._count(-self._waiting)
-            for entry in left:
-                _answer(entry, Unavailable("the writer was closed before the log answered"))
+            left = [*batch, *self._queue]
+            self._queue.clear()
+            self._make_room()
+            _answer_all(left, Unavailable("the writer was closed before the log answered"))
 
     def _next_batch(self) -> list[_Entry]:
+        """Take from the queue in turn; what follows an append of the same execution is left for the batch after."""
+        queue = self._queue
         batch: list[_Entry] = []
+        behind: list[_Entry] = []
+        ids: set[int] = set()
         events = size = 0
-        for execution_id in list(self._queues):
-            queue = self._queues[execution_id]
-            events += len(queue[0].append.events)
-            size += _size(queue[0].append)
+        while queue and len(behind) < self._batch_events:
+            append = queue[0][0]
+            execution_id = append.execution_id.int
+            if execution_id in ids:
+                behind.append(queue.popleft())
+                continue
+            events += len(append.events)
+            for event in append.events:
+                measure = _MEASURES.get(type(event), _measure_new)
+                size += measure(event)
             if batch and (events > self._batch_events or size > self._batch_bytes):
                 break
+            ids.add(execution_id)
             batch.append(queue.popleft())
-            del self._queues[execution_id]
-            if queue:
-                self._queues[execution_id] = queue
-        self._count(-len(batch))
+        queue.extendleft(reversed(behind))
+        self._make_room()
         return batch
 
-    async def _commit(self, batch: list[_Entry]) -> None:
-        """Write a batch and answer its waiters.
+    def _make_room(self) -> None:
+        free = self._max_waiting - len(self._queue)
+        while self._room and free > 0:
+            room = self._room.popleft()
+            if not room.done():
+                room.set_result(None)
+                free -= 1
 
-        1. Insert. 2. No answer: pause, insert again, knowing that the first may have been carried out. 3. Conflict:
-        the losers leave, the rest goes again; a loser that was uncertain is looked up, it may have lost to itself.
-        4. Anything else is a bug of one append: each goes alone, so that it fails alone.
+    async def _commit(self, batch: list[_Entry], *, uncertain: bool = False) -> None:
+        """Write a batch. Those that fail are answered and taken out of it; what is left in the end is written.
+
+        1. Insert. 2. No answer: pause, insert again, knowing that the first may have been carried out. 3. Conflict, or
+        a fenced daemon: the losers leave, the rest goes again; losers that are uncertain are looked up, they may have
+        lost to themselves. 4. Anything else is a bug of one append: each goes alone, so that it fails alone.
         """
         pause_s = self._first_pause_s
         while batch:
             try:
-                await self._log.insert([entry.append for entry in batch])
+                await self._log.insert([append for append, _ in batch])
             except Unavailable:
-                for entry in batch:
-                    entry.uncertain = True
+                uncertain = True
                 await self._sleep(pause_s)
                 pause_s = min(2 * pause_s, self._max_pause_s)
-            except Conflict as conflict:
-                losers = [entry for entry in batch if entry.append.execution_id in conflict.losers] or batch
-                await self._settle(losers)
-                batch = [entry for entry in batch if entry not in losers]
+            except (Conflict, Fenced) as error:
+                losers = [append for append, _ in batch if _loses(append, error)] or [append for append, _ in batch]
+                await self._settle(batch, losers, error, uncertain=uncertain)
             except Exception as error:  # noqa: BLE001  it is handed to the waiter
                 if len(batch) == 1:
-                    self._fail(batch[0], error)
-                    return
-                for entry in batch:
-                    await self._commit([entry])
-                return
+                    self._end(batch, {batch[0][0].execution_id.int: error})
+                for entry in batch.copy():
+                    await self._commit(alone := [entry], uncertain=uncertain)
+                    batch.remove(entry)
+                    _answer_all(alone, None)
             else:
-                for entry in batch:
-                    _answer(entry, None)
                 return
 
-    async def _settle(self, losers: Iterable[_Entry]) -> None:
-        for entry in losers:
-            if entry.uncertain and await self._is_written(entry.append):
-                _answer(entry, None)
-            else:
-                self._fail(entry, Conflict(entry.append.execution_id, entry.append.after_version))
+    async def _settle(
+        self, batch: list[_Entry], losers: Sequence[Append], error: Conflict | Fenced, *, uncertain: bool
+    ) -> None:
+        ends: dict[int, Exception | None] = {}
+        for append in losers:
+            written = uncertain and await self._is_written(append)
+            ends[append.execution_id.int] = None if written else _refusal(append, error)
+        self._end(batch, ends)
 
     async def _is_written(self, append: Append) -> bool:
         """Tell whether the log holds exactly these events at their versions, asking until it answers."""
@@ -197,29 +204,82 @@ class Writer:
             else:
                 return _same([recorded.event for recorded in found], append.events)
 
-    def _fail(self, entry: _Entry, error: Exception) -> None:
-        """Answer with the error, and so all that was queued behind it: it was decided on events that are not there."""
-        _answer(entry, error)
-        behind = self._queues.pop(entry.append.execution_id, ())
-        self._count(-len(behind))
-        for later in behind:
-            _answer(later, Conflict(later.append.execution_id, later.append.after_version))
+    def _end(self, batch: list[_Entry], ends: Mapping[int, Exception | None]) -> None:
+        """Take these executions out of the batch and answer them.
+
+        An error is also the answer to all that is queued behind: it was decided on events that are not there.
+        """
+        ended = [entry for entry in batch if entry[0].execution_id.int in ends]
+        behind = [entry for entry in self._queue if ends.get(entry[0].execution_id.int) is not None]
+        batch[:] = [entry for entry in batch if entry[0].execution_id.int not in ends]
+        if behind:
+            kept = [entry for entry in self._queue if ends.get(entry[0].execution_id.int) is None]
+            self._queue.clear()
+            self._queue.extend(kept)
+            self._make_room()
+        for entry in ended:
+            _answer_all([entry], ends[entry[0].execution_id.int])
+        for append, answer in behind:
+            _answer_all([(append, answer)], _refusal(append, ends[append.execution_id.int]))
 
 
-def _size(append: Append) -> int:
-    """Return the bytes of the values that the events carry: what can be long in them."""
-    events = (event for event in append.events if isinstance(event, msgspec.Struct))
-    fields = (value for event in events for value in msgspec.structs.astuple(event))
-    return sum(len(value) for value in fields if type(value) is msgspec.Raw)
+def _loses(append: Append, error: Conflict | Fenced) -> bool:
+    return append.by in error.by if isinstance(error, Fenced) else append.execution_id in error.losers
 
 
-def _answer(entry: _Entry, error: Exception | None) -> None:
-    if entry.done.done():
+def _refusal(append: Append, error: Exception | None) -> Exception:
+    if isinstance(error, Fenced) and append.by in error.by:
+        return Fenced(error.by)
+    return Conflict(append.execution_id, append.after_version)
+
+
+def _answer_all(entries: Iterable[_Entry], error: Exception | None) -> None:
+    """Answer, each whatever the others do: what an answer raises is a bug of its own, told to the loop."""
+    for _, answer in entries:
+        try:
+            answer(error)
+        except Exception as bug:  # noqa: BLE001  see above
+            context = {"message": "an answer to an append failed", "exception": bug}
+            asyncio.get_running_loop().call_exception_handler(context)
+
+
+def _resolve(done: asyncio.Future[None], error: BaseException | None) -> None:
+    if done.done():
         return
     if error is None:
-        entry.done.set_result(None)
+        done.set_result(None)
     else:
-        entry.done.set_exception(error)
+        done.set_exception(error)
+
+
+_MEASURES: dict[type, Callable[[Any], int]] = {}
+"""How long the values are that an event carries, by its type: what can be long in it."""
+
+
+def _measure_new(event: Any) -> int:
+    cls = type(event)
+    fields = msgspec.structs.fields(cls) if issubclass(cls, msgspec.Struct) else ()
+    _MEASURES[cls] = measure = _measure_of([info.name for info in fields if info.type in (Raw, Raw | None)])
+    return measure(event)
+
+
+def _measure_of(names: Sequence[str]) -> Callable[[Any], int]:
+    if not names:
+        return _nothing
+    if len(names) > 1:
+        each = [_measure_of([name]) for name in names]
+        return lambda event: sum(measure(event) for measure in each)
+    value_of = attrgetter(names[0])
+
+    def measure(event: Any) -> int:
+        value = value_of(event)
+        return 0 if value is None else len(value)
+
+    return measure
+
+
+def _nothing(_event: Any) -> int:
+    return 0
 
 
 def _same(found: Sequence[object], sent: Sequence[object]) -> bool:

@@ -11,7 +11,6 @@ Comes from: `kafka`, `rabbitmq`, `memory`, `schedule`. Goes to: the `Sink`, daem
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -63,14 +62,17 @@ class Delivery(Generic[H]):
         retry: RetryPolicy,
         dead_letter: Callable[[H, Inbound, DeadLetter], Awaitable[None]],
         batch: int = 500,
-        now_s: Callable[[], float] = time.monotonic,
+        now_s: Callable[[], float] | None = None,
     ) -> None:
-        """`dead_letter` stores a message aside; it returns when that is durable, or raises what a `Publisher` does."""
+        """`dead_letter` stores a message aside; it returns when that is durable, or raises what a `Publisher` does.
+
+        `now_s` is the time that retries go by; None is the event loop's, which its sleeps go by too.
+        """
         self._sink = sink
         self._retry = retry
         self._dead_letter = dead_letter
         self._batch = batch
-        self._now_s = now_s
+        self._now_s = now_s or _loop_time
         self._jobs: dict[H, _Job[H]] = {}
         self.trouble = ""
         """Why dead letters cannot be stored at the moment; empty when they can."""
@@ -152,3 +154,7 @@ class Delivery(Generic[H]):
 
     def _is_ours(self, job: _Job[H]) -> bool:
         return self._jobs.get(job.handle) is job
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from triggers.link import Link
-from triggers.rabbitmq_client import LOST, RabbitConnection, Topology, connect, make_missing, tls_context
+from triggers.rabbitmq_client import LOST, RabbitConnection, Topology, connect, losses_told, make_missing, tls_context
 from triggers.rabbitmq_session import RabbitSession
 
 if TYPE_CHECKING:
@@ -104,12 +104,13 @@ class RabbitTrigger:
             bury=self._bury,
             now=self._now,
         )
-        try:
-            if self._settings.declare:
-                await make_missing(connection, self._topology())
-            await session.consume(connection)
-        finally:
-            await connection.close()
+        with losses_told():
+            try:
+                if self._settings.declare:
+                    await make_missing(connection, self._topology())
+                await session.consume(connection)
+            finally:
+                await connection.close()
 
     def _topology(self) -> Topology:
         settings = self._settings

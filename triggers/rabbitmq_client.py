@@ -5,10 +5,17 @@ Comes from: `rabbitmq`, `rabbitmq_publisher`.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import aio_pika
-from aio_pika.exceptions import AMQPError, ChannelClosed, ChannelInvalidStateError, ChannelNotFoundEntity
+from aio_pika.exceptions import (
+    AMQPConnectionError,
+    AMQPError,
+    ChannelClosed,
+    ChannelInvalidStateError,
+    ChannelNotFoundEntity,
+)
 from msgspec import Struct, field
 from pamqp.exceptions import PAMQPException
 
@@ -18,8 +25,9 @@ from triggers.tls import Tls, ssl_context
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Iterator
 
-    from aio_pika.abc import AbstractConnection
+    from aio_pika.abc import AbstractChannel, AbstractConnection
     from pamqp.common import FieldValue
 
 LOST = (AMQPError, ChannelInvalidStateError, PAMQPException, OSError, TimeoutError)
@@ -67,6 +75,17 @@ def tls_context(connection: RabbitConnection) -> ssl.SSLContext | None:
     return ssl_context(connection.tls or Tls()) if connection.url.startswith("amqps:") else None
 
 
+@contextmanager
+def losses_told() -> Iterator[None]:
+    """Raise one of `LOST` where aiormq raises a bare Exception: what was under way when the connection broke."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is Exception:
+            raise AMQPConnectionError("the connection was lost") from error
+        raise
+
+
 async def connect(connection: RabbitConnection, tls: ssl.SSLContext | None, name: str) -> AbstractConnection:
     """Open a connection, shown under this name in RabbitMQ's management. Raises one of `LOST`."""
     read_leniently()
@@ -77,6 +96,17 @@ async def connect(connection: RabbitConnection, tls: ssl.SSLContext | None, name
         client_properties={"connection_name": name},
         heartbeat=connection.heartbeat_s,
     )
+
+
+async def open_channel(connection: AbstractConnection, **how: bool) -> AbstractChannel:
+    """Open a channel; `how` is what `Connection.channel` takes. Raises one of `LOST`.
+
+    On a connection that has been lost a moment ago, aiormq and aio-pika raise a bare RuntimeError.
+    """
+    try:
+        return await connection.channel(**how)
+    except RuntimeError as error:
+        raise AMQPConnectionError(f"the connection was lost: {error}") from error
 
 
 async def make_missing(connection: AbstractConnection, topology: Topology) -> None:
@@ -92,7 +122,7 @@ async def make_missing(connection: AbstractConnection, topology: Topology) -> No
     await _queue(connection, topology.queue, {"x-queue-type": topology.queue_type, **instead_of_dropping})
     if topology.exchange:
         await _exchange(connection, topology.exchange, topology.exchange_type)
-        channel = await connection.channel()
+        channel = await open_channel(connection)
         queue = await channel.get_queue(topology.queue, ensure=False)
         for routing_key in topology.routing_keys:
             await queue.bind(topology.exchange, routing_key)
@@ -101,7 +131,7 @@ async def make_missing(connection: AbstractConnection, topology: Topology) -> No
 
 async def exchange_exists(connection: AbstractConnection, exchange: str) -> bool:
     """Ask on a channel of its own, which the broker closes when the answer is no."""
-    channel = await connection.channel()
+    channel = await open_channel(connection)
     try:
         await channel.get_exchange(exchange, ensure=True)
     except ChannelClosed:
@@ -112,16 +142,16 @@ async def exchange_exists(connection: AbstractConnection, exchange: str) -> bool
 
 async def _exchange(connection: AbstractConnection, exchange: str, kind: str) -> None:
     if not await exchange_exists(connection, exchange):
-        channel = await connection.channel()
+        channel = await open_channel(connection)
         await channel.declare_exchange(exchange, type=kind, durable=True)
         await channel.close()
 
 
 async def _queue(connection: AbstractConnection, queue: str, arguments: dict[str, FieldValue]) -> None:
-    channel = await connection.channel()
+    channel = await open_channel(connection)
     try:
         await channel.get_queue(queue, ensure=True)
     except ChannelNotFoundEntity:
-        channel = await connection.channel()
+        channel = await open_channel(connection)
         await channel.declare_queue(queue, durable=True, arguments=arguments)
     await channel.close()

@@ -8,6 +8,7 @@ Comes from: the `publish` node, `rabbitmq` (dead letters), the command line.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -18,7 +19,15 @@ from triggers.errors import BrokerUnavailable, Unroutable
 from triggers.link import explain
 from triggers.message import ConnectionStatus
 from triggers.publishing import Outbound, outgoing_headers
-from triggers.rabbitmq_client import LOST, RabbitConnection, connect, exchange_exists, tls_context
+from triggers.rabbitmq_client import (
+    LOST,
+    RabbitConnection,
+    connect,
+    exchange_exists,
+    losses_told,
+    open_channel,
+    tls_context,
+)
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -68,15 +77,15 @@ class RabbitPublisher:
         """Disconnect; confirms still to come are lost to those who wait for them."""
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
-            await connection.close()
+            with suppress(*LOST), losses_told():
+                await connection.close()
 
     async def _send(self, exchange: str, routing_key: str, message: Message) -> str:
         place = f"rabbitmq:{exchange}/{routing_key}" if exchange else f"rabbitmq:{routing_key}"
         try:
             async with asyncio.timeout(self._settings.confirm_timeout_s):
-                channel = await self._ready(exchange)
-                target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
-                await target.publish(message, routing_key, mandatory=True)
+                with losses_told():
+                    await self._hand_over(exchange, routing_key, message)
         except PublishError:
             raise Unroutable(f"RabbitMQ has no queue for {place.removeprefix('rabbitmq:')}") from None
         except LOST as error:
@@ -85,6 +94,11 @@ class RabbitPublisher:
             raise BrokerUnavailable(self._trouble) from error
         self._trouble = ""
         return place
+
+    async def _hand_over(self, exchange: str, routing_key: str, message: Message) -> None:
+        channel = await self._ready(exchange)
+        target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
+        await target.publish(message, routing_key, mandatory=True)
 
     async def _ready(self, exchange: str) -> AbstractChannel:
         """Return an open channel. An unknown exchange would close it, and fail what others send: ask before."""
@@ -97,7 +111,7 @@ class RabbitPublisher:
                     raise Unroutable(f"RabbitMQ has no exchange {exchange}, or it is not open to us")
                 self._exchanges.add(exchange)
             if self._channel is None or self._channel.is_closed:
-                self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+                self._channel = await open_channel(self._connection, publisher_confirms=True, on_return_raises=True)
             return self._channel
 
     async def _forget(self) -> None:
@@ -107,6 +121,7 @@ class RabbitPublisher:
         if connection is not None:
             try:
                 async with asyncio.timeout(1.0):
-                    await connection.close()
+                    with losses_told():
+                        await connection.close()
             except LOST:
                 return

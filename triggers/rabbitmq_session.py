@@ -12,6 +12,7 @@ from aio_pika.exceptions import AMQPConnectionError
 
 from triggers.delivery import Delivery
 from triggers.link import explain, set_within
+from triggers.rabbitmq_client import open_channel
 from triggers.rabbitmq_message import acknowledgements, to_dead_letter, to_inbound
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class RabbitSession:
         1. one sink call with what is new and what is due again  2. acknowledge what is settled.
         """
         connection.close_callbacks.add(self._on_close)
-        channel = await connection.channel(publisher_confirms=False)
+        channel = await open_channel(connection, publisher_confirms=False)
         channel.close_callbacks.add(self._on_close)
         (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(self._on_cancel)
         await channel.set_qos(prefetch_count=self._prefetch)

@@ -23,7 +23,7 @@ from daemon.core.errors import (
     UnknownTrigger,
     UnknownWorkflow,
 )
-from eventstore.errors import Conflict, Unavailable, Undecodable, Unusable
+from eventstore.errors import Conflict, Fenced, Unavailable, Undecodable, Unusable
 from triggers.errors import Refused
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ STATUSES: Mapping[type[Exception], int] = {
     Misconfigured: 422,
     Conflict: 409,
     Unavailable: 503,
+    Fenced: 503,
     Undecodable: 500,
     Unusable: 500,
     ClientDisconnect: 400,
@@ -113,7 +114,7 @@ def _code(error: Exception) -> str:
 
 async def _known(_request: Request, error: Exception) -> Response:
     status = next(STATUSES[cls] for cls in type(error).__mro__ if cls in STATUSES)
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | Fenced):
         return busy(str(error))
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _logger.error("request_failed", error=str(error), kind=type(error).__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -18,16 +18,13 @@ from daemon.api.errors import BadRequest
 from daemon.api.parameters import PRINTABLE, Actor, Api, ExecutionId, IdempotencyKey, Name, Wait
 from daemon.api.waiting import answered, finished, read_wait
 from daemon.core.commands import CancelExecution
-from daemon.core.errors import ExecutionNotFound, Misconfigured, Rejected
-from daemon.core.state import NotStarted
+from daemon.core.errors import ExecutionNotFound
+from daemon.core.state import Running
+from daemon.runtime.plans import MissingDefinition
 from daemon.runtime.views import execution_view, row_view, state_view, summary_view
-from daemon.runtime.why import why
+from daemon.runtime.why import parked, why
+from eventstore.errors import Undecodable
 from eventstore.index import ExecutionFilter
-
-if TYPE_CHECKING:
-    from daemon.api.ports import Daemon
-    from daemon.core.plan import Plan
-    from daemon.core.state import State
 
 
 class CancelBody(Struct, forbid_unknown_fields=True):
@@ -97,9 +94,15 @@ async def show_state(
 
 @routes.get("/executions/{execution_id}/why", response_model=models.Why, responses=ANSWERS[404, 422, 500, 503])
 async def explain(*, daemon: Api, execution_id: ExecutionId) -> Response:
-    """Say what an execution waits for, or how it ended."""
-    state = await daemon.history.existing(execution_id)
-    return answer(why(state, await _plan(daemon, state), daemon.clock.now()))
+    """Say what an execution waits for, or how it ended; or that it is parked, because of what is stored of it."""
+    try:
+        state = await daemon.history.existing(execution_id)
+        plan = await daemon.plans.pinned(state.definition) if isinstance(state, Running) else None
+    except (Undecodable, MissingDefinition) as error:
+        return answer(parked(execution_id, error))
+    holder = await daemon.store.leases.holder(execution_id)
+    name = None if holder is None else holder.name
+    return answer(why(state, plan, daemon.clock.now(), holder=name))
 
 
 @routes.post(
@@ -146,8 +149,12 @@ async def cancel(*, request: Request, daemon: Api, execution_id: ExecutionId, ac
     "/executions/{execution_id}/resume", response_model=models.Summary, responses=ANSWERS[404, 409, 422, 500, 503]
 )
 async def resume(*, daemon: Api, execution_id: ExecutionId) -> Response:
-    """Load an execution and carry out what is owed to it. Harmless for one that is at work or has ended."""
-    return answer(summary_view(execution_id, await answered(daemon.engine.resume(execution_id))))
+    """Load an execution and carry out what is owed to it. Harmless for one that is at work or has ended.
+
+    Where another daemon works on it, that one is asked to.
+    """
+    state = await answered(daemon.recovery.resume(execution_id))
+    return answer(summary_view(execution_id, state or await daemon.history.existing(execution_id)))
 
 
 def utc(moment: datetime | None) -> datetime | None:
@@ -172,12 +179,3 @@ def read_cursor(cursor: str) -> tuple[datetime, UUID]:
         return datetime.fromisoformat(started_at).astimezone(UTC), UUID(execution_id)
     except (ValueError, OverflowError):
         raise BadRequest("the cursor is not one of ours; take `next` of the page before as it is") from None
-
-
-async def _plan(daemon: Daemon, state: State) -> Plan | None:
-    if isinstance(state, NotStarted):
-        return None
-    try:
-        return await daemon.plans.pinned(state.definition)
-    except (Rejected, Misconfigured):
-        return None

@@ -10,7 +10,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from daemon.api import models
 from daemon.api.bodies import answer
+from daemon.api.describe import ANSWERS
 from daemon.api.parameters import Api  # noqa: TC001  FastAPI resolves the annotations
+from daemon.runtime.views import daemons_view
 from eventstore.errors import StoreError
 from triggers.message import ConnectionStatus
 
@@ -41,6 +43,13 @@ async def ready(daemon: Api) -> Response:
     return answer({"ready": good, "connections": connections}, 200 if good else 503)
 
 
+@routes.get("/daemons", response_model=models.Daemons, responses=ANSWERS[503,])
+async def daemons(daemon: Api) -> Response:
+    """Return the daemons that work on the store, and how many executions each has."""
+    leases = daemon.store.leases
+    return answer(daemons_view(await leases.members(), await leases.counts(), this=daemon.membership.id))
+
+
 @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(daemon: Api) -> Response:
     """Return the metrics in Prometheus' text form."""
@@ -48,12 +57,13 @@ async def metrics(daemon: Api) -> Response:
 
 
 async def store_status(daemon: Daemon) -> ConnectionStatus:
-    """Ask the store something small."""
+    """Ask the store something small; a commit that gets no answer tells that it can be read but not written."""
     try:
         async with asyncio.timeout(STORE_WAIT_S):
             await daemon.store.log.head()
     except StoreError as error:
         return ConnectionStatus("store", connected=False, detail=str(error))
     except TimeoutError:
-        return ConnectionStatus("store", connected=False, detail=f"no answer within {STORE_WAIT_S:g}s")
-    return ConnectionStatus("store", connected=True)
+        detail = daemon.log.trouble or f"no answer within {STORE_WAIT_S:g}s"
+        return ConnectionStatus("store", connected=False, detail=detail)
+    return ConnectionStatus("store", connected=not daemon.log.trouble, detail=daemon.log.trouble)

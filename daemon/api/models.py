@@ -147,10 +147,11 @@ class Cause(_Model):
 class Why(_Model):
     """Why an execution is not finished, or how it ended."""
 
-    status: Status
+    status: Status | Literal["parked"]
     summary: str
     causes: list[Cause]
     alarm: bool
+    daemon: str | None
 
 
 class Trigger(_Model):
@@ -195,6 +196,25 @@ class Readiness(_Model):
 
     ready: bool
     connections: list[Connection]
+
+
+class Daemon(_Model):
+    """A daemon that works on the store. `executions` is how many it has work in flight for."""
+
+    id: UUID
+    name: str
+    rank: int
+    this: bool
+    joined_at: datetime
+    beat_at: datetime
+    executions: int
+
+
+class Daemons(_Model):
+    """All daemons of the store, oldest first. `orphans`: executions with work in flight that none has."""
+
+    daemons: list[Daemon]
+    orphans: int
 
 
 class Health(_Model):

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from daemon.runtime.engine import Engine
     from daemon.runtime.history import History
     from daemon.runtime.intake import Intake
+    from daemon.runtime.leases import Membership
+    from daemon.runtime.measured_log import MeasuredLog
     from daemon.runtime.metrics import Metrics
     from daemon.runtime.plans import Plans
+    from daemon.runtime.recovery import Recovery
     from daemon.settings import Settings
     from eventstore.store import Store
     from triggers.message import ConnectionStatus
@@ -30,12 +33,24 @@ class Daemon(Protocol):
         """What it was started with."""
 
     @property
+    def log(self) -> MeasuredLog:
+        """Knows whether commits are answered."""
+
+    @property
     def engine(self) -> Engine:
         """Takes commands."""
 
     @property
     def intake(self) -> Intake:
         """Takes messages."""
+
+    @property
+    def membership(self) -> Membership:
+        """This daemon among others."""
+
+    @property
+    def recovery(self) -> Recovery:
+        """Takes up executions."""
 
     @property
     def history(self) -> History:

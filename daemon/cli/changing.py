@@ -97,7 +97,8 @@ def cancel(
 def resume(execution_id: ExecutionIdArgument, *, as_json: Json = False, config: Config = None, url: Url = None) -> None:
     """Carry out what is owed to an execution: by the daemon, or here where none answers.
 
-    Here, it goes on until the execution has ended or waits for a timer or a signal.
+    Here, it goes on until the execution has ended or waits for a timer or a signal; unless a daemon that does not
+    answer here works on it: then that one carries it on.
     """
     settings = settings_of(config)
     try:
@@ -152,7 +153,10 @@ def _resume_here(settings: Settings, execution_id: str) -> dict[str, Any]:
         raise BadUsage("a store in memory belongs to the daemon's process, and no daemon answers")
     with source_of(settings, None) as source:
         found = find(source, execution_id)
-    view: dict[str, Any] = plain(summary_view(found, asyncio.run(drive(settings, found))))
+    state, daemon = asyncio.run(drive(settings, found))
+    if daemon is not None:
+        typer.echo(f"daemon {daemon} works on it, and was asked to look", err=True)
+    view: dict[str, Any] = plain(summary_view(found, state))
     return view
 
 

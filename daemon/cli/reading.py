@@ -1,4 +1,4 @@
-"""`list`, `show`, `events`, `state`, `why`."""
+"""`list`, `show`, `events`, `state`, `why`, `daemons`."""
 
 from __future__ import annotations
 
@@ -138,6 +138,31 @@ def why(execution_id: ExecutionIdArgument, *, as_json: Json = False, config: Con
     console.print(view["summary"], style="bold red" if view["alarm"] else "", markup=False)
     for cause in view["causes"]:
         console.print(f"- {cause['sentence']}", markup=False)
+
+
+def daemons(*, as_json: Json = False, config: Config = None, url: Url = None) -> None:
+    """Show the daemons that work on the store, and how many executions each has work in flight for."""
+    with source_of(settings_of(config), url) as source:
+        view = source.daemons()
+    if as_json:
+        output.print_json(view)
+        return
+    output.print_table(
+        ["ID", "NAME", "RANK", "JOINED (UTC)", "LAST SIGN (UTC)", "EXECUTIONS"],
+        (
+            (
+                each["id"],
+                each["name"],
+                str(each["rank"]),
+                output.moment(each["joined_at"]),
+                output.moment(each["beat_at"]),
+                str(each["executions"]),
+            )
+            for each in view["daemons"]
+        ),
+    )
+    if view["orphans"]:
+        output.console().print(f"executions with work in flight that no daemon has: {view['orphans']}")
 
 
 def read_moment(text: str) -> datetime:

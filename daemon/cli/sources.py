@@ -16,20 +16,21 @@ from daemon.cli.checking import plain_compiler_of
 from daemon.cli.connection import Connection
 from daemon.cli.faults import BadUsage, NoAnswer, NotFound
 from daemon.cli.stores import is_memory, opened
-from daemon.core.errors import ExecutionNotFound, Misconfigured
+from daemon.core.errors import ExecutionNotFound
 from daemon.core.events import ExecutionCancelled, ExecutionCompleted, ExecutionFailed
-from daemon.core.state import NotStarted
+from daemon.core.state import Running
+from daemon.runtime.clock import SystemClock
 from daemon.runtime.history import History
-from daemon.runtime.views import event_view, execution_view, plain, row_view, state_view
-from daemon.runtime.why import why
+from daemon.runtime.plans import MissingDefinition, Plans
+from daemon.runtime.views import daemons_view, event_view, execution_view, plain, row_view, state_view
+from daemon.runtime.why import parked, why
+from eventstore.errors import Undecodable
 from eventstore.index import ExecutionFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import TypeVar
 
-    from daemon.core.plan import Plan
-    from daemon.core.state import State
     from daemon.runtime.definitions import Compiler
     from daemon.settings import Settings
     from eventstore.log import Recorded
@@ -65,6 +66,9 @@ class Source(Protocol):
 
     def why(self, execution_id: UUID) -> dict[str, Any]:
         """Return what it waits for."""
+
+    def daemons(self) -> dict[str, Any]:
+        """Return the daemons that work on the store."""
 
 
 @contextmanager
@@ -148,19 +152,23 @@ class StoreSource:
 
     def why(self, execution_id: UUID) -> dict[str, Any]:
         """Return what it waits for."""
-        state = self._run(self._history.existing(execution_id))
-        view: dict[str, Any] = plain(why(state, self._plan(state), datetime.now(UTC)))
+        plans = Plans(self._store.definitions, self._compiler.compile_stored, SystemClock())
+        try:
+            state = self._run(self._history.existing(execution_id))
+            plan = self._run(plans.pinned(state.definition)) if isinstance(state, Running) else None
+        except (Undecodable, MissingDefinition) as error:
+            parked_view: dict[str, Any] = plain(parked(execution_id, error))
+            return parked_view
+        holder = self._run(self._store.leases.holder(execution_id))
+        name = None if holder is None else holder.name
+        view: dict[str, Any] = plain(why(state, plan, datetime.now(UTC), holder=name))
         return view
 
-    def _plan(self, state: State) -> Plan | None:
-        """Return the plan the execution is pinned to; None where its definition cannot be had."""
-        if isinstance(state, NotStarted):
-            return None
-        stored = self._run(self._store.definitions.get(state.definition))
-        try:
-            return None if stored is None else self._compiler.compile_stored(stored.document)
-        except Misconfigured:
-            return None
+    def daemons(self) -> dict[str, Any]:
+        """Return the daemons that work on the store."""
+        leases = self._store.leases
+        view: dict[str, Any] = plain(daemons_view(self._run(leases.members()), self._run(leases.counts())))
+        return view
 
     def _existing(self, execution_id: UUID, after: int) -> Sequence[Recorded]:
         found = self._run(self._history.events(execution_id, after_version=after))
@@ -231,6 +239,11 @@ class DaemonSource:
     def why(self, execution_id: UUID) -> dict[str, Any]:
         """Return what it waits for."""
         view: dict[str, Any] = self._connection.get(f"/executions/{execution_id}/why")
+        return view
+
+    def daemons(self) -> dict[str, Any]:
+        """Return the daemons that work on the store."""
+        view: dict[str, Any] = self._connection.get("/daemons")
         return view
 
     def _finished(self, execution_id: UUID, after: int) -> bool:

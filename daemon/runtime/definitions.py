@@ -80,7 +80,11 @@ class Compiler(Struct, frozen=True, kw_only=True):
 
         What it needs of this daemon is not checked again: a step that misses its handler fails when it runs.
         """
-        parsed = parse(msgspec.json.decode(document), self.node_types, check=check)
+        try:
+            decoded = msgspec.json.decode(document)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise Misconfigured([Problem(message=f"the stored definition is damaged: {error}")]) from error
+        parsed = parse(decoded, self.node_types, check=check)
         if parsed.definition is None:
             raise Misconfigured(parsed.problems)
         return compile_plan(

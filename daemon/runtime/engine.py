@@ -2,7 +2,11 @@
 
 One execution's commands are handled one batch at a time; those that arrive while an append is in flight are decided
 together in the next one. An execution that only waits for a timer, a signal or a person holds no memory: its mailbox is
-dropped, and the next command loads it again.
+dropped, and the next command loads it again. While its state is in memory a command needs no task: it is decided where
+it arrives, and the writer calls back when the append is durable.
+
+Of several daemons one holds the lease of an execution that has a handler at work, and runs its steps. The others may
+append to it all the same, and hint the holder. Nobody asks for the lease before writing: the version decides.
 
 Comes from: `intake`, `steps`, `timers`, the API. Goes to: daemon/core/decide, eventstore/writer, `steps`, `timers`.
 """
@@ -15,39 +19,32 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from daemon.core.commands import Command, ReceiveSignal, StartExecution
-from daemon.core.decide import decide
-from daemon.core.effects import ArmTimer, Effect, RunStep, StopSteps, effects, owed
-from daemon.core.errors import ExecutionNotFound, Rejected
+from daemon.core.commands import Command, StartExecution
+from daemon.core.effects import ArmTimer, RunStep, StopSteps, effects, owed
+from daemon.core.errors import Rejected
 from daemon.core.events import Event
-from daemon.core.evolve import fold
-from daemon.core.plan import Plan
 from daemon.core.state import INITIAL, Finished, Running, State
+from daemon.runtime.mailbox import Answered, Handled, Letter, Mailbox, Round, refuse
 from daemon.runtime.projection import project
-from eventstore.errors import Conflict, StoreError, Unavailable
+from eventstore.errors import Conflict, Fenced, StoreError, Unavailable
 from eventstore.log import Append
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
     from typing import Any
 
+    from daemon.core.plan import Plan
     from daemon.runtime.changes import Changes
     from daemon.runtime.clock import Clock
     from daemon.runtime.history import History
+    from daemon.runtime.mailbox import Answer
     from eventstore.writer import Writer
 
 MAX_CONFLICTS = 20
 """How often a batch is decided anew because another writer was first, before the caller is told."""
 
 
-class Handled(Struct, frozen=True):
-    """What became of a command. No events: it had been decided before, or there was nothing left to do."""
-
-    state: State
-    events: tuple[Event, ...]
-
-
-class Committed(Struct, frozen=True):
+class Committed(Struct, frozen=True, gc=False):
     """One append that is durable."""
 
     execution_id: UUID
@@ -80,26 +77,6 @@ class TimerService(Protocol):
         """Make sure that the timer, which the index holds, is not overslept."""
 
 
-class _Letter(Struct):
-    """A command on its way; None asks for what is owed. `plan` is the one to start by."""
-
-    command: Command | None
-    plan: Plan | None
-    answer: asyncio.Future[Handled]
-
-
-class _Mailbox:
-    """One execution with work: its state while it is known, and the letters that wait."""
-
-    __slots__ = ("at_work", "letters", "plan", "state")
-
-    def __init__(self) -> None:
-        self.state: State | None = None
-        self.plan: Plan | None = None
-        self.letters: list[_Letter] = []
-        self.at_work = False
-
-
 class Engine:
     """Handles commands of all executions of one log."""
 
@@ -114,8 +91,12 @@ class Engine:
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         max_active: int = 10_000,
         listeners: Sequence[Callable[[Committed], None]] = (),
+        on_fenced: Callable[[], None] = lambda: None,
     ) -> None:
-        """`spawn` starts a task whose failure stops the daemon; `max_active` executions make `room` wait."""
+        """`spawn` starts a task whose failure stops the daemon; `max_active` executions make `room` wait.
+
+        `on_fenced` is called when the log refuses an append because another daemon has taken this one for dead.
+        """
         self._history = history
         self._writer = writer
         self._plans = plans
@@ -124,11 +105,16 @@ class Engine:
         self._spawn = spawn
         self._max_active = max_active
         self._listeners = tuple(listeners)
-        self._mailboxes: dict[UUID, _Mailbox] = {}
+        self._on_fenced = on_fenced
+        self._daemon: UUID | None = None
+        self._mailboxes: dict[UUID, Mailbox] = {}
         self._parked: dict[UUID, str] = {}
         self._has_room = asyncio.Event()
-        self._has_room.set()
+        self._room_for_new = asyncio.Event()
+        self._old_first = False
         self._taking = True
+        self._failed = False
+        self._update_room()
         self.steps: StepRunner
         self.timers: TimerService
 
@@ -143,17 +129,48 @@ class Engine:
         return self._parked
 
     async def room(self) -> bool:
-        """Return when there is room for another execution: the back-pressure that intake hands to the brokers.
+        """Return when there is room for a new execution: the back-pressure that intake hands to the brokers.
 
         False when there will be none, because the daemon stops.
         """
-        await self._has_room.wait()
+        await self._room_for_new.wait()
         return self._taking
+
+    async def room_for_old(self) -> None:
+        """Return when there is room for an execution that nobody works on; or when the daemon stops."""
+        await self._has_room.wait()
+
+    def old_first(self, *, waits: bool) -> None:
+        """Keep new executions waiting while old ones do, lest those starve."""
+        self._old_first = waits
+        self._update_room()
+
+    def holds(self, execution_id: UUID) -> bool:
+        """Whether this daemon runs the execution's steps, or is about to."""
+        mailbox = self._mailboxes.get(execution_id)
+        return mailbox is not None and mailbox.ours
 
     def take_no_more(self) -> None:
         """Let nobody wait for room any more: the daemon stops."""
         self._taking = False
-        self._has_room.set()
+        self._update_room()
+
+    def act_as(self, daemon: UUID | None) -> None:
+        """Append as this member of the store's daemons from now on: leases go to it, and the fence looks at it.
+
+        Before the first time, and after None, nothing is handled: every command is answered `Unavailable`.
+        """
+        self._daemon = daemon
+
+    def forget_all(self) -> None:
+        """Drop what is known of every execution: this daemon has been taken for dead, and others have its work.
+
+        Commands on their way are still answered; no effect of theirs is carried out.
+        """
+        forgotten, self._mailboxes = self._mailboxes, {}
+        for mailbox in forgotten.values():
+            mailbox.forgotten = True
+        self._update_room()
 
     async def send(self, execution_id: UUID, command: Command, *, plan: Plan | None = None) -> Handled:
         """Handle the command; return when its events are durable. `StartExecution` needs the plan to start by.
@@ -161,170 +178,210 @@ class Engine:
         Raises `Rejected` and its kinds, `eventstore.Unavailable`, `eventstore.Undecodable`, or `Conflict` when other
         writers were first too many times. Cancelling the caller does not take the command back.
         """
-        return await self._post(execution_id, _Letter(command, plan, _future()))
+        answer = Answered()
+        self._post(execution_id, Letter(command, plan, answer))
+        return await answer.future
+
+    def post(self, execution_id: UUID, command: Command, answer: Answer, *, plan: Plan | None = None) -> None:
+        """Handle the command as `send` does, and call `answer` with what that returns or raises."""
+        self._post(execution_id, Letter(command, plan, answer))
 
     async def resume(self, execution_id: UUID) -> State:
-        """Load the execution and carry out what is owed to it. Harmless for one that is at work or finished.
+        """Load the execution and carry out what is owed to it: its steps are this daemon's from now on.
 
-        Raises ExecutionNotFound, Undecodable, Unavailable, or Rejected when its definition is missing.
+        Harmless for one that is at work or finished. Raises ExecutionNotFound, Undecodable, Unavailable, or Rejected
+        when its definition is missing.
         """
-        return (await self._post(execution_id, _Letter(None, None, _future()))).state
+        answer = Answered()
+        self._post(execution_id, Letter(None, None, answer))
+        return (await answer.future).state
 
-    async def _post(self, execution_id: UUID, letter: _Letter) -> Handled:
+    def _post(self, execution_id: UUID, letter: Letter) -> None:
+        if self._daemon is None:
+            letter.answer(None, Unavailable("this daemon is not a member of the store's daemons now"))
+            return
         mailbox = self._mailboxes.get(execution_id)
         if mailbox is None:
-            mailbox = self._mailboxes[execution_id] = _Mailbox()
+            mailbox = self._mailboxes[execution_id] = Mailbox()
             self._update_room()
         mailbox.letters.append(letter)
         if not mailbox.at_work:
-            mailbox.at_work = True
-            self._spawn(self._work(execution_id, mailbox))
-        return await letter.answer
+            self._work(execution_id, mailbox)
 
-    async def _work(self, execution_id: UUID, mailbox: _Mailbox) -> None:
-        """Handle letters until there are none; then forget the execution if nothing runs for it."""
-        letters: list[_Letter] = []
-        try:
-            while mailbox.letters:
-                letters, mailbox.letters = mailbox.letters, []
-                try:
-                    await self._handle(execution_id, mailbox, letters)
-                except (Rejected, StoreError) as error:
-                    mailbox.state = None
-                    self._park(execution_id, error)
-                    _refuse(letters, error)
-                else:
-                    self._parked.pop(execution_id, None)
-        except BaseException as error:
-            _refuse([*letters, *mailbox.letters], error)
-            raise
-        finally:
+    def _work(self, execution_id: UUID, mailbox: Mailbox) -> None:
+        """Handle the letters that are there; when none is left, forget the execution unless handlers run for it."""
+        if mailbox.forgotten:
+            self._forward(execution_id, mailbox.letters)
+        elif mailbox.letters:
+            mailbox.at_work = True
+            letters, mailbox.letters = mailbox.letters, []
+            round_ = Round(execution_id, mailbox, letters, self._appended)
+            state, plan = mailbox.state, mailbox.plan
+            if not isinstance(state, Running):
+                plan = next((letter.plan for letter in letters if letter.plan is not None), None)
+                if state is None and all(isinstance(letter.command, StartExecution) for letter in letters):
+                    state = INITIAL  # tried as the first event: if it is not, the append conflicts
+            if state is None or round_.resumes or (plan is None and isinstance(state, Running)):
+                self._spawn(self._load(round_))
+            else:
+                self._decide(round_, state, plan)
+        else:
             mailbox.at_work = False
-            if not (isinstance(mailbox.state, Running) and mailbox.state.in_flight):
+            if not mailbox.holds_work:
                 self._mailboxes.pop(execution_id, None)
                 self._update_room()
 
-    async def _handle(self, execution_id: UUID, mailbox: _Mailbox, letters: list[_Letter]) -> None:
-        """Five steps: load, decide, nothing to do?, append at the version read, on conflict again from the log."""
-        lost = None
-        for _ in range(MAX_CONFLICTS):
-            # 1. Load, unless it is here. A start is tried as the first event: if it is not, the append conflicts.
-            before = mailbox.state
-            if before is None:
-                new = all(isinstance(letter.command, StartExecution) for letter in letters)
-                before = INITIAL if new else await self._history.load(execution_id)
-            plan = await self._plan_for(mailbox, before, letters)
-            # 2. Decide. What the core refuses leaves the others alone.
-            decided = _Decided(before)
-            for letter in letters:
-                decided.take(execution_id, plan, letter)
-            # 3. Nothing to do?
-            if decided.events:
-                # 4. Append at the version read.
-                events, after = tuple(decided.events), decided.state
-                index = project(execution_id, before, events, after)
-                try:
-                    await self._writer.append(Append(execution_id, before.version, events, index))
-                except Conflict as conflict:
-                    # 5. Another writer was first: decide again on what the log holds.
-                    lost = conflict
-                    mailbox.state = await self._history.load(execution_id)
-                    continue
-            mailbox.state, mailbox.plan = decided.state, plan
-            self._carry_out(execution_id, plan, before, decided)
-            return
-        raise lost or AssertionError("decided nothing, yet did not return")
+    def _forward(self, execution_id: UUID, letters: Sequence[Letter]) -> None:
+        """Put the letters of a forgotten mailbox into the one that has taken its place.
 
-    async def _plan_for(self, mailbox: _Mailbox, state: State, letters: Sequence[_Letter]) -> Plan | None:
+        What asks to resume is refused: whose work that is has to be asked of the leases again.
+        """
+        for letter in letters:
+            if letter.command is None:
+                letter.answer(None, Unavailable("this daemon has been taken for dead meanwhile"))
+            else:
+                self._post(execution_id, letter)
+
+    async def _load(self, round_: Round) -> None:
+        """1. Load, unless it is here and nobody was first. Whoever resumes wants to know what the log says."""
+        mailbox = round_.mailbox
+        try:
+            before = mailbox.state
+            if before is None or round_.conflicts or round_.resumes:
+                before = await self._history.load(round_.execution_id)
+            plan = await self._plan_for(mailbox, before, round_.letters)
+        except (Rejected, StoreError) as error:
+            self._give_up(round_, error)
+        except BaseException as error:
+            refuse([*round_.letters, *mailbox.letters], error)
+            raise
+        else:
+            if mailbox.forgotten:
+                self._forward(round_.execution_id, [*round_.letters, *mailbox.letters])
+            else:
+                self._decide(round_, before, plan)
+
+    async def _plan_for(self, mailbox: Mailbox, state: State, letters: Sequence[Letter]) -> Plan | None:
         if isinstance(state, Running):
             return mailbox.plan or await self._plans.pinned(state.definition)
         return next((letter.plan for letter in letters if letter.plan is not None), None)
 
-    def _carry_out(self, execution_id: UUID, plan: Plan | None, before: State, decided: _Decided) -> None:
-        """Answer the callers, tell the listeners, start what the events ask for."""
-        after = decided.state
-        if decided.events:
-            committed = Committed(execution_id, before, tuple(decided.events), after)
+    def _decide(self, round_: Round, before: State, plan: Plan | None) -> None:
+        """Go on to the append: nothing of it waits.
+
+        2. Decide. What the core refuses leaves the others alone. 3. Nothing to do? 4. Append at the version read.
+        """
+        round_.before, round_.plan = before, plan
+        try:
+            round_.decide()
+            if not round_.events:
+                self._settle(round_)
+                return
+            events, after = tuple(round_.events), round_.state
+            round_.effects = effects(after, events)
+            at_work = isinstance(before, Running) and bool(before.in_flight)
+            hint = at_work and not round_.mailbox.ours and bool(round_.effects)
+            index = project(round_.execution_id, before, events, after, hint=hint)
+            append = Append(round_.execution_id, before.version, events, index, self._daemon)
+            self._writer.submit(append, round_.appended)
+        except Exception as error:  # noqa: BLE001  a bug: the daemon ends with it
+            self._fail(round_, error)
+
+    def _appended(self, round_: Round, error: BaseException | None) -> None:
+        """Go on from the writer's answer. 5. Another writer was first: decide again on what the log holds."""
+        if error is None:
+            try:
+                self._settle(round_)
+            except Exception as bug:  # noqa: BLE001  the daemon ends with it
+                self._fail(round_, bug)
+        elif isinstance(error, Conflict) and round_.conflicts < MAX_CONFLICTS:
+            round_.conflicts += 1
+            self._spawn(self._load(round_))
+        elif isinstance(error, Fenced):
+            if self._daemon in error.by:
+                self._on_fenced()
+            self._give_up(round_, Unavailable(str(error)))
+        elif isinstance(error, StoreError):
+            self._give_up(round_, error)
+        else:
+            self._fail(round_, error)
+
+    def _settle(self, round_: Round) -> None:
+        """Keep the state, answer the callers, tell the listeners, start what the events ask for; then go on."""
+        execution_id, mailbox, after, plan = round_.execution_id, round_.mailbox, round_.state, round_.plan
+        before = round_.before
+        mailbox.state, mailbox.plan = after, plan
+        if round_.resumed or not (isinstance(before, Running) and before.in_flight):
+            mailbox.ours = True
+        if round_.events:
+            committed = Committed(execution_id, before, tuple(round_.events), after)
             for listener in self._listeners:
                 listener(committed)
             self._changes.notify(execution_id)
             self._snapshot_if_due(execution_id, plan, before, after)
-        todo: tuple[Effect, ...] = effects(after, decided.events) if decided.events else ()
-        if decided.resumed:
-            todo = owed(after)
+        if not mailbox.forgotten:
+            self._carry_out(round_)
+        if self._parked:
+            self._parked.pop(execution_id, None)
+        for letter, events in round_.handled:
+            letter.answer(Handled(after, events), None)
+        for letter, error in round_.refused:
+            letter.answer(None, error)
+        self._work(execution_id, mailbox)
+
+    def _carry_out(self, round_: Round) -> None:
+        execution_id, after, plan = round_.execution_id, round_.state, round_.plan
+        todo = round_.effects
+        if round_.resumed:
+            todo = owed(after) if isinstance(after, Running) else (StopSteps(),)
         for effect in todo:
             match effect:
                 case RunStep() if plan is not None and isinstance(after, Running):
-                    self.steps.run(execution_id, plan, effect, after)
+                    if round_.mailbox.ours:
+                        self.steps.run(execution_id, plan, effect, after)
                 case ArmTimer():
                     self.timers.arm(effect)
                 case StopSteps():
                     self.steps.cancel(execution_id)
                 case _:
                     raise TypeError(f"an effect without a plan: {effect}")
-        for letter, events in decided.handled:
-            _answer(letter, Handled(after, events))
-        for letter, error in decided.refused:
-            _refuse([letter], error)
 
     def _snapshot_if_due(self, execution_id: UUID, plan: Plan | None, before: State, after: State) -> None:
         every = plan.definition.snapshot_every if plan is not None else 0
         if every and after.version // every > before.version // every and not isinstance(after, Finished):
             self._spawn(self._history.take_snapshot(execution_id, after, self._clock.now()))
 
-    def _park(self, execution_id: UUID, error: Exception) -> None:
-        """Remember an execution that cannot be worked on; a store that is away, or busy, says nothing about it."""
+    def _give_up(self, round_: Round, error: Exception) -> None:
+        """Refuse the letters. A store that is away, or busy, says nothing about the execution; else it is parked."""
         if not isinstance(error, Unavailable | Conflict):
-            self._parked[execution_id] = str(error)
+            round_.mailbox.state = None
+            self._parked[round_.execution_id] = str(error)
+        refuse(round_.letters, error)
+        self._work(round_.execution_id, round_.mailbox)
+
+    def _fail(self, round_: Round, error: BaseException) -> None:
+        """End the daemon with the error, loudly; the first is enough."""
+        refuse([*round_.letters, *round_.mailbox.letters], error)
+        if not self._failed:
+            self._failed = True
+            bug = _raise(error)
+            try:
+                self._spawn(bug)
+            except RuntimeError:
+                bug.close()  # another one has ended the daemon already
 
     def _update_room(self) -> None:
-        if len(self._mailboxes) < self._max_active or not self._taking:
-            self._has_room.set()
-        else:
-            self._has_room.clear()
+        has_room = len(self._mailboxes) < self._max_active or not self._taking
+        _set(self._has_room, to=has_room)
+        _set(self._room_for_new, to=has_room and not (self._old_first and self._taking))
 
 
-class _Decided:
-    """The outcome of deciding several letters one after the other."""
-
-    def __init__(self, before: State) -> None:
-        self.state = before
-        self.events: list[Event] = []
-        self.handled: list[tuple[_Letter, tuple[Event, ...]]] = []
-        self.refused: list[tuple[_Letter, Rejected]] = []
-        self.resumed = False
-
-    def take(self, execution_id: UUID, plan: Plan | None, letter: _Letter) -> None:
-        """Decide one more letter on the state that those before it lead to."""
-        command = letter.command
-        if not self.state.version and not isinstance(command, StartExecution | ReceiveSignal):
-            self.refused.append((letter, ExecutionNotFound(execution_id)))
-            return
-        if command is None:
-            self.resumed = True
-            self.handled.append((letter, ()))
-            return
-        try:
-            events = decide(plan, self.state, command)
-        except Rejected as error:
-            self.refused.append((letter, error))
-            return
-        self.state = fold(events, self.state)
-        self.events += events
-        self.handled.append((letter, events))
+def _set(event: asyncio.Event, *, to: bool) -> None:
+    if to:
+        event.set()
+    else:
+        event.clear()
 
 
-def _future() -> asyncio.Future[Handled]:
-    return asyncio.get_running_loop().create_future()
-
-
-def _answer(letter: _Letter, handled: Handled) -> None:
-    if not letter.answer.done():
-        letter.answer.set_result(handled)
-
-
-def _refuse(letters: Sequence[_Letter], error: BaseException) -> None:
-    for letter in letters:
-        if not letter.answer.done():
-            letter.answer.set_exception(error)
-            letter.answer.exception()  # the caller may be gone; then nobody else would look at it
+async def _raise(error: BaseException) -> None:
+    raise error

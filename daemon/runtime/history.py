@@ -1,6 +1,6 @@
 """Executions as the log tells them: the one way to get from an id to a state.
 
-Comes from: `engine`, the API, the CLI. Goes to: eventstore/log, eventstore/snapshots, daemon/core/evolve.
+Comes from: `engine`, the API, the CLI. Goes to: `loads`, eventstore/log, eventstore/snapshots, daemon/core/evolve.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from daemon.core.errors import ExecutionNotFound
 from daemon.core.evolve import fold
 from daemon.core.snapshot import FORMAT, decode_state, encode_state
 from daemon.core.state import INITIAL, NotStarted, State
+from daemon.runtime.loads import Loads
 from eventstore.errors import StoreError, Undecodable
 from eventstore.snapshots import Snapshot
 
@@ -37,12 +38,16 @@ class History:
     def __init__(self, log: EventLog, snapshots: Snapshots) -> None:
         self._log = log
         self._snapshots = snapshots
+        self._loads = Loads(log)
 
     async def load(self, execution_id: UUID, *, up_to_version: int | None = None) -> State:
         """Return the state at its newest or the given version; `INITIAL` when the log knows no such execution.
 
-        Raises Undecodable when its events cannot be read or do not fit together.
+        Many that are loaded at once are read together. Raises Undecodable when its events cannot be read or do not fit
+        together.
         """
+        if up_to_version is None and (whole := await self._loads.events(execution_id)) is not None:
+            return _fold(execution_id, whole, INITIAL)
         state = await self._snapshot(execution_id, up_to_version)
         tail = await self._log.read(execution_id, after_version=state.version, up_to_version=up_to_version)
         return _fold(execution_id, tail, state)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from daemon.core.plan import Plan
     from daemon.core.values import Json
     from daemon.runtime.clock import Clock
-    from daemon.runtime.engine import Engine, Handled
+    from daemon.runtime.engine import Engine
+    from daemon.runtime.mailbox import Handled
     from daemon.runtime.plans import Plans
     from triggers.message import Inbound, Verdict
 
@@ -76,10 +78,10 @@ class Intake:
         """Handle the batch as one append; see `triggers.message.Sink`."""
         if not await self._engine.room():
             return [Retry("the daemon is stopping", PAUSE, counted=False) for _ in batch]
-        verdicts = await asyncio.gather(*(self._take(inbound) for inbound in batch))
-        for inbound, verdict in zip(batch, verdicts, strict=True):
-            self._on_verdict(inbound.trigger, verdict)
-        return verdicts
+        verdicts = _Verdicts(batch, self._on_verdict)
+        for place, inbound in enumerate(batch):
+            self._take(inbound, partial(verdicts.give, place))
+        return await verdicts.all()
 
     async def start(
         self,
@@ -98,62 +100,63 @@ class Intake:
         scope = f"{workflow}/api"
         new = self._new_id() if key is None else execution_id(scope, key)
         trigger: dict[str, Any] = {"name": scope, "source": "api", "key": key, "headers": {}}
-        return new, await self._start(
-            plan, new, input_value, trigger=trigger, key=key, actor=actor, traceparent=traceparent
-        )
+        command = self._start(plan, new, input_value, trigger=trigger, key=key, actor=actor, traceparent=traceparent)
+        return new, await self._engine.send(new, command, plan=plan)
 
     async def signal(self, target: UUID, name: str, data: Any, *, signal_id: str | None = None, actor: str) -> Handled:
         """Give an execution a signal; a signal id that it has had is not given again."""
-        command = ReceiveSignal(
-            signal_id=signal_id or str(self._new_id()),
-            name=name,
-            data=_json(data),
-            actor=actor,
-            at=self._clock.now(),
-        )
-        return await self._engine.send(target, command)
+        return await self._engine.send(target, self._signal(name, data, signal_id or str(self._new_id()), actor))
 
-    async def _take(self, inbound: Inbound) -> Verdict:
+    def _take(self, inbound: Inbound, give: Callable[[Verdict | BaseException], None]) -> None:
+        """Give the verdict: at once, or when what the message asks for is durable."""
         if inbound.trigger not in self._routes:
-            return Retry(f"trigger {inbound.trigger} is no longer loaded", PAUSE, counted=True)
+            give(Retry(f"trigger {inbound.trigger} is no longer loaded", PAUSE, counted=True))
+            return
         match route(inbound, self._routes):
             case Filtered():
-                return Ack("filtered")
+                give(Ack("filtered"))
             case Unusable(code=code, reason=reason):
-                return DeadLetter(reason, code)
+                give(DeadLetter(reason, code))
             case (Start() | SignalExecution()) as wanted:
-                return await self._act(inbound, wanted)
+                self._act(inbound, wanted, give)
 
-    async def _act(self, inbound: Inbound, wanted: Start | SignalExecution) -> Verdict:
-        """Carry it out, and turn what may come of it into a verdict."""
-        target = wanted.execution_id
+    def _act(
+        self, inbound: Inbound, wanted: Start | SignalExecution, give: Callable[[Verdict | BaseException], None]
+    ) -> None:
+        """Carry it out, and turn what comes of it into a verdict."""
+        target, plan = wanted.execution_id, None
+        outcome = "started" if isinstance(wanted, Start) else "signalled"
+
+        def answered(handled: Handled | None, error: BaseException | None) -> None:
+            if handled is not None:
+                give(Ack(outcome if handled.events else "duplicate", target))
+            else:
+                give(_verdict_of(inbound, error))
+
         try:
-            if isinstance(wanted, SignalExecution):
-                actor = f"trigger:{inbound.trigger}"
-                handled = await self.signal(target, wanted.name, wanted.data, signal_id=wanted.signal_id, actor=actor)
-                return Ack("signalled" if handled.events else "duplicate", target)
-            handled = await self._start_by(inbound, wanted)
-            return Ack("started" if handled.events else "duplicate", target)
-        except InvalidInput as error:
-            return DeadLetter(str(error), "invalid")
+            command: StartExecution | ReceiveSignal
+            if isinstance(wanted, Start):
+                plan = self._plans.current(inbound.trigger.partition("/")[0])
+                command = self._start_by(inbound, wanted, plan)
+            else:
+                command = self._signal(wanted.name, wanted.data, wanted.signal_id, f"trigger:{inbound.trigger}")
         except Rejected as error:
-            return DeadLetter(str(error), "refused")
-        except (Unavailable, Conflict) as error:
-            return Retry(str(error), PAUSE, counted=False)
-        except StoreError as error:
-            _logger.error("message_not_taken", trigger=inbound.trigger, source=inbound.source, error=str(error))  # noqa: TRY400  foreseen: the message says all
-            return Retry(str(error), PAUSE, counted=True)
+            answered(None, error)
+        else:
+            self._engine.post(target, command, answered, plan=plan)
 
-    async def _start_by(self, inbound: Inbound, wanted: Start) -> Handled:
-        workflow = inbound.trigger.partition("/")[0]
+    def _signal(self, name: str, data: Any, signal_id: str, actor: str) -> ReceiveSignal:
+        return ReceiveSignal(signal_id=signal_id, name=name, data=_json(data), actor=actor, at=self._clock.now())
+
+    def _start_by(self, inbound: Inbound, wanted: Start, plan: Plan) -> StartExecution:
         trigger = {
             "name": inbound.trigger,
             "source": inbound.source,
             "key": inbound.key,
             "headers": {name: value for name, value in inbound.headers.items() if not _private(name)},
         }
-        return await self._start(
-            self._plans.current(workflow),
+        return self._start(
+            plan,
             wanted.execution_id,
             wanted.input,
             trigger=trigger,
@@ -162,7 +165,7 @@ class Intake:
             traceparent=inbound.headers.get("traceparent"),
         )
 
-    async def _start(
+    def _start(
         self,
         plan: Plan,
         target: UUID,
@@ -172,10 +175,10 @@ class Intake:
         key: str | None,
         actor: str,
         traceparent: str | None,
-    ) -> Handled:
+    ) -> StartExecution:
         encoded = _json(input_value)
         self._check_input(plan, input_value)
-        command = StartExecution(
+        return StartExecution(
             execution_id=target,
             input=encoded,
             trigger=to_json(trigger),
@@ -185,7 +188,52 @@ class Intake:
             actor=actor,
             at=self._clock.now(),
         )
-        return await self._engine.send(target, command, plan=plan)
+
+
+class _Verdicts:
+    """The verdicts of one batch, until each message has one."""
+
+    def __init__(self, batch: Sequence[Inbound], on_verdict: Callable[[str, Verdict], None]) -> None:
+        self._batch = batch
+        self._on_verdict = on_verdict
+        self._given: list[Verdict | BaseException | None] = [None] * len(batch)
+        self._missing = len(batch)
+        self._done = asyncio.get_running_loop().create_future()
+
+    def give(self, place: int, verdict: Verdict | BaseException) -> None:
+        """Take the verdict of the message at this place; an error is a bug, and is raised by `all`."""
+        self._given[place] = verdict
+        self._missing -= 1
+        if not self._missing and not self._done.done():
+            self._done.set_result(None)
+
+    async def all(self) -> Sequence[Verdict]:
+        """Return them in the order of the messages."""
+        if self._missing:
+            await self._done
+        verdicts: list[Verdict] = []
+        for inbound, verdict in zip(self._batch, self._given, strict=True):
+            if verdict is None or isinstance(verdict, BaseException):
+                raise verdict or AssertionError("a message without a verdict")
+            self._on_verdict(inbound.trigger, verdict)
+            verdicts.append(verdict)
+        return verdicts
+
+
+def _verdict_of(inbound: Inbound, error: BaseException | None) -> Verdict | BaseException:
+    """Return what an error means for the message that led to it; one that is none of these is a bug."""
+    match error:
+        case InvalidInput():
+            return DeadLetter(str(error), "invalid")
+        case Rejected():
+            return DeadLetter(str(error), "refused")
+        case Unavailable() | Conflict():
+            return Retry(str(error), PAUSE, counted=False)
+        case StoreError():
+            _logger.error("message_not_taken", trigger=inbound.trigger, source=inbound.source, error=str(error))
+            return Retry(str(error), PAUSE, counted=True)
+        case _:
+            return error or AssertionError("neither handled nor refused")
 
 
 def _json(value: Any) -> Json:

@@ -90,6 +90,11 @@ def bind_execution(
     return _Binding(_Bound(execution_id, traceparent, address, attempt))
 
 
+def bind_task(execution_id: UUID, *, traceparent: str | None, address: str, attempt: int) -> None:
+    """Do so for all that the current task still does: for one that belongs to the step and ends with it."""
+    _bound.set(_Bound(execution_id, traceparent, address, attempt))
+
+
 class _Bound(NamedTuple):
     execution_id: UUID
     traceparent: str | None

@@ -8,10 +8,10 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from eventstore.errors import Conflict
+from eventstore.errors import Conflict, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from daemon.runtime.metrics import Metrics
@@ -24,6 +24,8 @@ class MeasuredLog:
     def __init__(self, log: EventLog, metrics: Metrics) -> None:
         self._log = log
         self._metrics = metrics
+        self.trouble = ""
+        """Why the last commit got no answer, and is tried again; empty when it got one."""
 
     async def insert(self, batch: Sequence[Append]) -> None:
         """Measure the commit by its outcome: `committed`, `conflict` or `failed`."""
@@ -31,9 +33,12 @@ class MeasuredLog:
         begun = perf_counter()
         try:
             await self._log.insert(batch)
-            outcome = "committed"
+            outcome, self.trouble = "committed", ""
         except Conflict:
-            outcome = "conflict"
+            outcome, self.trouble = "conflict", ""
+            raise
+        except Unavailable as error:
+            self.trouble = str(error)
             raise
         finally:
             self._metrics.append_seconds.labels(outcome).observe(perf_counter() - begun)
@@ -44,6 +49,10 @@ class MeasuredLog:
     ) -> Sequence[Recorded]:
         """See `eventstore.log.EventLog`."""
         return await self._log.read(execution_id, after_version=after_version, up_to_version=up_to_version)
+
+    async def read_many(self, execution_ids: Sequence[UUID], *, limit: int) -> Mapping[UUID, Sequence[Recorded]]:
+        """See `eventstore.log.EventLog`."""
+        return await self._log.read_many(execution_ids, limit=limit)
 
     async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
         """See `eventstore.log.EventLog`."""

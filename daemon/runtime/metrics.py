@@ -11,15 +11,16 @@ import asyncio
 import platform
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, TypeVar, assert_never, cast
+from typing import TYPE_CHECKING, Any, assert_never
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from daemon.core import events as e
 from daemon.core.address import node_of
 from daemon.core.state import Finished, InFlight, NotStarted, Running
+from daemon.runtime.tallies import Spread, Tallied, Tally
 from triggers.message import Ack, DeadLetter, Retry
 
 if TYPE_CHECKING:
@@ -37,35 +38,45 @@ APPEND_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 BATCH_EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500)
 
 
-M = TypeVar("M", Counter, Histogram)
-
-
 class Metrics:
     """All metrics of one daemon."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self._children: dict[tuple[int | str, ...], Counter | Histogram] = {}
-        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
-        histogram = partial(Histogram, registry=registry)
+        gauge, histogram = partial(Gauge, registry=registry), partial(Histogram, registry=registry)
         by_step, by_end = ["workflow", "node"], ["workflow", "status"]
 
-        self._events = counter("sagad_events", "Events committed.", ["type"])
-        self._started = counter("sagad_executions_started", "Executions started.", ["workflow"])
-        self._finished = counter("sagad_executions_finished", "Executions completed, failed or cancelled.", by_end)
+        self._events = Tally("sagad_events", "Events committed.", ["type"])
+        self._started = Tally("sagad_executions_started", "Executions started.", ["workflow"])
+        self._finished = Tally("sagad_executions_finished", "Executions completed, failed or cancelled.", by_end)
         shown = "From the start of an execution to its end."
-        self._execution_seconds = histogram(
-            "sagad_execution_duration_seconds", shown, by_end, buckets=EXECUTION_SECONDS
-        )
+        self._execution_seconds = Spread("sagad_execution_duration_seconds", shown, by_end, EXECUTION_SECONDS)
 
-        self._steps = counter("sagad_steps", "Steps succeeded, failed or skipped.", [*by_step, "outcome"])
-        self._attempts = counter("sagad_step_attempts", "Attempts begun by handlers.", by_step)
-        self._retries = counter("sagad_step_retries", "Attempts that failed and are followed by another.", by_step)
+        self._steps = Tally("sagad_steps", "Steps succeeded, failed or skipped.", [*by_step, "outcome"])
+        self._attempts = Tally("sagad_step_attempts", "Attempts begun by handlers.", by_step)
+        shown = "Attempts that failed and are followed by another."
+        self._retries = Tally("sagad_step_retries", shown, by_step)
         shown = "From the start of a handler's attempt to its recorded outcome."
-        self._step_seconds = histogram("sagad_step_duration_seconds", shown, by_step, buckets=STEP_SECONDS)
+        self._step_seconds = Spread("sagad_step_duration_seconds", shown, by_step, STEP_SECONDS)
 
         shown = "Messages by verdict: started, signalled, duplicate, filtered, retry or dead_letter."
-        self._messages = counter("sagad_messages", shown, ["trigger", "outcome"])
+        self._messages = Tally("sagad_messages", shown, ["trigger", "outcome"])
+        self._fenced = Tally("sagad_daemon_fenced", "How often other daemons have taken this one for dead.", [])
+        tallied = Tallied(
+            [
+                self._events,
+                self._started,
+                self._finished,
+                self._execution_seconds,
+                self._steps,
+                self._attempts,
+                self._retries,
+                self._step_seconds,
+                self._messages,
+                self._fenced,
+            ]
+        )
+        registry.register(tallied)
         shown = "Duration of one commit of the log."
         self.append_seconds = histogram("sagad_append_duration_seconds", shown, ["outcome"], buckets=APPEND_SECONDS)
         self.append_events = histogram("sagad_append_events", "Events in one commit of the log.", buckets=BATCH_EVENTS)
@@ -82,54 +93,50 @@ class Metrics:
         self._sources: tuple[tuple[Gauge, Callable[[], float]], ...] = ()
         self._connections: Callable[[], Iterable[ConnectionStatus]] = tuple
 
-    def _child(self, metric: M, *labels: str) -> M:
-        """Return `metric.labels(*labels)`, which is too slow to be asked for at each step."""
-        key: tuple[int | str, ...] = (id(metric), *labels)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = metric.labels(*labels)
-        return cast("M", child)
-
     def committed(self, committed: Committed) -> None:
         """Count what one append has brought: a listener of the engine."""
-        for event in committed.events:
-            self._child(self._events, event.NAME).inc()
         after = committed.after
-        if isinstance(after, NotStarted):
-            return
-        began: dict[str, datetime] = {}
+        workflow = "" if isinstance(after, NotStarted) else after.workflow
         for event in committed.events:
-            self._count(event, after.workflow, committed, began)
+            self._events.add(event.NAME)
+            count = _COUNTED.get(type(event))
+            if count is not None:
+                count(self, event, workflow, committed)
         if isinstance(after, Finished) and not isinstance(committed.before, Finished):
-            self._child(self._finished, after.workflow, after.status).inc()
-            seconds = (after.finished_at - after.started_at).total_seconds()
-            self._child(self._execution_seconds, after.workflow, after.status).observe(max(0, seconds))
+            self._finished.add(workflow, after.status)
+            self._execution_seconds.add((after.finished_at - after.started_at).total_seconds(), workflow, after.status)
 
-    def _count(self, event: e.Event, workflow: str, committed: Committed, began: dict[str, datetime]) -> None:
-        match event:
-            case e.ExecutionStarted():
-                self._child(self._started, workflow).inc()
-            case e.StepStarted():
-                began[event.address] = event.at
-                self._child(self._attempts, workflow, node_of(event.address)).inc()
-            case e.StepSucceeded() | e.StepFailed():
-                node = node_of(event.address)
-                since = began.pop(event.address, None) or _begun(committed, event.address)
-                if since is not None:
-                    self._child(self._step_seconds, workflow, node).observe(max(0, (event.at - since).total_seconds()))
-                if isinstance(event, e.StepFailed) and event.retry_at is not None:
-                    self._child(self._retries, workflow, node).inc()
-                else:
-                    outcome = "succeeded" if isinstance(event, e.StepSucceeded) else "failed"
-                    self._child(self._steps, workflow, node, outcome).inc()
-            case e.StepSkipped():
-                self._child(self._steps, workflow, node_of(event.address), "skipped").inc()
-            case _:
-                pass
+    def count_started(self, _: e.ExecutionStarted, workflow: str, __: Committed) -> None:
+        """Count an execution."""
+        self._started.add(workflow)
+
+    def count_attempt(self, event: e.StepStarted, workflow: str, _: Committed) -> None:
+        """Count an attempt."""
+        self._attempts.add(workflow, node_of(event.address))
+
+    def count_outcome(self, event: e.StepSucceeded | e.StepFailed, workflow: str, committed: Committed) -> None:
+        """Count how an attempt ended, and how long it took if there was a handler."""
+        node, since = node_of(event.address), _begun(committed, event.address)
+        if since is not None:
+            self._step_seconds.add((event.at - since).total_seconds(), workflow, node)
+        if isinstance(event, e.StepSucceeded):
+            self._steps.add(workflow, node, "succeeded")
+        elif event.retry_at is not None:
+            self._retries.add(workflow, node)
+        else:
+            self._steps.add(workflow, node, "failed")
+
+    def count_skipped(self, event: e.StepSkipped, workflow: str, _: Committed) -> None:
+        """Count a step that will not run."""
+        self._steps.add(workflow, node_of(event.address), "skipped")
+
+    def fenced(self) -> None:
+        """Count that this daemon was taken for dead."""
+        self._fenced.add()
 
     def message(self, trigger: str, verdict: Verdict) -> None:
         """Count a message by what became of it; `trigger` is a qualified name."""
-        self._child(self._messages, trigger, _outcome(verdict)).inc()
+        self._messages.add(trigger, _outcome(verdict))
 
     def watch(
         self,
@@ -173,10 +180,13 @@ class _Connections(Collector):
 
 
 def _begun(committed: Committed, address: str) -> datetime | None:
-    """Return when the handler's attempt began that was at work before this append."""
+    """Return when the handler's attempt began: before this append, or in it."""
     before = committed.before
     step = before.steps.get(address) if isinstance(before, Running) else None
-    return step.since if isinstance(step, InFlight) else None
+    if isinstance(step, InFlight):
+        return step.since
+    begun = (each.at for each in committed.events if isinstance(each, e.StepStarted) and each.address == address)
+    return next(begun, None)
 
 
 def _outcome(verdict: Verdict) -> str:
@@ -189,3 +199,12 @@ def _outcome(verdict: Verdict) -> str:
             return "dead_letter"
         case _:
             assert_never(verdict)
+
+
+_COUNTED: Mapping[type[e.Event], Callable[[Metrics, Any, str, Committed], None]] = {
+    e.ExecutionStarted: Metrics.count_started,
+    e.StepStarted: Metrics.count_attempt,
+    e.StepSucceeded: Metrics.count_outcome,
+    e.StepFailed: Metrics.count_outcome,
+    e.StepSkipped: Metrics.count_skipped,
+}

@@ -5,6 +5,7 @@ Comes from: daemon/runtime/definitions (files), eventstore (definitions by hash)
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from daemon.core.errors import Misconfigured, Rejected, UnknownTrigger, UnknownWorkflow
@@ -80,6 +81,10 @@ class Plans:
             stored = await self._definitions.get(definition_hash)
             if stored is None:
                 raise MissingDefinition(f"definition {definition_hash[:12]} is not in the store")
+            if sha256(stored.document).hexdigest() != definition_hash:
+                raise MissingDefinition(
+                    f"definition {definition_hash[:12]} is damaged in the store: not what its hash says"
+                )
             try:
                 plan = self._by_hash[definition_hash] = self._compile(stored.document)
             except Misconfigured as error:

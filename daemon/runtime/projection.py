@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from daemon.core import events as e
 from daemon.core.state import Finished, NotStarted, Running, State, cause
-from eventstore.index import ExecutionRow, IndexChange, TimerRow
+from eventstore.index import UNCHANGED, ExecutionChange, ExecutionRow, IndexChange, TimerRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,22 +20,52 @@ MAX_ERROR = 500
 """Characters of an error that lists show."""
 
 
-def project(execution_id: UUID, before: State, events: Sequence[e.Event], after: State) -> IndexChange:
+def project(
+    execution_id: UUID, before: State, events: Sequence[e.Event], after: State, *, hint: bool = False
+) -> IndexChange:
     """Return what the append of `events`, leading from `before` to `after`, changes in the index.
 
-    The execution's row is written only when something in it changes: its status, its cause, or whether it is busy.
+    The execution's row is written only when something in it changes: its status or its cause. `hint`: whoever holds
+    the lease must look at it; where that has ended the execution, the lease stays until then.
     """
-    at = events[-1].at
-    row = None
-    if _shown(before) != _shown(after):
-        row = execution_row(execution_id, after, at)
+    row, changed = _row(execution_id, before, events, after)
+    was_busy, is_busy = _busy(before), _busy(after)
+    busy = is_busy if is_busy != was_busy else None
+    if hint and isinstance(after, Finished):
+        busy = None
+    if isinstance(before, Running) and isinstance(after, Running) and before.timers is after.timers:
+        if changed is None and busy is None and not hint:
+            return UNCHANGED
+        return IndexChange(changed=changed, busy=busy, hint=hint)
     timers = after.timers if isinstance(after, Running) else {}
     touched = dict.fromkeys(event.timer_id for event in events if isinstance(event, e.TimerSet))
     gone = dict.fromkeys(event.timer_id for event in events if isinstance(event, e.TimerFired | e.TimerCancelled))
     return IndexChange(
         execution=row,
+        changed=changed,
         timers_set=tuple(TimerRow(timer_id, timers[timer_id].due) for timer_id in touched if timer_id in timers),
         timers_cleared=tuple(timer_id for timer_id in gone if timer_id not in timers and isinstance(after, Running)),
+        busy=busy,
+        hint=hint,
+    )
+
+
+def _row(
+    execution_id: UUID, before: State, events: Sequence[e.Event], after: State
+) -> tuple[ExecutionRow | None, ExecutionChange | None]:
+    """Return the whole row at the start, and then what changes in it, if anything does."""
+    if _shown(before) == _shown(after):
+        return None, None
+    at = events[-1].at
+    if not isinstance(before, Running):
+        return execution_row(execution_id, after, at), None
+    finished = after if isinstance(after, Finished) else None
+    return None, ExecutionChange(
+        status=status_of(after),
+        cause=cause(after),
+        updated_at=at,
+        finished_at=finished.finished_at if finished is not None else None,
+        error=_error_of(after),
     )
 
 
@@ -48,7 +78,6 @@ def execution_row(execution_id: UUID, state: State, at: datetime) -> ExecutionRo
             definition="",
             status="pending",
             cause=cause(state),
-            busy=False,
             started_at=at,
             updated_at=at,
         )
@@ -58,13 +87,12 @@ def execution_row(execution_id: UUID, state: State, at: datetime) -> ExecutionRo
         definition=state.definition,
         status=status_of(state),
         cause=cause(state),
-        busy=isinstance(state, Running) and bool(state.in_flight),
         trigger=state.trigger_name,
         dedupe_key=state.dedupe_key,
         started_at=state.started_at,
         updated_at=at,
         finished_at=state.finished_at if isinstance(state, Finished) else None,
-        error=state.error.message[:MAX_ERROR] if isinstance(state, Finished) and state.error else None,
+        error=_error_of(state),
     )
 
 
@@ -79,7 +107,16 @@ def status_of(state: State) -> str:
             return state.status
 
 
-def _shown(state: State) -> tuple[str, str, bool]:
-    busy = isinstance(state, Running) and bool(state.in_flight)
-    known = status_of(state) if state.version else ""
-    return known, cause(state), busy
+def _error_of(state: State) -> str | None:
+    return state.error.message[:MAX_ERROR] if isinstance(state, Finished) and state.error else None
+
+
+def _busy(state: State) -> bool:
+    """Tell whether a handler is owed."""
+    return isinstance(state, Running) and bool(state.in_flight)
+
+
+def _shown(state: State) -> tuple[str, str]:
+    if isinstance(state, Running):
+        return "running", "step" if state.in_flight else cause(state)
+    return status_of(state) if state.version else "", cause(state)

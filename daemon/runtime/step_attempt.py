@@ -23,13 +23,12 @@ from daemon.core.trace_ids import step_traceparent
 from daemon.core.values import Json, bounded_json, from_json, to_json
 from daemon.nodes.context import StepFailure
 from daemon.runtime.clock import Clock
-from daemon.runtime.logs import bind_execution
+from daemon.runtime.logs import bind_task
 from daemon.runtime.secrets import Disclosed, SecretUnknown
 from daemon.runtime.step_context import ProgressFeed, StepContext
 from daemon.runtime.step_errors import describe, without_secrets
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from daemon.core.effects import RunStep
@@ -62,50 +61,59 @@ class Attempt:
         self.execution_id = execution_id
         self.address = effect.address
         self.number = effect.attempt
+        self.node = node
+        self.workflow = state.workflow
         self.context: StepContext | None = None
         """There since the work began."""
         self.started_at: datetime | None = None
-        self._node = node
         self._effect = effect
-        self._workflow = state.workflow
-        self._incoming = state.traceparent
-        self._traceparent = step_traceparent(execution_id, effect.address, effect.attempt, state.traceparent)
-        step = state.steps.get(effect.address)
-        self._last_progress = step.progress_number if isinstance(step, InFlight) else 0
+        self._state = state
         self._means = means
-        self._disclosed = Disclosed(means.secrets)
+        self._disclosed: Disclosed | None = None
 
     @property
     def handler(self) -> str | None:
         """Name of the handler that it needs."""
-        return self._node.type.handler(self._node.config)
+        return self.node.type.handler(self.node.config)
+
+    def traceparent(self) -> str:
+        """Return the context that the attempt hands on."""
+        return step_traceparent(self.execution_id, self.address, self.number, self._state.traceparent)
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return self._means.clock.now()
+
+    def feed(self) -> ProgressFeed:
+        """Return the way to record progress."""
+        step = self._state.steps.get(self.address)
+        return ProgressFeed(
+            self._record_progress,
+            clock=self._means.clock,
+            spawn=self._means.spawn,
+            last_number=step.progress_number if isinstance(step, InFlight) else 0,
+        )
 
     async def work(self, services: Services) -> Result:
         """Execute within the timeout and return what is to be reported; a failure is a result too.
 
         When cancelled, the handler is, and nothing is to be reported.
         """
-        feed = ProgressFeed(
-            self._record_progress,
-            clock=self._means.clock,
-            spawn=self._means.spawn,
-            last_number=self._last_progress,
-        )
-        context = self.context = self._begin(services, feed)
+        self.started_at = self.now()
+        context = self.context = StepContext(self, services, self.started_at)
         try:
             result = await self._result(context)
-            await feed.finish()
+            await context.finish()
         except asyncio.CancelledError:
             context.give_up()
-            feed.drop()
             raise
         finally:
-            self.context = None  # it leads back here by its feed, and cycles are costly to collect
+            self.context = None  # it leads back here, and cycles are costly to collect
         return result
 
     async def _result(self, context: StepContext) -> Result:
         """Execute; with a timeout in a task of its own, which can be given up."""
-        timeout = self._node.timeout
+        timeout = self.node.timeout
         if timeout is None:
             result = await self._execute(context)
             if context.cancelled:
@@ -123,33 +131,18 @@ class Attempt:
             await self._end(executing)
             raise
 
-    def _begin(self, services: Services, feed: ProgressFeed) -> StepContext:
-        now = self.started_at = self._means.clock.now()
-        return StepContext(
-            execution_id=str(self.execution_id),
-            workflow=self._workflow,
-            address=self.address,
-            attempt=self.number,
-            deadline=now + self._node.timeout if self._node.timeout is not None else None,
-            traceparent=self._traceparent,
-            config=self._node.config,
-            services=services,
-            clock=self._means.clock,
-            feed=feed,
-        )
-
     async def _execute(self, context: StepContext) -> Result:
         """Let the node type work on the input, secrets filled in. What it raises fails the attempt, whatever it is.
 
         A handler may hand on a cancellation that nobody asked of it: that is a failure too. One that was asked of this
         task passes through.
         """
-        execute = self._node.type.execute
+        execute = self.node.type.execute
         if execute is None:
-            raise TypeError(f"nodes of type {self._node.type.name} have nothing to run")
+            raise TypeError(f"nodes of type {self.node.type.name} have nothing to run")
         try:
-            with self._named_in_logs():
-                output = self._told(_as_json(await execute(context, self._input())))
+            bind_task(self.execution_id, traceparent=self._state.traceparent, address=self.address, attempt=self.number)
+            output = self._told(_as_json(await execute(context, self._input())))
         except (Exception, SystemExit) as error:  # noqa: BLE001  every failure of a handler is recorded
             return self._failed(*describe(error, self.number))
         except asyncio.CancelledError as error:
@@ -159,33 +152,34 @@ class Attempt:
             return self._failed(*describe(error, self.number))
         return CompleteStep(address=self.address, attempt=self.number, output=output, at=self._means.clock.now())
 
-    def _named_in_logs(self) -> AbstractContextManager[None]:
-        """Put the step's ids on whatever is logged while its handler runs."""
-        return bind_execution(self.execution_id, traceparent=self._incoming, address=self.address, attempt=self.number)
-
     def _told(self, output: Json) -> Json:
         """Return the output with the secrets struck out that the step was given: some services echo them."""
-        return to_json(self._disclosed.hide_in(from_json(output))) if self._effect.secrets else output
+        return output if self._disclosed is None else to_json(self._disclosed.hide_in(from_json(output)))
 
     def _input(self) -> Any:
         """Return a fresh copy of the input, secrets in their places."""
+        value = from_json(self._effect.input)
+        if not self._effect.secrets:
+            return value
+        self._disclosed = Disclosed(self._means.secrets)
         try:
-            return fill(from_json(self._effect.input), self._effect.secrets, self._disclosed.resolve)
+            return fill(value, self._effect.secrets, self._disclosed.resolve)
         except (SecretUnknown, ValueError) as error:
             raise StepFailure(str(error), "secret", retryable=False) from error
 
     def _failed(self, error: StepError, retryable: bool) -> FailStep:  # noqa: FBT001  as `describe` gives them
+        error = replace(error, attempt=self.number)
         return FailStep(
             address=self.address,
             attempt=self.number,
-            error=without_secrets(replace(error, attempt=self.number), self._disclosed),
+            error=error if self._disclosed is None else without_secrets(error, self._disclosed),
             retryable=retryable,
             jitter=self._means.jitter(),
             at=self._means.clock.now(),
         )
 
     def _timed_out(self) -> FailStep:
-        limit = format_duration(self._node.timeout or timedelta())
+        limit = format_duration(self.node.timeout or timedelta())
         return self._failed(*describe(StepFailure(f"not finished within {limit}", "timeout"), self.number))
 
     async def _within(self, limit: timedelta, executing: asyncio.Task[Result]) -> Result | None:
@@ -204,7 +198,7 @@ class Attempt:
             _logger.warning("handler_ignores_cancellation", **named)
 
     async def _record_progress(self, number: int, value: Json) -> None:
-        shown = to_json(self._disclosed.hide_in(from_json(value)))
+        shown = value if self._disclosed is None else to_json(self._disclosed.hide_in(from_json(value)))
         at = self._means.clock.now()
         command = ReportProgress(address=self.address, attempt=self.number, number=number, progress=shown, at=at)
         await self._means.record_progress(self.execution_id, command)

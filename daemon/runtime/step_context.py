@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -17,14 +17,35 @@ from daemon.core.values import Json, bounded_json
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from datetime import datetime
+    from uuid import UUID
 
     from structlog.typing import FilteringBoundLogger
 
+    from daemon.core.plan import PlannedNode
     from daemon.nodes.context import Services
     from daemon.runtime.clock import Clock
 
 PROGRESS_INTERVAL_S = 1.0
 """Least time between two recorded reports of one step."""
+
+
+class Told(Protocol):
+    """What the context tells of an attempt."""
+
+    execution_id: UUID
+    workflow: str
+    address: str
+    number: int
+    node: PlannedNode
+
+    def traceparent(self) -> str:
+        """Return the attempt's own trace context."""
+
+    def now(self) -> datetime:
+        """Return the time."""
+
+    def feed(self) -> ProgressFeed:
+        """Return a new way to record progress."""
 
 
 class ProgressFeed:
@@ -43,15 +64,9 @@ class ProgressFeed:
         self._clock = clock
         self._spawn = spawn
         self._number = last_number
-        self._posted = False
         self._waiting: Json | None = None
         self._ending = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-
-    def post(self, loop: asyncio.AbstractEventLoop, value: Json) -> None:
-        """Have the loop `put` it; safe in threads."""
-        self._posted = True
-        loop.call_soon_threadsafe(self.put, value)
 
     def put(self, value: Json) -> None:
         """Take a report, instead of one that still waits. After the end it is ignored."""
@@ -63,8 +78,6 @@ class ProgressFeed:
 
     async def finish(self) -> None:
         """Record what still waits, then return."""
-        if self._posted:
-            await asyncio.sleep(0)  # what was posted last may still be on its way
         self._ending.set()
         if self._task is not None:
             await self._task
@@ -94,37 +107,42 @@ class ProgressFeed:
 
 
 class StepContext:
-    """Implements `daemon.nodes.context.NodeContext` and `daemon.handlers.Context`."""
+    """Implements `daemon.nodes.context.NodeContext` and `daemon.handlers.Context`.
 
-    def __init__(
-        self,
-        *,
-        execution_id: str,
-        workflow: str,
-        address: str,
-        attempt: int,
-        deadline: datetime | None,
-        traceparent: str,
-        config: Any,
-        services: Services,
-        clock: Clock,
-        feed: ProgressFeed,
-    ) -> None:
-        self.execution_id = execution_id
-        self.workflow = workflow
-        self.address = address
-        self.attempt = attempt
-        self.idempotency_key = f"{execution_id}/{address}"
-        self.deadline = deadline
-        self.traceparent: str | None = traceparent
-        self.config = config
+    One is made for every step, so what most handlers never look at is made when they do.
+    """
+
+    def __init__(self, attempt: Told, services: Services, started_at: datetime) -> None:
+        """`started_at` also counts as the first sign of life."""
         self.services = services
-        self.last_sign = clock.now()
+        self.last_sign = started_at
         """When the attempt was last known to be alive: its begin, heartbeat or report of progress."""
-        self._clock = clock
-        self._feed = feed
+        self._attempt = attempt
         self._loop = asyncio.get_running_loop()
+        self._feed: ProgressFeed | None = None
+        self._posted = False
         self._given_up = False
+        self.workflow = attempt.workflow
+        self.address = attempt.address
+        self.attempt = attempt.number
+        self.config = attempt.node.config
+        timeout = attempt.node.timeout
+        self.deadline = None if timeout is None else started_at + timeout
+
+    @cached_property
+    def execution_id(self) -> str:
+        """Id of the execution, as text."""
+        return str(self._attempt.execution_id)
+
+    @cached_property
+    def idempotency_key(self) -> str:
+        """The same at each attempt of this step, and for no other step."""
+        return f"{self.execution_id}/{self.address}"
+
+    @cached_property
+    def traceparent(self) -> str | None:
+        """W3C trace context of the attempt."""
+        return self._attempt.traceparent()
 
     @cached_property
     def logger(self) -> FilteringBoundLogger:
@@ -145,15 +163,31 @@ class StepContext:
         return self._given_up
 
     def give_up(self) -> None:
-        """Let the handler see that nobody waits for it any more."""
+        """Let the handler see that nobody waits for it any more; take no more reports, and record none."""
         self._given_up = True
+        if self._feed is not None:
+            self._feed.drop()
 
     def heartbeat(self) -> None:
         """Tell that the attempt is alive. Safe in threads."""
-        self.last_sign = self._clock.now()
+        self.last_sign = self._attempt.now()
 
     def progress(self, value: object) -> None:
         """Record how far the attempt is. Safe in threads. Raises TypeError or ValueError for what has no JSON form."""
         report = bounded_json(value)
         self.heartbeat()
-        self._feed.post(self._loop, report)
+        self._posted = True
+        self._loop.call_soon_threadsafe(self._put, report)
+
+    async def finish(self) -> None:
+        """Record the last report, if there was any, then return."""
+        if self._posted:
+            await asyncio.sleep(0)  # what was posted last may still be on its way
+        if self._feed is not None:
+            await self._feed.finish()
+
+    def _put(self, report: Json) -> None:
+        if self._feed is None and not self._given_up:
+            self._feed = self._attempt.feed()
+        if self._feed is not None:
+            self._feed.put(report)

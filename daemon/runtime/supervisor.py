@@ -1,8 +1,9 @@
 """The supervisor: what runs, in which order it starts and stops, and what happens when a part of it fails.
 
-Start: recovery, timers, triggers, so that old work goes first. Stop: no new message is taken, handlers at work get
-`grace_s`, what they report is appended, then the brokers are left. All tasks live in one `TaskGroup`: a task that fails
-with what it cannot handle ends the daemon loudly. Nothing that was acknowledged is lost in any of these ways.
+Start: membership, recovery, timers, triggers, so that old work goes first. Stop: no new message is taken, handlers at
+work get `grace_s`, what they report is appended, what is left is given up to other daemons, then the brokers are left.
+All tasks live in one `TaskGroup`: a task that fails with what it cannot handle ends the daemon loudly. Nothing that was
+acknowledged is lost in any of these ways.
 
 Comes from: daemon/main. Goes to: every running part.
 """
@@ -14,26 +15,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from daemon.runtime.recovery import recover
-from eventstore.errors import Conflict, Unavailable
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from daemon.core.definition import TriggerDefinition
     from daemon.runtime.brokers import Brokers
     from daemon.runtime.changes import Changes
-    from daemon.runtime.clock import Clock
     from daemon.runtime.engine import Engine
+    from daemon.runtime.leases import Membership
+    from daemon.runtime.recovery import Recovery
     from daemon.runtime.steps import Steps
     from daemon.runtime.subscriptions import Subscriptions
     from daemon.runtime.timers import Timers
-    from eventstore.index import Index
     from eventstore.writer import Writer
     from triggers.message import ConnectionStatus
 
-PAUSE_S = 1.0
-"""Between two tries to recover while the store is away."""
+CANCEL_AGAIN_S = 1.0
 
 _logger = structlog.get_logger(__name__)
 
@@ -54,7 +51,8 @@ class Supervisor:
     def __init__(
         self,
         *,
-        index: Index,
+        membership: Membership,
+        recovery: Recovery,
         writer: Writer,
         engine: Engine,
         steps: Steps,
@@ -62,13 +60,13 @@ class Supervisor:
         subscriptions: Subscriptions,
         brokers: Brokers,
         changes: Changes,
-        clock: Clock,
         grace_s: float,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         followers: Sequence[Follower] = (),
     ) -> None:
         """`followers` run beside the engine from start to stop."""
-        self._index = index
+        self._membership = membership
+        self._recovery = recovery
         self._writer = writer
         self._engine = engine
         self._steps = steps
@@ -76,11 +74,11 @@ class Supervisor:
         self._subscriptions = subscriptions
         self._brokers = brokers
         self._changes = changes
-        self._clock = clock
         self._grace_s = grace_s
         self._spawn = spawn
         self._followers = followers
         self._tasks: list[asyncio.Task[None]] = []
+        self._member: list[asyncio.Task[None]] = []
         self._stopped = False
         self.recovered: int | None = None
         """How many executions were taken up at the start; None until that is done."""
@@ -89,12 +87,19 @@ class Supervisor:
 
     async def start(self) -> None:
         """Take up what was left, then begin. Returns when everything runs; brokers may still be connecting."""
-        self.recovered = await self._recover()
+        await self._membership.join()
+        if self._stopped:
+            await self._membership.leave()
+            return
+        self._membership.log_joined()
+        self._member = [self._spawn(self._membership.run())]
+        self.recovered = await self._recovery.start()
         if self.recovered:
             _logger.info("executions_resumed", count=self.recovered)
         if self._stopped:
             return
-        self._tasks = [self._spawn(self._timers.run()), *(self._spawn(follower.run()) for follower in self._followers)]
+        beside = [follower.run() for follower in self._followers]
+        self._tasks = [self._spawn(part) for part in (self._recovery.run(), self._timers.run(), *beside)]
 
     async def subscribe(self, triggers: Mapping[str, TriggerDefinition]) -> None:
         """Receive from these triggers, and from no others. Raises Misconfigured, and then nothing has changed."""
@@ -110,14 +115,15 @@ class Supervisor:
         self._stopped = True
         self._changes.wake_all()
         self._engine.take_no_more()
+        self._recovery.claim_no_more()
         leaving = asyncio.ensure_future(self._subscriptions.stop())
         await asyncio.wait({leaving}, timeout=self._grace_s)  # longer while the store is away: then the writer ends it
         await self._steps.stop(self._grace_s)
         await asyncio.gather(*(follower.stop() for follower in self._followers))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _end(self._tasks)
         await self._writer.close(grace_s=self._grace_s)
+        await _end(self._member)
+        await self._membership.leave()
         await leaving
         await self._brokers.close()
 
@@ -130,10 +136,11 @@ class Supervisor:
         """How each connection to a broker is."""
         return [*self._subscriptions.statuses(), *self._brokers.statuses()]
 
-    async def _recover(self) -> int:
-        while True:
-            try:
-                return await recover(self._index, self._engine)
-            except (Unavailable, Conflict) as error:
-                _logger.warning("recovery_waits_for_store", error=str(error))
-                await self._clock.sleep(PAUSE_S)
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel them until they have ended: in Python 3.11 a cancellation is lost where it meets what was waited for."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)

@@ -166,16 +166,21 @@ class Tracing:
         collector: Collector,
         clock: Clock,
         *,
+        leads: Callable[[], bool] = lambda: True,
         linger_s: float = 1.0,
         poll_interval_s: float = 10.0,
         first_pause_s: float = 1.0,
         max_pause_s: float = 60.0,
     ) -> None:
-        """`linger_s` is the pause after a commit in which more may gather; the last two are those while one is away."""
+        """`leads` tells whether, of several daemons, this is the one that exports.
+
+        `linger_s` is the pause after a commit in which more may gather; the last two are those while one is away.
+        """
         self._store = store
         self._traces = Traces(history)
         self._collector = collector
         self._clock = clock
+        self._leads = leads
         self._linger_s = linger_s
         self._poll_interval_s = poll_interval_s
         self._first_pause_s = first_pause_s
@@ -190,19 +195,12 @@ class Tracing:
         """Export until stopped or cancelled. Waits for a store or a collector that is away."""
         self._idle.clear()
         try:
-            position = await self._insist(partial(self._store.cursors.load, CURSOR))
+            position: int | None = None
             async with self._store.hints() as wake:
                 while True:
                     last = self._stopping.is_set()
                     wake.clear()
-                    position = await export_traces(
-                        self._store.log,
-                        self._traces,
-                        self._collector,
-                        after_position=position,
-                        insist=self._insist,
-                        exported=self._save,
-                    )
+                    position = await self._export(position) if self._leads() else None
                     if last:
                         return
                     await self._wait(self._poll_interval_s, wake.wait())
@@ -222,6 +220,19 @@ class Tracing:
             await asyncio.wait_for(self._idle.wait(), grace_s)
         except TimeoutError:
             _logger.warning("traces_left_for_next_start", reason=f"not done in {grace_s:g} s")
+
+    async def _export(self, after_position: int | None) -> int:
+        """Export what there is; after the position that is saved, where another daemon may have come further."""
+        if after_position is None:
+            after_position = await self._insist(partial(self._store.cursors.load, CURSOR))
+        return await export_traces(
+            self._store.log,
+            self._traces,
+            self._collector,
+            after_position=after_position,
+            insist=self._insist,
+            exported=self._save,
+        )
 
     async def _save(self, position: int, _spans: int) -> None:
         await self._insist(partial(self._store.cursors.save, CURSOR, position))

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from daemon.core.state import State, Step
     from daemon.runtime.timings import Attempt, Timing
     from eventstore.index import ExecutionRow
+    from eventstore.leases import Member
     from eventstore.log import Recorded
 
 View = dict[str, Any]
@@ -78,6 +79,23 @@ def event_view(recorded: Recorded) -> View:
         "at": event.at,
         "data": data,
     }
+
+
+def daemons_view(members: Sequence[Member], held: Mapping[UUID | None, int], *, this: UUID | None = None) -> View:
+    """Return the daemons of the store; `held` is the number of leases by daemon, `this` is the one that answers."""
+    shown = [
+        {
+            "id": member.id,
+            "name": member.name,
+            "rank": rank,
+            "this": member.id == this,
+            "joined_at": member.joined_at,
+            "beat_at": member.beat_at,
+            "executions": held.get(member.id, 0),
+        }
+        for rank, member in enumerate(members)
+    ]
+    return {"daemons": shown, "orphans": sum(held.values()) - sum(held.get(member.id, 0) for member in members)}
 
 
 def row_view(row: ExecutionRow) -> View:

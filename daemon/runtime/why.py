@@ -15,6 +15,8 @@ from daemon.core.durations import format_duration
 from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Queued, Retrying, Running, Sleeping
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from daemon.core.plan import Plan
     from daemon.core.state import State, Step
 
@@ -37,16 +39,22 @@ class Cause(Struct, frozen=True, kw_only=True):
 
 
 class Why(Struct, frozen=True, kw_only=True):
-    """The answer to `sagad why`. `alarm` says that an unfinished execution waits for nothing: a fault of sagad."""
+    """The answer to `sagad why`. `alarm`: nothing will happen by itself, for it waits for nothing, or is parked."""
 
     status: str
+    """As in lists, or `parked`: what is stored of it cannot be used."""
     summary: str
     causes: tuple[Cause, ...] = ()
     alarm: bool = False
+    daemon: str | None = None
+    """Name of the daemon that has the lease; None when none has it, or none is needed."""
 
 
-def why(state: State, plan: Plan | None, now: datetime) -> Why:
-    """Say what the execution waits for. The plan it is pinned to adds how many attempts a step has."""
+def why(state: State, plan: Plan | None, now: datetime, *, holder: str | None = None) -> Why:
+    """Say what the execution waits for. The plan it is pinned to adds how many attempts a step has.
+
+    `holder` is the name of the living daemon that has its lease.
+    """
     match state:
         case NotStarted():
             return _not_started(state)
@@ -55,11 +63,23 @@ def why(state: State, plan: Plan | None, now: datetime) -> Why:
         case Running():
             causes = tuple(_cause(address, step, state, plan, now) for address, step in _waiting(state))
             limit = _limit(state, now)
+            holder = holder if state.in_flight else None
+            lease = _lease(holder) if state.in_flight else ""
             if not causes:
                 summary = "It is not finished and waits for nothing that is recorded. This is a fault of sagad."
                 return Why(status="running", summary=summary, alarm=True)
             things = "1 thing" if len(causes) == 1 else f"{len(causes)} things"
-            return Why(status="running", summary=f"It waits for {things}.{limit}", causes=causes)
+            summary = f"It waits for {things}.{limit}{lease}"
+            return Why(status="running", summary=summary, causes=causes, daemon=holder)
+
+
+def parked(execution_id: UUID, reason: Exception) -> Why:
+    """Say that what is stored of the execution cannot be used, why, and what to do."""
+    summary = (
+        f"It is parked: {reason}. It stays as it is, and the others go on. When that is mended (from a backup, or with"
+        f" the program, key or file that is missing), run: sagad resume {execution_id}"
+    )
+    return Why(status="parked", summary=summary, alarm=True)
 
 
 def _not_started(state: NotStarted) -> Why:
@@ -150,6 +170,12 @@ def _attempt(attempt: int, most: int | None, word: str = ", attempt") -> str:
 def _limit(state: Running, now: datetime) -> str:
     due = next((timer.due for timer in state.timers.values() if timer.purpose == "execution"), None)
     return "" if due is None else f" Its own time limit ends {_until(due, now)}."
+
+
+def _lease(holder: str | None) -> str:
+    if holder is None:
+        return " No daemon has it now: the next one that has room takes it up."
+    return f" Daemon {holder} works on it."
 
 
 def _time(moment: datetime) -> str:

@@ -43,34 +43,60 @@ DELETE FROM snapshots WHERE execution_id = :execution_id;
 UPDATE payloads SET data = NULL WHERE hash = :hash AND data IS NOT NULL;
 
 -- execution: the row of one execution
-SELECT execution_id, workflow, definition, status, cause, busy, trigger_name, dedupe_key, started_at, updated_at,
+SELECT execution_id, workflow, definition, status, cause, trigger_name, dedupe_key, started_at, updated_at,
     finished_at, error
 FROM executions WHERE execution_id = :execution_id;
 
 -- executions: rows newest first; the caller puts its conditions in the place of {conditions}
-SELECT execution_id, workflow, definition, status, cause, busy, trigger_name, dedupe_key, started_at, updated_at,
+SELECT execution_id, workflow, definition, status, cause, trigger_name, dedupe_key, started_at, updated_at,
     finished_at, error
 FROM executions WHERE {conditions} ORDER BY started_at DESC, execution_id DESC LIMIT :limit;
 
 -- counts: executions by workflow and status
 SELECT workflow, status, count(*) FROM executions GROUP BY workflow, status;
 
--- busy: executions with work in flight, from the first
-SELECT execution_id FROM executions WHERE finished_at IS NULL AND busy ORDER BY execution_id LIMIT :limit;
+-- busy: executions that have a lease, from the first
+SELECT execution_id FROM leases ORDER BY execution_id LIMIT :limit;
 
--- busy_after: executions with work in flight, the next page
-SELECT execution_id FROM executions
-WHERE finished_at IS NULL AND busy AND execution_id > :after ORDER BY execution_id LIMIT :limit;
+-- busy_after: executions that have a lease, the next page
+SELECT execution_id FROM leases WHERE execution_id > :after ORDER BY execution_id LIMIT :limit;
 
 -- due_timers: timers that have come due, earliest first
 SELECT execution_id, timer_id, due_at FROM timers
 WHERE due_at <= :now ORDER BY due_at, execution_id, timer_id LIMIT :limit;
 
+-- due_timers_after: the page after a row
+SELECT execution_id, timer_id, due_at FROM timers
+WHERE due_at <= :now AND (due_at, execution_id, timer_id) > (:due_at, :execution_id, :timer_id)
+ORDER BY due_at, execution_id, timer_id LIMIT :limit;
+
 -- next_due: when the next timer comes due
 SELECT min(due_at) FROM timers;
 
--- latest_dedupe_key: the greatest key of a trigger, by code point
-SELECT max(dedupe_key) FROM executions WHERE trigger_name = :trigger;
+-- next_due_after: when the next timer comes due after a time
+SELECT min(due_at) FROM timers WHERE due_at > :after;
 
--- without_cause: unfinished executions that wait for nothing recorded
+-- latest_dedupe_key: the greatest key of a trigger, by code point
+SELECT max(dedupe_key) FROM latest_keys WHERE trigger_name = :trigger;
+
+-- without_cause: unfinished executions that wait for nothing recorded; no index helps, it would cost every update
 SELECT execution_id FROM executions WHERE finished_at IS NULL AND cause = '' ORDER BY execution_id LIMIT :limit;
+
+-- members: all daemons in the order in which they joined
+SELECT id, name, joined_at, beat_at FROM daemons ORDER BY joined_at, id;
+
+-- lease_counts: how many leases each daemon was given
+SELECT daemon, count(*) FROM leases GROUP BY daemon;
+
+-- held: the executions that a daemon has
+SELECT execution_id FROM leases WHERE daemon = :daemon;
+
+-- drop_lease: one that a daemon has
+DELETE FROM leases WHERE execution_id = :execution_id AND daemon = :daemon;
+
+-- hinted: the executions that a daemon was asked to look at; from now on it was not
+UPDATE leases SET hinted = false WHERE daemon = :daemon AND hinted RETURNING execution_id;
+
+-- holder: which daemon has the lease of an execution
+SELECT d.id, d.name, d.joined_at, d.beat_at FROM leases l JOIN daemons d ON d.id = l.daemon
+WHERE l.execution_id = :execution_id;

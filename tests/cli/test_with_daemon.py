@@ -48,6 +48,14 @@ def test_waiting_prints_the_output_and_tells_failure_by_the_exit_code(sagad: Sag
     assert (late.code, "has not ended in time" in late.err) == (4, True)
 
 
+def test_the_daemons_of_the_store_are_shown(sagad: Sagad, running: Running) -> None:
+    (daemon,) = sagad("daemons", "--json").json["daemons"]
+    assert (daemon["rank"], daemon["executions"]) == (0, 0)
+    (same,) = sagad("daemons", "--json", "--url", running.address).json["daemons"]
+    assert (same["id"], same["this"]) == (daemon["id"], True)
+    assert daemon["name"] in sagad("daemons").out
+
+
 def test_keys_make_commands_harmless_to_repeat(sagad: Sagad, running: Running) -> None:
     first = sagad("start", "order", "-i", LARGE, "--key", "k", "--json").json
     second = sagad("start", "order", "-i", LARGE, "--key", "k", "--json").json

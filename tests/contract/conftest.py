@@ -1,5 +1,5 @@
 """A store of each kind for every test here."""
 
-from tests.support.stores import reopen, store, store_url
+from tests.support.stores import memory_time, reopen, store, store_url
 
-__all__ = ["reopen", "store", "store_url"]
+__all__ = ["memory_time", "reopen", "store", "store_url"]

@@ -6,8 +6,9 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec.structs import asdict, replace
 
-from eventstore.index import DueTimer, ExecutionFilter, ExecutionRow, IndexChange, TimerRow
+from eventstore.index import DueTimer, ExecutionChange, ExecutionFilter, ExecutionRow, IndexChange, TimerRow
 from eventstore.store import Store
 from tests.support.stores import NOW, append, row, timer
 
@@ -44,7 +45,6 @@ async def test_a_row_comes_back_as_it_was(store: Store) -> None:
         one,
         status="failed",
         cause="",
-        busy=False,
         trigger="orders/hook",
         dedupe_key="Zürich \U0001f600",
         finished_at=NOW + timedelta(microseconds=1),
@@ -57,19 +57,47 @@ async def test_a_row_comes_back_as_it_was(store: Store) -> None:
 async def test_a_change_replaces_the_whole_row(store: Store) -> None:
     """A signal came first, so every field differs from the pending row."""
     one = uuid4()
-    await put(
-        store, one, IndexChange(row(one, status="pending", cause="signal", busy=False, workflow="", definition=""))
-    )
+    await put(store, one, IndexChange(row(one, status="pending", cause="signal", workflow="", definition="")))
     started = row(one, trigger="orders/hook", dedupe_key="k", started_at=NOW + timedelta(seconds=1), error="e")
     await put(store, one, IndexChange(started))
     assert await store.index.execution(one) == started
     for later in (
-        row(one, cause="timer", busy=False, updated_at=NOW + timedelta(seconds=2)),
-        row(one, status="completed", cause="", busy=False, finished_at=NOW),
+        row(one, cause="timer", updated_at=NOW + timedelta(seconds=2)),
+        row(one, status="completed", cause="", finished_at=NOW),
         row(one, status="running", cause="step"),
     ):
         await put(store, one, IndexChange(later))
         assert await store.index.execution(one) == later
+
+
+ENDED = ExecutionChange(
+    status="failed", cause="", updated_at=NOW + timedelta(seconds=1), finished_at=NOW + timedelta(seconds=1), error="e"
+)
+
+
+async def test_a_part_of_a_row_changes(store: Store) -> None:
+    """Many at once, each to its own; what an execution never had stays as it is not."""
+    ids = [uuid4() for _ in range(4)]
+    before = {one: row(one, trigger="orders/hook", dedupe_key=one.hex) for one in ids}
+    for one in ids[:3]:
+        await put(store, one, IndexChange(before[one], (timer("a", 1),)))
+    waiting = ExecutionChange(status="running", cause="timer", updated_at=NOW)
+    changes = {ids[0]: (ENDED, 1), ids[1]: (waiting, 1), ids[3]: (ENDED, 0)}
+    await store.log.insert([append(one, at, index=IndexChange(changed=to)) for one, (to, at) in changes.items()])
+    for one, change in ((ids[0], ENDED), (ids[1], waiting)):
+        assert await store.index.execution(one) == replace(before[one], **asdict(change))
+    assert await store.index.execution(ids[2]) == before[ids[2]]
+    assert await store.index.execution(ids[3]) is None
+    assert len(await due(store)) == 2
+
+
+async def test_the_latest_key_is_never_lowered(store: Store) -> None:
+    one, two = uuid4(), uuid4()
+    await put(store, one, IndexChange(row(one, trigger="t", dedupe_key="2")))
+    await put(store, two, IndexChange(row(two, trigger="t", dedupe_key="1")))
+    assert await store.index.latest_dedupe_key("t") == "2"
+    await store.index.rebuild(stream([(two, IndexChange(row(two, trigger="t", dedupe_key="1")))]))
+    assert await store.index.latest_dedupe_key("t") == "1"
 
 
 async def test_an_append_without_a_row_leaves_it(store: Store) -> None:
@@ -154,10 +182,12 @@ async def test_counts_by_workflow_and_status(store: Store) -> None:
 async def test_busy_executions_by_page(store: Store) -> None:
     ids = [UUID(int=number << 120 | number) for number in (1, 9, 10, 200)]
     for one in ids:
-        await put(store, one, IndexChange(row(one)))
+        await put(store, one, IndexChange(row(one), busy=True))
+        await put(store, one, IndexChange())
     idle, finished = uuid4(), uuid4()
-    await put(store, idle, IndexChange(row(idle, busy=False)))
-    await put(store, finished, IndexChange(row(finished, finished_at=NOW)))
+    await put(store, idle, IndexChange(row(idle)))
+    await put(store, finished, IndexChange(row(finished), busy=True))
+    await put(store, finished, IndexChange(row(finished, finished_at=NOW), busy=False))
     first = await store.index.busy(after=None, limit=3)
     assert first == ids[:3]
     assert await store.index.busy(after=first[-1], limit=3) == ids[3:]
@@ -208,7 +238,7 @@ async def test_the_latest_dedupe_key_is_by_code_point(store: Store) -> None:
 
 async def test_what_waits_for_nothing_is_found(store: Store) -> None:
     lost, fine, finished = uuid4(), uuid4(), uuid4()
-    await put(store, lost, IndexChange(row(lost, cause="", busy=False)))
+    await put(store, lost, IndexChange(row(lost, cause="")))
     await put(store, fine, IndexChange(row(fine)))
     await put(store, finished, IndexChange(row(finished, cause="", finished_at=NOW)))
     assert await store.index.without_cause() == [lost]
@@ -243,6 +273,26 @@ async def test_a_rebuild_applies_changes_in_order(store: Store) -> None:
     await store.index.rebuild(stream(changes))
     assert await due(store) == ["again"]
     assert await store.index.execution(one) == row(one, cause="timer")
+
+
+async def test_a_rebuild_folds_parts_into_rows(store: Store) -> None:
+    one, two = uuid4(), uuid4()
+    waiting = ExecutionChange(status="running", cause="timer", updated_at=NOW)
+    await store.index.rebuild(
+        stream(
+            [
+                (one, IndexChange(row(one), (timer("a", 1),))),
+                (one, IndexChange(changed=waiting)),
+                (two, IndexChange(row(two))),
+                (one, IndexChange(changed=ENDED)),
+                (one, IndexChange(changed=waiting, timers_set=(timer("b", 1),))),
+                (two, IndexChange(changed=ENDED)),
+            ]
+        )
+    )
+    assert await store.index.execution(one) == row(one, cause="timer")
+    assert await store.index.execution(two) == replace(row(two), **asdict(ENDED))
+    assert await due(store) == ["b"]
 
 
 async def test_a_large_rebuild_equals_the_appends(store: Store) -> None:

@@ -14,7 +14,7 @@ from eventstore.errors import Conflict, Undecodable
 from eventstore.index import IndexChange
 from eventstore.log import Append, Recorded
 from eventstore.store import Store
-from tests.support.stores import Noted, append, noted, row, timer
+from tests.support.stores import Noted, append, noted, opened, row, timer
 
 Reopen = Callable[..., Awaitable[Store]]
 
@@ -42,6 +42,29 @@ async def test_a_part_of_an_execution(store: Store) -> None:
     assert [found.version for found in await store.log.read(one, after_version=2, up_to_version=4)] == [3, 4]
     assert [found.version for found in await store.log.read(one, up_to_version=2)] == [1, 2]
     assert await store.log.read(one, after_version=6) == []
+
+
+async def test_the_beginnings_of_many_executions(store: Store) -> None:
+    one, two, unknown = uuid4(), uuid4(), uuid4()
+    await store.log.insert([append(one, 0, 3), append(), append(two, 0, 1)])
+    await store.log.insert([append(one, 3, 2), append(two, 1, 1)])
+    whole = {one: await store.log.read(one), two: await store.log.read(two)}
+    assert await store.log.read_many([two, unknown, one], limit=5) == whole
+    assert await store.log.read_many([one, two], limit=2) == {one: whole[one][:2], two: whole[two]}
+    assert await store.log.read_many([unknown], limit=1) == {}
+    assert await store.log.read_many([], limit=1) == {}
+
+
+async def test_large_values_of_many_executions(store_url: str) -> None:
+    """Each is put back where it was."""
+    codec = Codec([Noted], payload_threshold_bytes=10)
+    async with opened(store_url, codec) as store:
+        batch = [Append(uuid4(), 0, (Noted("a", Raw(b'"%s"' % (letter * 20))), Noted("b"))) for letter in (b"x", b"y")]
+        await store.log.insert(batch)
+        found = await store.log.read_many([each.execution_id for each in batch], limit=10)
+        assert {key: tuple(recorded.event for recorded in events) for key, events in found.items()} == {
+            each.execution_id: each.events for each in batch
+        }
 
 
 async def test_the_whole_log_in_order_of_position(store: Store) -> None:

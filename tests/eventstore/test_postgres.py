@@ -1,7 +1,7 @@
 """What is particular to Postgres: arrays on the wire, lost connections, durability, schemas."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -15,13 +15,17 @@ from eventstore import arrays
 from eventstore.arrays import Bigints, Booleans, Bytes, Texts, Times, Uuids
 from eventstore.errors import Unavailable
 from eventstore.index import IndexChange
-from eventstore.postgres_database import PostgresDatabase
+from eventstore.postgres_database import POOL_SIZE, PostgresDatabase
 from eventstore.store import Store
 from eventstore.writer import Writer
-from tests.support.stores import append, opened, row
+from tests.support.stores import append, opened, row, submit
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 TIME = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  bounds are naive
+WAITING = """
+    SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 LOST = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -96,7 +100,7 @@ async def test_the_writer_carries_appends_over_lost_connections(fresh_postgres_u
         ids = [uuid4() for _ in range(30)]
 
         for version in range(10):
-            appending = [writer.submit(append(one, version)) for one in ids]
+            appending = [submit(writer, append(one, version)) for one in ids]
             await asyncio.to_thread(lose_all_connections, fresh_postgres_url)
             await asyncio.gather(*appending)
         await writer.close()
@@ -106,8 +110,8 @@ async def test_the_writer_carries_appends_over_lost_connections(fresh_postgres_u
 async def test_a_server_that_does_not_answer(fresh_postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody holds the log's lock for too long."""
     async with opened(fresh_postgres_url) as store:
-        monkeypatch.setattr("eventstore.postgres_database.ANSWER_TIMEOUT_S", 0.1)
-        with psycopg.connect(fresh_postgres_url) as holder:
+        with psycopg.connect(fresh_postgres_url) as holder, monkeypatch.context() as impatient:
+            impatient.setattr("eventstore.postgres_database.ANSWER_TIMEOUT_S", 0.1)
             holder.execute("SELECT sagad_lock_log()")
             with pytest.raises(Unavailable, match=r"no answer for 0\.1 s"):
                 await store.log.insert([append()])
@@ -132,14 +136,47 @@ async def test_a_cancelled_append_leaves_the_log_usable(fresh_postgres_url: str)
         with psycopg.connect(fresh_postgres_url) as holder:
             holder.execute("SELECT sagad_lock_log()")
             inserting = asyncio.create_task(store.log.insert([append()]))
-            waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-            while not holder.execute(waiting).fetchall():  # noqa: ASYNC110  the server sets no event
+            while holder.execute(WAITING).fetchone() != (1,):  # noqa: ASYNC110  the server sets no event
                 await asyncio.sleep(0.01)
             inserting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await inserting
             holder.rollback()
         await store.log.insert([append()])
+
+
+async def test_appends_and_beats_need_no_connection_of_the_pool(fresh_postgres_url: str) -> None:
+    """So slow queries, however many, keep no daemon from writing or from being taken for alive."""
+    async with opened(fresh_postgres_url) as store:
+        daemon = uuid4()
+        await store.leases.join(daemon, "d", ttl=timedelta(seconds=10))
+        with psycopg.connect(fresh_postgres_url, autocommit=True) as holder:
+            holder.execute("SELECT pg_advisory_lock(42)")
+            fetch = store.index._database.fetch  # type: ignore[attr-defined]  # a slow query
+            slow = [asyncio.create_task(fetch("SELECT pg_advisory_lock_shared(42)", {})) for _ in range(2 * POOL_SIZE)]
+            while holder.execute(WAITING).fetchone() != (POOL_SIZE,):  # noqa: ASYNC110  the server sets no event
+                await asyncio.sleep(0.01)
+            one = uuid4()
+            await store.log.insert([append(one, index=IndexChange(busy=True), by=daemon)])
+            assert await store.leases.beat(daemon)
+            assert await store.leases.fence_dead() == []
+            assert await store.leases.claim(daemon, limit=1) == []
+            holder.execute("SELECT pg_advisory_unlock(42)")
+            await asyncio.gather(*slow)
+
+
+async def test_a_start_that_fails_half_way_leaves_no_connection(
+    fresh_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = PostgresDatabase(fresh_postgres_url)
+
+    async def fail() -> None:
+        raise psycopg.OperationalError("no thread")
+
+    monkeypatch.setattr(database._pool, "open", fail)
+    with pytest.raises(Unavailable, match="no thread"):
+        await database.open()
+    assert database._appender is None
 
 
 async def test_two_logs_in_two_schemas_do_not_touch(fresh_postgres_url: str) -> None:
@@ -168,7 +205,7 @@ async def test_most_updates_of_a_row_touch_no_index(fresh_postgres_url: str) -> 
     async with opened(fresh_postgres_url) as store:
         for version in range(50):
             cause = ("step", "timer", "signal")[version % 3]
-            changed = row(one, cause=cause, busy=version % 2 == 0, error=str(version))
+            changed = row(one, cause=cause, error=str(version))
             await store.log.insert([append(one, version, index=IndexChange(changed))])
     with psycopg.connect(fresh_postgres_url, autocommit=True) as connection:
         statistics = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'executions'"

@@ -9,12 +9,19 @@ import psycopg
 import pytest
 
 from eventstore.codec import Codec
-from eventstore.errors import Unavailable, Unusable
+from eventstore.errors import Unavailable, Undecodable, Unusable
+from eventstore.index import ExecutionFilter
 from eventstore.queries import latest_version, migrations
 from eventstore.snapshots import Snapshot
 from eventstore.store import open_store, without_password
 from tests.eventstore.test_codec import cipher
 from tests.support.stores import CODEC, NOW, append, opened
+
+OLD_ROW = """
+    INSERT INTO executions
+        (execution_id, workflow, definition, status, cause, busy, started_at, updated_at, finished_at)
+    VALUES (:key, 'w', 'd', 's', 'c', :busy, :now, :now, :end)
+"""
 
 
 @pytest.mark.parametrize(
@@ -124,6 +131,29 @@ def test_migrations_are_numbered_without_gaps(dialect: str) -> None:
     assert [step.version for step in migrations(dialect)] == list(range(1, latest_version(dialect) + 1))
 
 
+@pytest.mark.parametrize("store_url", ["sqlite", "postgres"], indirect=True)
+async def test_leases_come_from_the_column_that_was(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was busy and had not finished has a lease after the migration, and it is an orphan."""
+    for name in ("sqlite_database", "postgres_database"):
+        monkeypatch.setattr(f"eventstore.{name}.migrations", lambda dialect: migrations(dialect)[:1])
+    monkeypatch.setattr("eventstore.store.latest_version", lambda _: 1)
+    busy, idle, finished = uuid4(), uuid4(), uuid4()
+    async with opened(store_url) as store:
+        database = store.index._database  # type: ignore[attr-defined]  # the rows of the older program
+        for key, was_busy, end in ((busy, True, None), (idle, False, None), (finished, True, NOW)):
+            row = {"key": key, "now": NOW, "busy": was_busy, "end": end}
+            await database.execute((OLD_ROW, row))
+    monkeypatch.undo()
+    async with opened(store_url) as store:
+        assert await store.index.busy(after=None, limit=9) == [busy]
+        assert await store.leases.holder(busy) is None
+        assert {found.execution_id for found in await store.index.executions(ExecutionFilter())} == {
+            busy,
+            idle,
+            finished,
+        }
+
+
 def test_both_databases_are_at_one_version() -> None:
     assert latest_version("sqlite") == latest_version("postgres")
 
@@ -154,7 +184,7 @@ async def test_a_damaged_page_is_reported_when_it_is_read(tmp_path: Path) -> Non
     content[20 * 4096 : 40 * 4096] = b"\xff" * (20 * 4096)
     path.write_bytes(content)
     async with opened(f"sqlite:///{path}") as store:
-        with pytest.raises(Unavailable, match="malformed"):
+        with pytest.raises(Undecodable, match="malformed"):
             await store.log.read_all(limit=5000)
 
 

@@ -14,13 +14,21 @@ from eventstore.errors import Unavailable
 from eventstore.log import Append, Recorded
 from eventstore.memory import MemoryIndex, MemoryLog
 from eventstore.postgres import PostgresLog
-from eventstore.postgres_database import SQL, index_arrays
+from eventstore.postgres_database import SQL
 from eventstore.store import Store
 from eventstore.tail import follow
 from tests.support.stores import CODEC, FaultyLog, append, opened
 
 Reopen = Callable[..., Awaitable[Store]]
 NEVER_S = 3600.0
+WAITING = """
+    SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+LISTENERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND query LIKE 'LISTEN%'
+"""
 
 
 async def take(
@@ -101,8 +109,7 @@ async def begin_append(url: str, log: PostgresLog, batch: Sequence[Append]) -> A
     """Append on a connection of its own, and leave the transaction open."""
     connection = await AsyncConnection.connect(url)
     arrays.register(connection)
-    arguments = [*log._events(batch), *index_arrays({a.execution_id: a.index for a in batch})]
-    await connection.execute(SQL["append"].encode(), arguments)
+    await connection.execute(SQL["append"].encode(), log.arguments(batch))
     return connection
 
 
@@ -118,7 +125,7 @@ async def seen_by_a_slow_and_a_quick_writer(url: str, store: Store) -> tuple[lis
     writing = asyncio.create_task(store.log.insert([quick]))
     async with await AsyncConnection.connect(url, autocommit=True) as watch:
         while not writing.done():
-            cursor = await watch.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            cursor = await watch.execute(WAITING)
             if await cursor.fetchone() == (1,):
                 break
             await asyncio.sleep(0.01)
@@ -154,8 +161,7 @@ async def test_listening_survives_the_loss_of_its_connection(
         await asyncio.wait_for(wake.wait(), 10)
         with psycopg.connect(fresh_postgres_url, autocommit=True) as connection:
             wake.clear()
-            listeners = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
-            assert len(connection.execute(listeners).fetchall()) == 1
+            assert len(connection.execute(LISTENERS).fetchall()) == 1
         await asyncio.wait_for(wake.wait(), 10)
         following = asyncio.create_task(take(store, 1))
         await store.log.insert([append(uuid4())])

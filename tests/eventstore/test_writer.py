@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 import pytest
 from msgspec import Raw
 
-from eventstore.errors import Conflict, Unavailable
+from eventstore.errors import Conflict, Fenced, Unavailable
 from eventstore.log import Append
 from eventstore.memory import MemoryIndex, MemoryLog
 from eventstore.store import Store
 from eventstore.writer import Writer
-from tests.support.stores import CODEC, FaultyLog, Noted, append
+from tests.support.stores import CODEC, FaultyLog, Noted, append, submit
 
 LOST = Unavailable("the connection was lost")
 
@@ -61,9 +61,9 @@ async def test_an_idle_log_commits_at_once(log: FaultyLog) -> None:
 
 async def test_what_arrives_during_a_commit_is_the_next_batch(gated: GatedLog) -> None:
     writer = Writer(gated)
-    first = writer.submit(append())
+    first = submit(writer, append())
     await gated.arrived.wait()
-    rest = [writer.submit(append()) for _ in range(100)]
+    rest = [submit(writer, append()) for _ in range(100)]
     assert not first.done()
     gated.gate.set()
     await asyncio.gather(first, *rest)
@@ -87,7 +87,7 @@ async def test_a_batch_is_closed_by_the_length_of_its_values(log: FaultyLog) -> 
 
 async def test_one_commit_is_in_flight_at_a_time(gated: GatedLog) -> None:
     writer = Writer(gated, batch_events=1)
-    waiting = [writer.submit(append()) for _ in range(3)]
+    waiting = [submit(writer, append()) for _ in range(3)]
     await gated.arrived.wait()
     gated.arrived.clear()
     assert not gated.arrived.is_set()
@@ -99,8 +99,8 @@ async def test_one_commit_is_in_flight_at_a_time(gated: GatedLog) -> None:
 async def test_appends_of_one_execution_keep_their_order(log: FaultyLog) -> None:
     one = uuid4()
     writer = Writer(log)
-    others = [writer.submit(append()) for _ in range(3)]
-    mine = [writer.submit(append(one, version)) for version in range(4)]
+    others = [submit(writer, append()) for _ in range(3)]
+    mine = [submit(writer, append(one, version)) for version in range(4)]
     await asyncio.gather(*others, *mine)
     for batch in log.batches:
         assert len({a.execution_id for a in batch}) == len(batch)
@@ -123,7 +123,8 @@ async def test_what_was_queued_behind_a_loser_fails_too(log: FaultyLog) -> None:
     one = uuid4()
     await log.inner.insert([append(one)])
     writer = Writer(log)
-    answers = await asyncio.gather(writer.submit(append(one, 0)), writer.submit(append(one, 1)), return_exceptions=True)
+    appending = [submit(writer, append(one, version)) for version in (0, 1)]
+    answers = await asyncio.gather(*appending, return_exceptions=True)
     assert [type(answer) for answer in answers] == [Conflict, Conflict]
     assert len(await log.read(one)) == 1
 
@@ -207,7 +208,7 @@ async def test_back_pressure_bounds_what_waits(gated: GatedLog) -> None:
     await gated.arrived.wait()
     for _ in range(20):
         await asyncio.sleep(0)
-    assert writer._waiting == 5
+    assert len(writer._queue) == 5
     gated.gate.set()
     await asyncio.gather(*tasks)
     assert max(len(batch) for batch in gated.batches) <= 5
@@ -231,7 +232,7 @@ async def test_a_cancelled_waiter_does_not_take_its_append_back(gated: GatedLog)
 
 async def test_close_writes_what_was_accepted_and_takes_no_more(gated: GatedLog) -> None:
     writer = Writer(gated, batch_events=1)
-    waiting = [writer.submit(append()) for _ in range(3)]
+    waiting = [submit(writer, append()) for _ in range(3)]
     gated.gate.set()
     await writer.close()
     assert all(done.done() and done.exception() is None for done in waiting)
@@ -242,7 +243,7 @@ async def test_close_writes_what_was_accepted_and_takes_no_more(gated: GatedLog)
 
 async def test_close_gives_up_after_its_grace_and_says_so(gated: GatedLog) -> None:
     writer = Writer(gated)
-    waiting = [writer.submit(append()) for _ in range(3)]
+    waiting = [submit(writer, append()) for _ in range(3)]
     await writer.close(grace_s=0)
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(answer) for answer in answers] == [Unavailable] * 3
@@ -280,3 +281,82 @@ async def test_a_thousand_executions_in_few_commits(store: Store) -> None:
     await writer.close()
     assert await store.log.head() == len(await store.log.read_all(limit=10_000)) == 6000
     assert len(log.batches) <= 24
+
+
+async def test_answers_come_once_and_never_inside_submit(log: FaultyLog) -> None:
+    writer = Writer(log)
+    answers: list[BaseException | None] = []
+    writer.submit(append(), answers.append)
+    assert answers == []
+    await writer.close()
+    assert answers == [None]
+    writer.submit(append(), answers.append)
+    assert len(answers) == 1
+    await asyncio.sleep(0)
+    assert [type(answer) for answer in answers] == [type(None), Unavailable]
+
+
+async def test_an_answer_may_submit(log: FaultyLog) -> None:
+    """The next step of an execution is submitted where the last one is answered, without a task between."""
+    writer = Writer(log)
+    one, done = uuid4(), asyncio.Event()
+
+    def go_on(version: int) -> None:
+        if version == 5:
+            done.set()
+        else:
+            writer.submit(append(one, version), lambda _: go_on(version + 1))
+
+    go_on(0)
+    await done.wait()
+    assert len(await log.read(one)) == 5
+
+
+async def test_an_answer_that_raises_keeps_nobody_else_waiting(log: FaultyLog) -> None:
+    writer = Writer(log)
+    bugs: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: bugs.append(context["exception"]))
+
+    def wrong(_error: BaseException | None) -> None:
+        raise RuntimeError("a bug")
+
+    writer.submit(append(), wrong)
+    await writer.append(append())
+    assert [str(bug) for bug in bugs] == ["a bug"]
+
+
+async def test_the_next_commit_is_sent_before_the_last_is_answered(gated: GatedLog) -> None:
+    writer = Writer(gated, batch_events=1)
+    order: list[str] = []
+    insert = gated.insert
+
+    async def noting(batch: object) -> None:
+        order.append("sent")
+        await insert(batch)
+
+    gated.insert = noting  # type: ignore[method-assign]  # to look around at that moment
+    gated.gate.set()
+    for _ in range(3):
+        writer.submit(append(), lambda _: order.append("answered"))
+    await writer.close()
+    assert order[:2] == ["sent", "sent"]
+    assert sorted(order) == ["answered"] * 3 + ["sent"] * 3
+
+
+async def test_what_a_fenced_daemon_wrote_before_is_written(log: FaultyLog) -> None:
+    """The answer was lost, then it was fenced: reading back tells."""
+    one, two, gone = uuid4(), uuid4(), uuid4()
+    log.faults = [("before", LOST), ("before", Fenced([gone]))]
+    await log.inner.insert([append(one)])
+    writer = Writer(log, sleep=Sleeps())
+    appending = [submit(writer, append(key, by=gone)) for key in (one, two)]
+    answers = await asyncio.gather(*appending, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [type(None), Fenced]
+
+
+async def test_many_appends_of_one_execution_do_not_keep_others_waiting(log: FaultyLog) -> None:
+    one = uuid4()
+    writer = Writer(log, batch_events=50)
+    mine = [submit(writer, append(one, version)) for version in range(40)]
+    await asyncio.gather(submit(writer, append()), *mine)
+    assert [len(batch) for batch in log.batches] == [2, *[1] * 39]

@@ -15,11 +15,11 @@ from daemon.core.state import Finished, Running, cause
 from daemon.core.values import to_json
 from daemon.runtime.plans import MissingDefinition
 from daemon.settings import Limits
-from eventstore.errors import StoreError
+from eventstore.errors import StoreError, Unavailable
 from eventstore.index import ExecutionFilter
 from tests.support import gated_handlers
 from tests.support.clock import FakeClock
-from tests.support.daemons import finished, in_flight, running, settings_for, start, until
+from tests.support.daemons import PATIENCE_S, finished, in_flight, running, settings_for, start, until
 from triggers.routing import execution_id
 
 if TYPE_CHECKING:
@@ -66,11 +66,10 @@ async def test_commands_of_one_execution_are_decided_one_after_the_other(tmp_pat
 
 async def test_a_command_is_decided_again_when_another_daemon_was_first(tmp_path: Path) -> None:
     """What a second daemon appends to an execution that the first holds in memory is found, not overwritten."""
-    settings = settings_for(tmp_path, TWO, store_url=f"sqlite:///{tmp_path}/log.db")
-    async with running(settings) as first:
+    async with running(settings_for(tmp_path, TWO)) as first:
         target = await start(first, "two", "open-2")
         await until(first, target, in_flight("b"))
-        async with running(settings_for(tmp_path, TWO, store_url=settings.store.url)) as second:
+        async with running(first.settings, store=first.store) as second:
             await second.engine.send(target, signal(second, 1))
         gated_handlers.gates["open-2"].set()
         state = await finished(first, target)
@@ -78,6 +77,47 @@ async def test_a_command_is_decided_again_when_another_daemon_was_first(tmp_path
     assert state.status == "completed"
     assert [each.version for each in recorded] == list(range(1, len(recorded) + 1))
     assert sum(each.event.NAME == "SignalReceived" for each in recorded) == 1
+
+
+async def test_whoever_holds_the_lease_runs_the_steps_and_hears_of_what_others_append(tmp_path: Path) -> None:
+    """A second daemon appends the cancellation; the handler is at work in the first one, which ends it."""
+    async with running(settings_for(tmp_path, TWO)) as first:
+        target = await start(first, "two", "open-lease")
+        await until(first, target, in_flight("b"))
+        async with running(first.settings, store=first.store) as second:
+            cancel = CancelExecution(reason="enough", actor="test", at=second.clock.now())
+            handled = await second.engine.send(target, cancel)
+            assert isinstance(handled.state, Finished)
+            assert second.engine.active == 0
+            async with asyncio.timeout(PATIENCE_S):
+                while first.engine.active or await first.store.index.busy(after=None, limit=1):  # noqa: ASYNC110  nothing tells
+                    await asyncio.sleep(0)
+        assert first.engine.active == 0
+
+
+async def test_who_has_been_taken_for_dead_writes_nothing_and_joins_again(tmp_path: Path) -> None:
+    """The result of a handler that another daemon runs by now is refused, and what comes later is not."""
+    async with running(settings_for(tmp_path, TWO)) as daemon:
+        target = await start(daemon, "two", "open-fenced")
+        await until(daemon, target, in_flight("b"))
+        before = daemon.membership.id
+        assert before is not None
+        await daemon.store.leases.leave(before)
+        with pytest.raises(Unavailable):
+            await daemon.engine.send(target, signal(daemon, 1))
+        gated_handlers.gates["open-fenced"].set()
+        assert (await finished(daemon, target)).status == "completed"
+        assert daemon.membership.id != before
+
+
+async def test_a_start_right_behind_its_signal_has_its_plan(tmp_path: Path) -> None:
+    async with running(settings_for(tmp_path, SIGNALLED)) as daemon:
+        target = execution_id("signalled/api", "order-8")
+        await asyncio.gather(
+            daemon.intake.signal(target, "answer", 42, signal_id="early", actor="test"),
+            start(daemon, "signalled", key="order-8"),
+        )
+        assert bytes((await finished(daemon, target)).output) == b'{"ask":42}'
 
 
 async def test_what_is_unknown_or_finished_is_refused(tmp_path: Path) -> None:
@@ -101,7 +141,8 @@ async def test_an_execution_that_waits_for_a_signal_holds_no_memory(tmp_path: Pa
         await daemon.intake.signal(targets[0], "answer", 42, actor="test")
         assert (await finished(daemon, targets[0])).status == "completed"
         (row, *_) = await daemon.store.index.executions(ExecutionFilter(status="running"))
-        assert (row.cause, row.busy) == ("signal", False)
+        assert row.cause == "signal"
+        assert await daemon.store.index.busy(after=None, limit=1) == []
 
 
 async def test_a_signal_before_the_start_waits_for_it(tmp_path: Path) -> None:

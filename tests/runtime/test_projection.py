@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hypothesis import given
+from msgspec.structs import asdict, replace
 
 from daemon.core.state import INITIAL, Finished, Running, cause
 from daemon.runtime.projection import execution_row, project
@@ -27,6 +28,8 @@ def test_the_row_is_always_that_of_the_state(history: History) -> None:
         change = project(EXECUTION, turn.before, turn.events, turn.after)
         row = change.execution or row
         assert row is not None
+        if change.changed is not None:
+            row = replace(row, **asdict(change.changed))
         expected = execution_row(EXECUTION, turn.after, row.updated_at)
         if turn.after.version and not isinstance(turn.after, Running | Finished):
             assert (row.status, row.cause) == ("pending", "start")
@@ -46,10 +49,20 @@ def test_timer_rows_are_the_timers_of_the_state(history: History) -> None:
             rows.pop(timer_id, None)
         for timer in change.timers_set:
             rows[timer.timer_id] = timer.due_at
-        if change.execution is not None and change.execution.finished_at is not None:
+        if (change.changed or change.execution) and isinstance(turn.after, Finished):
             rows.clear()
         timers = turn.after.timers.items() if isinstance(turn.after, Running) else ()
         assert rows == {timer_id: timer.due for timer_id, timer in timers}
+
+
+@given(histories())
+def test_there_is_a_lease_while_a_handler_is_owed(history: History) -> None:
+    leased = False
+    for turn in history.turns:
+        if turn.events:
+            change = project(EXECUTION, turn.before, turn.events, turn.after)
+            leased = leased if change.busy is None else change.busy
+        assert leased == (isinstance(turn.after, Running) and bool(turn.after.in_flight))
 
 
 def test_the_row_of_an_execution_without_a_cause_would_show_it() -> None:

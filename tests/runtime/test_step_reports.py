@@ -53,6 +53,24 @@ async def test_a_stop_ends_the_wait_for_the_store() -> None:
             assert not steps.reported
 
 
+async def test_a_stop_does_not_wait_for_a_report_that_the_store_never_answers() -> None:
+    """What comes of it after the stop is of no use to anybody, and nothing is begun for it."""
+
+    @handler("work")
+    async def work() -> None:
+        return None
+
+    async with bench(work) as steps:
+        steps.silent = True
+        steps.run(value={})
+        await settle()
+        await steps.steps.stop(0)
+        for answer in steps.unanswered:
+            answer(None, Unavailable("the writer is closed"))
+        await settle()
+        assert not steps.clock.pauses()
+
+
 @pytest.mark.parametrize("error", [Undecodable("damaged"), Rejected("no definition")])
 async def test_a_result_that_can_never_be_recorded_is_told_to_the_operator(error: Exception) -> None:
     @handler("work")

@@ -28,7 +28,7 @@ from tests.support.clock import FakeClock
 from tests.support.otlp_sink import OtlpSink
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from eventstore.log import Cursors, EventLog, Recorded
@@ -111,10 +111,12 @@ def history_of(store: Store) -> History:
 
 
 @asynccontextmanager
-async def exporting(store: Store, url: str, *, clock: FakeClock | None = None) -> AsyncIterator[Tracing]:
+async def exporting(
+    store: Store, url: str, *, clock: FakeClock | None = None, leads: Callable[[], bool] = lambda: True
+) -> AsyncIterator[Tracing]:
     """Export in the background; at the end of the block the process is killed, not stopped."""
     async with collector_at(url) as collector:
-        tracing = Tracing(store, history_of(store), collector, clock or FakeClock())
+        tracing = Tracing(store, history_of(store), collector, clock or FakeClock(), leads=leads)
         task = asyncio.create_task(tracing.run())
         try:
             yield tracing
@@ -170,6 +172,22 @@ async def test_a_new_commit_is_exported_without_polling(store: Store, sink: Otlp
         await commit(store, DONE)
         await clock.advance(1)
         assert len(await asyncio.to_thread(sink.wait_for, 2)) == 2
+
+
+async def test_of_several_daemons_one_exports_and_another_goes_on_where_it_was(store: Store, sink: OtlpSink) -> None:
+    clock, leading = FakeClock(), "first"
+    async with (
+        exporting(store, sink.url, clock=clock, leads=lambda: leading == "first"),
+        exporting(store, sink.url, clock=clock, leads=lambda: leading == "second"),
+    ):
+        await commit(store, started(), BEGUN, DONE)
+        await clock.advance(2)
+        await until_exported(store)
+        leading = "second"
+        await commit(store, COMPLETED)
+        await clock.advance(11)
+        await until_exported(store)
+        assert len(set(ids(sink.wait_for(3)))) == len(sink.wait_for(3)) == 3
 
 
 async def test_a_killed_exporter_goes_on_where_it_was(tmp_path: Path, sink: OtlpSink) -> None:
@@ -335,6 +353,10 @@ class Broken:
         return self._readable(
             await self._inner.read(execution_id, after_version=after_version, up_to_version=up_to_version)
         )
+
+    async def read_many(self, execution_ids: Sequence[UUID], *, limit: int) -> Mapping[UUID, Sequence[Recorded]]:
+        found = await self._inner.read_many(execution_ids, limit=limit)
+        return {key: self._readable(events) for key, events in found.items()}
 
     async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
         if self._errors:

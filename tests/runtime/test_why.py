@@ -25,11 +25,20 @@ def asked(*events: Any) -> Why:
 
 def test_a_step_at_work_is_named_with_its_attempt() -> None:
     answer = asked(e.StepStarted(address="charge", input=Json(b"1"), at=T0))
-    assert answer.summary == "It waits for 1 thing."
+    assert answer.summary == "It waits for 1 thing. No daemon has it now: the next one that has room takes it up."
     (cause,) = answer.causes
     assert (cause.kind, cause.address, cause.attempt, cause.since) == ("step", "charge", 1, T0)
     sentence = "Step charge: the handler is at work, attempt 1 since 2030-01-01 12:00:00 UTC (5m)."
     assert cause.sentence == sentence
+
+
+def test_the_daemon_that_has_the_lease_is_named_while_a_handler_is_owed() -> None:
+    at_work = fold([STARTED, e.StepStarted(address="charge", input=Json(b"1"), at=T0)])
+    answer = why(at_work, None, NOW, holder="shop-2:17")
+    assert (answer.summary, answer.daemon) == ("It waits for 1 thing. Daemon shop-2:17 works on it.", "shop-2:17")
+    waiting = fold([STARTED, e.SignalAwaited(address="review", name="reviewed", at=T0)])
+    answer = why(waiting, None, NOW, holder="shop-2:17")
+    assert (answer.summary, answer.daemon) == ("It waits for 1 thing.", None)
 
 
 def test_the_plan_adds_how_many_attempts_there_are() -> None:
@@ -84,7 +93,7 @@ def test_the_place_in_the_queue_is_told_and_work_goes_first() -> None:
         ("slot", "b", 1),
         ("slot", "c", 2),
     ]
-    assert answer.summary == "It waits for 3 things."
+    assert answer.summary.startswith("It waits for 3 things.")
 
 
 def test_the_limit_of_the_whole_execution_is_told() -> None:

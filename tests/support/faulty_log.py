@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from eventstore.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from eventstore.log import Append, EventLog, Recorded
@@ -57,6 +57,10 @@ class FaultyLog:
     ) -> Sequence[Recorded]:
         """Pass on."""
         return await self._inner.read(execution_id, after_version=after_version, up_to_version=up_to_version)
+
+    async def read_many(self, execution_ids: Sequence[UUID], *, limit: int) -> Mapping[UUID, Sequence[Recorded]]:
+        """Pass on."""
+        return await self._inner.read_many(execution_ids, limit=limit)
 
     async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
         """Pass on."""

@@ -41,3 +41,9 @@ async def gate(name: str, value: Any = None, *, context: Context) -> Any:
     while not (folder / f"{name}.open").exists():  # noqa: ASYNC110  another process opens it
         await asyncio.sleep(LOOK_S)
     return value
+
+
+@handler("process")
+async def process() -> int:
+    """Tell which process this is."""
+    return os.getpid()

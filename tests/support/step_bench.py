@@ -13,6 +13,7 @@ from daemon.core.address import node_of
 from daemon.core.commands import CompleteStep, FailStep, ReportProgress
 from daemon.core.definition import Definition
 from daemon.core.effects import RunStep
+from daemon.core.errors import Rejected
 from daemon.core.node import NodeType
 from daemon.core.plan import Plan, PlannedNode
 from daemon.core.retry import RetryPolicy
@@ -22,9 +23,11 @@ from daemon.core.values import NULL, from_json, to_json
 from daemon.nodes.task import NODE_TYPE as TASK
 from daemon.nodes.task import Task
 from daemon.runtime.handler_registry import Handler, HandlerRegistry, handler_of
+from daemon.runtime.mailbox import Answer
 from daemon.runtime.secrets import SecretResolver
 from daemon.runtime.services import Outgoing
 from daemon.runtime.steps import Steps
+from eventstore.errors import StoreError
 from tests.support.clock import FakeClock
 
 Command = CompleteStep | FailStep | ReportProgress
@@ -63,7 +66,10 @@ class Bench:
         self.reported: list[tuple[UUID, Command]] = []
         self.refuse: Callable[[Command], Exception | None] = lambda _: None
         """Gives what the engine raises instead of taking a command."""
-        self._arrived = asyncio.Condition()
+        self.silent = False
+        """Whether nothing is answered: the answers wait in `unanswered`."""
+        self.unanswered: list[Answer] = []
+        self._arrived = asyncio.Event()
 
     def run(
         self,
@@ -100,19 +106,24 @@ class Bench:
         )
         self.steps.run(execution_id, plan, RunStep(address, attempt, to_json(value), secrets, now), state)
 
-    async def report(self, execution_id: UUID, command: Command) -> None:
+    def post(self, execution_id: UUID, command: Command, answer: Answer) -> None:
         """Stand for the engine."""
+        if self.silent:
+            self.unanswered.append(answer)
+            return
         error = self.refuse(command)
-        if error is not None:
+        if error is not None and not isinstance(error, Rejected | StoreError):
             raise error
-        async with self._arrived:
+        if error is None:
             self.reported.append((execution_id, command))
-            self._arrived.notify_all()
+            self._arrived.set()
+        asyncio.get_running_loop().call_soon(answer, None, error)
 
     async def commands(self, number: int = 1) -> list[Command]:
         """Return all that was reported, when it is so much."""
-        async with self._arrived:
-            await self._arrived.wait_for(lambda: len(self.reported) >= number)
+        while len(self.reported) < number:
+            self._arrived.clear()
+            await self._arrived.wait()
         return [command for _, command in self.reported]
 
     async def output(self) -> Any:
@@ -129,13 +140,10 @@ class Bench:
 
     async def result(self) -> Command:
         """Return the first report that is not of progress."""
-
-        def results() -> list[Command]:
-            return [command for _, command in self.reported if not isinstance(command, ReportProgress)]
-
-        async with self._arrived:
-            await self._arrived.wait_for(results)
-        return results()[0]
+        while not (results := [each for _, each in self.reported if not isinstance(each, ReportProgress)]):
+            self._arrived.clear()
+            await self._arrived.wait()
+        return results[0]
 
 
 @asynccontextmanager
@@ -151,7 +159,7 @@ async def bench(
     made = Bench(FakeClock())
     async with Outgoing({}) as outgoing, asyncio.TaskGroup() as tasks:
         steps = Steps(
-            report=made.report,
+            post=made.post,
             outgoing=outgoing,
             handlers=handlers if handlers is not None else HandlerRegistry(map(handler_of, functions)),
             secrets=SecretResolver(secrets or {}),

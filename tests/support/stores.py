@@ -1,6 +1,7 @@
 """What tests of the event store share: event types, builders, a store of each kind, a log that fails on demand."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from eventstore.codec import Codec
 from eventstore.index import ExecutionRow, IndexChange, TimerRow
 from eventstore.log import Append, EventLog, Recorded
 from eventstore.store import Store, open_store
+from eventstore.writer import Writer
 
 NOW = datetime(2026, 3, 29, 1, 30, 0, 123456, tzinfo=UTC)
 KINDS = ("memory", "sqlite", "postgres")
@@ -39,10 +41,26 @@ def noted(count: int, *, start: int = 1) -> tuple[Noted, ...]:
 
 
 def append(
-    execution_id: UUID | None = None, after_version: int = 0, count: int = 1, index: IndexChange | None = None
+    execution_id: UUID | None = None,
+    after_version: int = 0,
+    count: int = 1,
+    index: IndexChange | None = None,
+    by: UUID | None = None,
 ) -> Append:
     events = noted(count, start=after_version + 1)
-    return Append(execution_id or uuid4(), after_version, events, index or IndexChange())
+    return Append(execution_id or uuid4(), after_version, events, index or IndexChange(), by)
+
+
+def submit(writer: Writer, append: Append) -> asyncio.Future[None]:
+    """Submit, and return a future that is answered as `Writer.append` is."""
+    done = asyncio.get_running_loop().create_future()
+
+    def answer(error: BaseException | None) -> None:
+        assert not done.done(), "answered twice"
+        done.set_result(None) if error is None else done.set_exception(error)
+
+    writer.submit(append, answer)
+    return done
 
 
 def row(execution_id: UUID, **changes: object) -> ExecutionRow:
@@ -52,7 +70,6 @@ def row(execution_id: UUID, **changes: object) -> ExecutionRow:
         "definition": "d1",
         "status": "running",
         "cause": "step",
-        "busy": True,
         "started_at": NOW,
         "updated_at": NOW,
     }
@@ -64,8 +81,10 @@ def timer(timer_id: str, seconds: int) -> TimerRow:
 
 
 @asynccontextmanager
-async def opened(url: str, codec: Codec = CODEC) -> AsyncIterator[Store]:
-    store = await open_store(url, codec)
+async def opened(
+    url: str, codec: Codec = CODEC, *, memory_now: Callable[[], datetime] = lambda: NOW
+) -> AsyncIterator[Store]:
+    store = await open_store(url, codec, memory_now=memory_now)
     try:
         yield store
     finally:
@@ -83,10 +102,26 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return "memory://"
 
 
+class Time:
+    """The clock of a store in memory; it moves when told to."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
 @pytest.fixture
-async def store(store_url: str) -> AsyncIterator[Store]:
+def memory_time() -> Time:
+    """Give the clock of `store`, where it is in memory."""
+    return Time()
+
+
+@pytest.fixture
+async def store(store_url: str, memory_time: Time) -> AsyncIterator[Store]:
     """Give a new store of each kind."""
-    async with opened(store_url) as store:
+    async with opened(store_url, memory_now=memory_time) as store:
         yield store
 
 
@@ -128,6 +163,9 @@ class FaultyLog:
         if self.read_faults:
             raise self.read_faults.pop(0)
         return await self.inner.read(execution_id, after_version=after_version, up_to_version=up_to_version)
+
+    async def read_many(self, execution_ids: Sequence[UUID], *, limit: int) -> Mapping[UUID, Sequence[Recorded]]:
+        return await self.inner.read_many(execution_ids, limit=limit)
 
     async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
         if self.read_faults:

@@ -1,20 +1,29 @@
--- append: a batch, in one round trip
-SELECT sagad_append(
+-- append: a batch, in one round trip; the daemons that are fenced, the executions that moved on
+SELECT fenced, losers FROM sagad_append(
+    %s,
     %s, %s,
     %s, %s, %s, %s,
     %s, %s,
-    %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+    %s, %s, %s, %s, %s,
+    %s, %s, %s, %s, %s, %s, %s, %s, %s,
+    %s, %s,
+    %s, %s, %s, %s, %s,
     %s, %s,
     %s, %s, %s,
-    %s
+    %s,
+    %s, %s, %s, %s
 );
 
 -- put_index: changes of many executions, for a rebuild
 SELECT sagad_put_index(
-    %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+    %s, %s, %s, %s, %s,
+    %s, %s, %s, %s, %s, %s, %s, %s, %s,
+    %s, %s,
+    %s, %s, %s, %s, %s,
     %s, %s,
     %s, %s, %s,
-    %s
+    %s,
+    %s, %s, %s, %s
 );
 
 -- lock_log: keep all who append waiting until the transaction ends
@@ -26,6 +35,18 @@ DELETE FROM executions;
 -- clear_timers: all of them, before a rebuild
 DELETE FROM timers;
 
+-- clear_latest_keys: all of them, before a rebuild
+DELETE FROM latest_keys;
+
+-- keep_leases: who has them, before a rebuild
+CREATE TEMPORARY TABLE kept_leases (execution_id uuid PRIMARY KEY, daemon uuid, hinted boolean) ON COMMIT DROP;
+
+-- clear_leases: all of them; one that is claimed at this moment goes as it is claimed
+WITH gone AS (DELETE FROM leases RETURNING execution_id, daemon, hinted) INSERT INTO kept_leases SELECT * FROM gone;
+
+-- restore_leases: to whom had them, after a rebuild
+UPDATE leases l SET daemon = k.daemon, hinted = k.hinted FROM kept_leases k WHERE l.execution_id = k.execution_id;
+
 -- get_payloads: many by hash
 SELECT hash, data FROM payloads WHERE hash = ANY (%s);
 
@@ -33,9 +54,21 @@ SELECT hash, data FROM payloads WHERE hash = ANY (%s);
 SELECT originator_version, notification_id, topic, state FROM stored_events
 WHERE originator_id = %s AND originator_version > %s AND originator_version <= %s ORDER BY originator_version;
 
+-- read_many: the first events of each of these executions
+SELECT e.* FROM unnest(%s::uuid[]) AS ids (id) CROSS JOIN LATERAL (
+    SELECT originator_id, originator_version, notification_id, topic, state FROM stored_events
+    WHERE originator_id = ids.id ORDER BY originator_version LIMIT %s
+) AS e ORDER BY e.originator_id, e.originator_version;
+
 -- read_all: the whole log in order of position
 SELECT originator_id, originator_version, notification_id, topic, state FROM stored_events
 WHERE notification_id > %s ORDER BY notification_id LIMIT %s;
+
+-- versions: the last version of each of these executions
+SELECT ids.id, last.version FROM unnest(%s::uuid[]) AS ids (id) CROSS JOIN LATERAL (
+    SELECT e.originator_version AS version FROM stored_events e WHERE e.originator_id = ids.id
+    ORDER BY e.originator_version DESC LIMIT 1
+) AS last;
 
 -- head: the greatest position
 SELECT coalesce(max(notification_id), 0) FROM stored_events;
@@ -57,6 +90,37 @@ INSERT INTO sagad_schema (version, name) VALUES (%s, %s);
 
 -- listen: be told of commits; the channel is the library's own
 LISTEN stored_events;
+
+-- listen_leases: be told of hints and orphans
+LISTEN sagad_leases;
+
+-- lock_session: show that this process lives
+SELECT sagad_lock_session(%s);
+
+-- join: become a member
+INSERT INTO daemons (id, name, joined_at, beat_at, ttl)
+VALUES (%s, %s, clock_timestamp(), clock_timestamp(), %s)
+ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at RETURNING id;
+
+-- beat: live, and see who else does; the last column says whether the row was there
+WITH beaten AS (UPDATE daemons SET beat_at = clock_timestamp() WHERE id = %s RETURNING id, beat_at)
+SELECT d.id, d.name, d.joined_at, coalesce(b.beat_at, d.beat_at), EXISTS (SELECT FROM beaten)
+FROM daemons d LEFT JOIN beaten b ON b.id = d.id ORDER BY d.joined_at, d.id;
+
+-- hint_holder: ask who has a lease to look at the execution; whether a member has it
+SELECT sagad_hint(ARRAY[%s::uuid]) > 0;
+
+-- fence_dead: fence and return the members that are dead
+SELECT id, name, joined_at, beat_at FROM sagad_fence_dead();
+
+-- claim: take orphans
+SELECT sagad_claim(%s, %s);
+
+-- take: take one lease
+SELECT sagad_take(%s, %s);
+
+-- leave: cease to be a member
+SELECT sagad_leave(%s);
 
 -- durability: whether a commit waits for the disk
 SHOW synchronous_commit;

@@ -10,24 +10,21 @@ INSERT INTO stored_events (originator_id, originator_version, topic, state) VALU
 INSERT INTO payloads (hash, data) VALUES (?, ?)
 ON CONFLICT (hash) DO UPDATE SET data = excluded.data WHERE payloads.data IS NULL;
 
--- touch_execution: what mostly changes in the row of an unfinished execution, if nothing else changes; no index has it
-UPDATE executions SET status = ?, cause = ?, busy = ?, updated_at = ?, error = ?
-WHERE execution_id = ? AND finished_at IS NULL AND workflow = ? AND definition = ? AND trigger_name IS ?
-    AND dedupe_key IS ? AND started_at = ?;
+-- put_execution: the row of an execution
+INSERT INTO executions (execution_id, started_at, workflow, definition, trigger_name, dedupe_key, updated_at,
+    finished_at, status, cause, error)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (execution_id) DO UPDATE SET started_at = excluded.started_at, workflow = excluded.workflow,
+    definition = excluded.definition, trigger_name = excluded.trigger_name, dedupe_key = excluded.dedupe_key,
+    updated_at = excluded.updated_at, finished_at = excluded.finished_at, status = excluded.status,
+    cause = excluded.cause, error = excluded.error;
 
--- put_execution: the row of an execution, unless touch_execution has done it
-INSERT INTO executions (execution_id, workflow, definition, status, cause, busy, trigger_name, dedupe_key, started_at,
-    updated_at, finished_at, error)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (execution_id) DO UPDATE SET workflow = excluded.workflow, definition = excluded.definition,
-    status = excluded.status, cause = excluded.cause, busy = excluded.busy, trigger_name = excluded.trigger_name,
-    dedupe_key = excluded.dedupe_key, started_at = excluded.started_at, updated_at = excluded.updated_at,
-    finished_at = excluded.finished_at, error = excluded.error
-WHERE excluded.finished_at IS NOT NULL
-    OR (executions.finished_at, executions.workflow, executions.definition, executions.trigger_name,
-        executions.dedupe_key, executions.started_at)
-    IS NOT (NULL, excluded.workflow, excluded.definition, excluded.trigger_name, excluded.dedupe_key,
-        excluded.started_at);
+-- put_latest_key: the greatest key of a trigger
+INSERT INTO latest_keys (trigger_name, dedupe_key) VALUES (?, ?)
+ON CONFLICT (trigger_name) DO UPDATE SET dedupe_key = excluded.dedupe_key WHERE dedupe_key < excluded.dedupe_key;
+
+-- change_execution: what changes after the start; no index has it
+UPDATE executions SET status = ?, cause = ?, updated_at = ?, finished_at = ?, error = ? WHERE execution_id = ?;
 
 -- clear_timer: one timer
 DELETE FROM timers WHERE execution_id = ? AND timer_id = ?;
@@ -39,6 +36,66 @@ ON CONFLICT (execution_id, timer_id) DO UPDATE SET due_at = excluded.due_at;
 -- drop_timers: all of an execution
 DELETE FROM timers WHERE execution_id = ?;
 
+-- fenced: those of the ids, given as a JSON array, that are no members
+SELECT value FROM json_each(?) WHERE value NOT IN (SELECT id FROM daemons);
+
+-- free_lease: no handler is owed any more
+DELETE FROM leases WHERE execution_id = ?;
+
+-- put_lease: a handler is owed, by this daemon unless another has the lease
+INSERT INTO leases (execution_id, daemon) VALUES (?, ?) ON CONFLICT (execution_id) DO NOTHING;
+
+-- hint: the holder must look at it
+UPDATE leases SET hinted = true WHERE execution_id = ?;
+
+-- hint_holder: the same, where there is one
+UPDATE leases SET hinted = true WHERE execution_id = ? AND daemon IN (SELECT id FROM daemons);
+
+-- any_hint: whether a daemon was asked to look at anything
+SELECT 1 FROM leases WHERE daemon = :daemon AND hinted LIMIT 1;
+
+-- join: become the one member
+INSERT INTO daemons (id, name, joined_at, beat_at) VALUES (?, ?, ?, ?);
+
+-- clear_daemons: fence all
+DELETE FROM daemons;
+
+-- is_member: whether this daemon is one
+SELECT 1 FROM daemons WHERE id = ?;
+
+-- claim: take orphans
+UPDATE leases SET daemon = ?, hinted = false WHERE execution_id IN (
+    SELECT execution_id FROM leases WHERE daemon IS NULL OR daemon NOT IN (SELECT id FROM daemons) LIMIT ?
+) RETURNING execution_id;
+
+-- take: take one lease, an orphan or its own
+UPDATE leases SET daemon = ?1 WHERE execution_id = ?2
+    AND (daemon IS NULL OR daemon = ?1 OR daemon NOT IN (SELECT id FROM daemons));
+
+-- leave: cease to be a member
+DELETE FROM daemons WHERE id = :daemon;
+
+-- keep_leases: who has them, before a rebuild
+CREATE TEMPORARY TABLE kept_leases (execution_id TEXT PRIMARY KEY, daemon TEXT, hinted INTEGER) WITHOUT ROWID;
+
+-- fill_kept_leases: see there
+INSERT INTO kept_leases SELECT execution_id, daemon, hinted FROM leases;
+
+-- clear_leases: all of them
+DELETE FROM leases;
+
+-- restore_leases: to whom had them, after a rebuild
+UPDATE leases SET (daemon, hinted) = (
+    SELECT k.daemon, k.hinted FROM kept_leases k WHERE k.execution_id = leases.execution_id
+) WHERE execution_id IN (SELECT execution_id FROM kept_leases);
+
+-- drop_kept_leases: that is done
+DROP TABLE kept_leases;
+
+-- versions: the last version of each of these executions, given as a JSON array
+SELECT originator_id, max(originator_version) FROM stored_events
+WHERE originator_id IN (SELECT value FROM json_each(:ids)) GROUP BY originator_id;
+
 -- get_payloads: many by hash, given as a JSON array
 SELECT hash, data FROM payloads WHERE hash IN (SELECT value FROM json_each(?));
 
@@ -48,6 +105,15 @@ DELETE FROM executions;
 -- clear_timers: all of them, before a rebuild
 DELETE FROM timers;
 
+-- clear_latest_keys: all of them, before a rebuild
+DELETE FROM latest_keys;
+
 -- read: the events of one execution in order of version
 SELECT originator_version, rowid, topic, state FROM stored_events
 WHERE originator_id = ? AND originator_version > ? AND originator_version <= ? ORDER BY originator_version;
+
+-- read_many: the first events of each of these executions, given as a JSON array
+SELECT e.originator_id, e.originator_version, e.rowid, e.topic, e.state
+FROM json_each(?) AS ids CROSS JOIN stored_events AS e
+ON e.originator_id = ids.value AND e.originator_version <= ?
+ORDER BY e.originator_id, e.originator_version;
