@@ -1,6 +1,7 @@
 """A private Kafka: one node that is broker and controller (KRaft), with a small heap."""
 
 import base64
+import os
 import shutil
 import socket
 import struct
@@ -14,6 +15,8 @@ from deploy.private_services.processes import Command, plain_environment, run
 from deploy.private_services.server import Server
 
 MINIMUM_JAVA = 11
+ADVERTISED_VARIABLE = "SAGAD_PRIVATE_KAFKA_ADVERTISED"
+"""`host:port` that clients are told to come to, where a proxy stands between them and the broker."""
 _LOGGING = """\
 log4j.rootLogger=WARN, out
 log4j.appender.out=org.apache.log4j.ConsoleAppender
@@ -32,7 +35,7 @@ def server_properties(ports: Mapping[str, int], data: Path) -> str:
         "node.id": 1,
         "controller.quorum.voters": f"1@{controller}",
         "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
-        "advertised.listeners": f"PLAINTEXT://{broker}",
+        "advertised.listeners": f"PLAINTEXT://{os.environ.get(ADVERTISED_VARIABLE, broker)}",
         "inter.broker.listener.name": "PLAINTEXT",
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",

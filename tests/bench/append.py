@@ -1,17 +1,21 @@
 """Append throughput: the raw limit, the library's recorder as shipped, ours, and what the lock and the notice cost.
 
-One event is 250 bytes; a batch has one append of one event for each execution, and is one commit. `with index` adds an
-execution's row and a timer to each append. The raw limit has its rows ready in memory, and only inserts them.
+One event is 250 bytes. `events only` has one event of a new execution in each append. The executions of one step and of
+ten are as a busy daemon writes them: appends of two events, with starts, steps and ends side by side in each batch; the
+start writes an index row and a lease, the end changes the row and drops the lease. The raw limit has its rows ready in
+memory, and only inserts them. `processor` is this process's alone, without the database server's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 from uuid import UUID, uuid4
 
@@ -25,7 +29,7 @@ from psycopg.conninfo import conninfo_to_dict
 from eventstore import arrays
 from eventstore.arrays import Bigints, Bytes, Texts, Uuids
 from eventstore.codec import Codec
-from eventstore.index import ExecutionRow, IndexChange, TimerRow
+from eventstore.index import UNCHANGED, ExecutionChange, ExecutionRow, IndexChange
 from eventstore.log import Append
 from eventstore.queries import migrations
 from eventstore.sqlite_database import PRAGMAS
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
 
     from eventstore.store import Store
 
-BATCHES = (1, 100, 500)
+BATCHES = (100, 500)
 NOW = datetime.now(UTC)
 VALUE = Raw(b'{"text":"' + b"x" * 150 + b'"}')
 RAW_SQLITE = "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?)"
@@ -62,63 +66,103 @@ class Happened(Struct, frozen=True):
 EVENT = Happened("fanout[2].fetch", NOW, VALUE)
 CODEC = Codec([Happened])
 TOPIC, STATE = CODEC.encode(EVENT, {})
+STAGES = 11
+"""Appends that an execution of ten steps has; as many batches of a size go before those that count."""
+ENDED = IndexChange(changed=ExecutionChange(status="completed", cause="", updated_at=NOW, finished_at=NOW), busy=False)
+FUNCTION = re.compile(r"CREATE FUNCTION sagad_append\(.*?\$\$.*?\$\$;", re.DOTALL)
 
-Insert: TypeAlias = Callable[[int], Awaitable[object]]
-"""Inserts a batch of a size."""
+Insert: TypeAlias = Callable[[int], Awaitable[int]]
+"""Inserts a batch of about so many events; returns how many."""
 
 
 async def run(bench: Bench) -> Sequence[Figure]:
     """Measure each way with each size of batch, one way after the other on the same store."""
-    figures = []
+    figures: list[Figure] = []
     with bench.fresh_store() as url:
         ways = _on_postgres(url) if bench.store == "postgres" else _on_sqlite(url)
         async with ways as variants:
             for name, (insert, prepare) in variants.items():
                 await prepare()
                 for size in BATCHES:
-                    rate = await _rate(size, insert, bench.sizes.append_s)
-                    figures.append(Figure(f"{name}, {size} in a commit", rate, "events/s"))
+                    figures += await _measure(f"{name}, {size} in a commit", size, insert, bench.sizes.append_s)
     return figures
 
 
-async def _rate(size: int, insert: Insert, duration_s: float) -> float:
-    await insert(size)
-    count, started = 0, time.perf_counter()
-    while time.perf_counter() - started < duration_s:
+async def _measure(name: str, size: int, insert: Insert, duration_s: float) -> Sequence[Figure]:
+    for _ in range(STAGES):
         await insert(size)
-        count += size
-    return count / (time.perf_counter() - started)
+    count, began, spent = 0, time.perf_counter(), time.process_time()
+    while time.perf_counter() - began < duration_s:
+        count += await insert(size)
+    took, spent = time.perf_counter() - began, time.process_time() - spent
+    return [Figure(name, count / took, "events/s"), Figure(f"{name}, processor", spent / count * 1e6, "µs/event")]
 
 
-def _indexed(execution_id: UUID) -> IndexChange:
-    row = ExecutionRow(
+class _Stream:
+    """Batches of appends by one daemon, of executions that begin, go on and end all the time."""
+
+    def __init__(self, store: Store, steps: int, daemon: UUID) -> None:
+        self._store = store
+        self._stages = steps + 1
+        self._daemon = daemon
+        self._under_way: deque[list[UUID]] = deque()
+
+    async def insert(self, size: int) -> int:
+        """Insert about so many events."""
+        starting = [uuid4() for _ in range(max(1, size // 2 // self._stages))]
+        batch = [self._append(one, 0, IndexChange(_row(one), busy=True)) for one in starting]
+        for age, executions in enumerate(reversed(self._under_way), start=1):
+            change = ENDED if age == self._stages - 1 else UNCHANGED
+            batch += [self._append(one, 2 * age, change) for one in executions]
+        self._under_way.append(starting)
+        while len(self._under_way) >= self._stages:
+            self._under_way.popleft()
+        await self._store.log.insert(batch)
+        return 2 * len(batch)
+
+    def _append(self, execution_id: UUID, after_version: int, change: IndexChange) -> Append:
+        return Append(execution_id, after_version, (EVENT, EVENT), change, self._daemon)
+
+
+def _row(execution_id: UUID) -> ExecutionRow:
+    return ExecutionRow(
         execution_id=execution_id,
         workflow="order-fulfilment",
         definition="0" * 64,
         status="running",
         cause="step",
-        busy=True,
-        started_at=NOW,
+        trigger="order-fulfilment/orders",
+        dedupe_key=str(execution_id.int % 10**12),
+        started_at=datetime.now(UTC),
         updated_at=NOW,
     )
-    return IndexChange(row, (TimerRow("charge/1", NOW),))
 
 
-def _appends(size: int, *, index: bool) -> list[Append]:
-    ids = [uuid4() for _ in range(size)]
-    return [Append(key, 0, (EVENT,), _indexed(key) if index else IndexChange()) for key in ids]
+def _ours(store: Store) -> Insert:
+    async def insert(size: int) -> int:
+        await store.log.insert([Append(uuid4(), 0, (EVENT,)) for _ in range(size)])
+        return size
 
-
-def _ours(store: Store, *, index: bool = False) -> Insert:
-    return lambda size: store.log.insert(_appends(size, index=index))
+    return insert
 
 
 def _library(recorder: ApplicationRecorder) -> Insert:
-    async def insert(size: int) -> None:
+    async def insert(size: int) -> int:
         rows: Sequence[StoredEvent] = [StoredEvent(uuid4(), 1, *CODEC.encode(EVENT, {})) for _ in range(size)]
         await asyncio.to_thread(recorder.insert_events, rows)
+        return size
 
     return insert
+
+
+async def _ways(store: Store) -> Variants:
+    daemon = uuid4()
+    await store.leases.join(daemon, "bench", ttl=timedelta(hours=1))
+    return {
+        "ours, events only": (_ours(store), _nothing),
+        "ours, executions of ten steps": (_Stream(store, 10, daemon).insert, _nothing),
+        "ours, executions of one step": (_Stream(store, 1, daemon).insert, _nothing),
+    }
 
 
 async def _nothing() -> None:
@@ -139,17 +183,17 @@ async def _on_sqlite(url: str) -> AsyncIterator[Variants]:
     raw = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     raw.executescript(PRAGMAS)
 
-    def insert(size: int) -> None:
+    def insert(size: int) -> int:
         raw.execute("BEGIN IMMEDIATE")
         raw.executemany(RAW_SQLITE, [(uuid4().hex, 1, TOPIC, STATE) for _ in range(size)])
         raw.execute("COMMIT")
+        return size
 
     try:
         yield {
             "raw limit: executemany": (lambda size: asyncio.to_thread(insert, size), _nothing),
             "library's recorder": (_library(recorder), _nothing),
-            "ours, events only": (_ours(store), _nothing),
-            "ours, with index": (_ours(store, index=True), _nothing),
+            **await _ways(store),
         }
     finally:
         raw.close()
@@ -166,17 +210,18 @@ async def _on_postgres(url: str) -> AsyncIterator[Variants]:
     )
     recorder = PostgresApplicationRecorder(datastore)
     recorder.create_table()
-    script = migrations("postgres")[0].sql
-    shipped = script[script.index("CREATE FUNCTION sagad_append") :].replace("CREATE", "CREATE OR REPLACE", 1)
+    (function_now,) = FUNCTION.findall("".join(step.sql for step in migrations("postgres")[1:]))
+    shipped = function_now.replace("CREATE", "CREATE OR REPLACE", 1)
     no_notice = shipped.replace("PERFORM pg_notify", "-- ", 1)
     neither = no_notice.replace("PERFORM sagad_lock_log", "-- ", 1)
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as raw:
         arrays.register(raw)
 
-        async def insert(size: int) -> None:
+        async def insert(size: int) -> int:
             ids, ones = Uuids.of([uuid4().bytes for _ in range(size)]), Bigints.of([1] * size)
             rows = (ids, ones, Texts.of([TOPIC] * size), Bytes.of([STATE] * size))
             await raw.execute(RAW_POSTGRES, rows, prepare=True)
+            return size
 
         def function(sql: str) -> Callable[[], Awaitable[object]]:
             return lambda: raw.execute(sql.encode())
@@ -184,10 +229,9 @@ async def _on_postgres(url: str) -> AsyncIterator[Variants]:
         yield {
             "raw limit: one INSERT of unnest": (insert, _nothing),
             "library's recorder": (_library(recorder), _nothing),
-            "ours, events only": (_ours(store), _nothing),
-            "ours, with index": (_ours(store, index=True), _nothing),
-            "ours, with index, no notice": (_ours(store, index=True), function(no_notice)),
-            "ours, with index, no notice, no lock": (_ours(store, index=True), function(neither)),
+            **await _ways(store),
+            "ours, events only, no notice": (_ours(store), function(no_notice)),
+            "ours, events only, no notice, no lock": (_ours(store), function(neither)),
         }
     datastore.close()
     await store.close()

@@ -46,10 +46,42 @@ class Sizes:
     rabbitmq_messages: int = 5_000
     append_s: float = 0.1
     """How long each way of appending is measured."""
+    rounds: int = 5
+    """How often ways that are compared take turns in one run; the median counts."""
+    writers: tuple[int, ...] = (1, 2, 4)
+    """Processes that append to one log."""
+    sleepers: int = 1_000_000
+    """Executions that wait."""
+    timers: int = 25_000
+    stored: tuple[int, int] = (10, 100_000)
+    """Finished executions in the store."""
+    steps_in_one: tuple[int, ...] = (10, 1_000, 10_000)
+    widths: tuple[int, ...] = (10, 100, 1_000)
+    recovered: tuple[int, ...] = (1_000, 10_000)
+    """Executions in flight at the kill."""
+    idle_s: float = 20.0
+    through: int = 100_000
+    """Executions that go through one daemon."""
 
 
 SHORT = Sizes(
-    at_once=40, warm_up=5, low_rate_count=5, rate_count=50, kafka_messages=300, rabbitmq_messages=300, append_s=0.01
+    at_once=40,
+    warm_up=5,
+    low_rate_count=5,
+    rate_count=50,
+    kafka_messages=300,
+    rabbitmq_messages=300,
+    append_s=0.01,
+    rounds=1,
+    writers=(1, 2),
+    sleepers=200,
+    timers=100,
+    stored=(10, 200),
+    steps_in_one=(5, 20),
+    widths=(5, 20),
+    recovered=(40,),
+    idle_s=0.2,
+    through=400,
 )
 
 
@@ -98,6 +130,12 @@ class Benchmark(NamedTuple):
     title: str
     run: Callable[[Bench], Coroutine[Any, Any, Sequence[Figure]]]
     needs: tuple[Service, ...] = ()
+    stores: tuple[StoreKind, ...] = ("sqlite", "postgres")
+    """On which it means something."""
+    named_only: bool = False
+    """It takes minutes: left out unless `--only` names it."""
+    contender: str = "sagad"
+    """Whom the figures are of: sagad's are compared with those of the same name of others, in the same run."""
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -99,8 +99,8 @@ class Report:
         table.add_column("unit")
         for (found, name), unit in self._units.items():
             if found == title:
-                cells = [cell for store in stores for cell in _cells(self._values.get((title, name, store), []))]
-                table.add_row(name, *cells, unit)
+                row = [cell for store in stores for cell in cells(self._values.get((title, name, store), []))]
+                table.add_row(name, *row, unit)
         return table
 
     def _shares(self, store: StoreKind) -> Iterator[str]:
@@ -112,12 +112,14 @@ class Report:
                 yield f"{store}: the engine writes {written / value:.1%} of: {name}"
 
 
-def _cells(values: Sequence[float]) -> tuple[str, str]:
+def cells(values: Sequence[float]) -> tuple[str, str]:
+    """Say the median, and the least and the greatest where there are several."""
     if not values:
         return "-", ""
-    spread = f"{_number(min(values))} .. {_number(max(values))}" if len(values) > 1 else ""
-    return _number(statistics.median(values)), spread
+    spread = f"{number(min(values))} .. {number(max(values))}" if len(values) > 1 else ""
+    return number(statistics.median(values)), spread
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Say it with three digits at least, and none that mean nothing."""
     return f"{value:,.0f}" if value >= FRACTION_BELOW or value == int(value) else f"{value:,.3g}"

@@ -17,7 +17,7 @@ from tests.bench.figures import WrongOutcomeError
 from tests.bench.workflows import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
     from uuid import UUID
 
@@ -52,6 +52,10 @@ class ClockedLog:
     ) -> Sequence[Recorded]:
         """See `log.EventLog`."""
         return await self.inner.read(execution_id, after_version=after_version, up_to_version=up_to_version)
+
+    async def read_many(self, execution_ids: Sequence[UUID], *, limit: int) -> Mapping[UUID, Sequence[Recorded]]:
+        """See `log.EventLog`."""
+        return await self.inner.read_many(execution_ids, limit=limit)
 
     async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
         """See `log.EventLog`."""

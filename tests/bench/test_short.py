@@ -9,17 +9,26 @@ import pytest
 
 from tests.bench.__main__ import BENCHMARKS, run
 from tests.bench.figures import SHORT, Bench, Benchmark, Service, StoreKind
+from tests.bench.peers.comparison import LIMITS
+from tests.bench.peers.driver import COMPARED
 from tests.bench.report import Report
 from tests.support.services import required
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+LIMITS_OF = {"append": frozenset(name for name in LIMITS if name.startswith("raw limit"))}
 URLS: dict[Service, str] = {"kafka": "kafka_bootstrap", "rabbitmq": "rabbitmq_url"}
 
 
-@pytest.mark.parametrize("store", ["sqlite", "postgres"])
-@pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda benchmark: benchmark.name)
+@pytest.mark.parametrize(
+    ("benchmark", "store"),
+    [
+        pytest.param(benchmark, store, id=f"{benchmark.name}-{store}")
+        for benchmark in BENCHMARKS
+        for store in benchmark.stores
+    ],
+)
 def test_each_benchmark_gives_finite_numbers(
     benchmark: Benchmark, store: StoreKind, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -29,6 +38,9 @@ def test_each_benchmark_gives_finite_numbers(
     figures = run(benchmark.run(bench))
     assert figures
     assert all(math.isfinite(figure.value) and figure.value >= 0 for figure in figures), figures
+    if store == "postgres":
+        compared = COMPARED.get(benchmark.name, frozenset()) | LIMITS_OF.get(benchmark.name, frozenset())
+        assert compared <= {figure.name for figure in figures}, "others could not be compared with these"
     report = Report("test", SHORT)
     report.add(benchmark, store, figures)
     report.save(tmp_path / "report.json")
