@@ -1,0 +1,198 @@
+"""The rules of each execution's history, checked event by event in the order of the log.
+
+They are told here once more, without the product's fold: a fold that is wrong in the same way as the decider would hide
+it. Of an execution that has ended only its id is kept, so that a log of millions can be read.
+
+Comes from: `reading`. Goes to: `violations`; `notebook`, which compares the log with what others saw of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from daemon.core import events as e
+from daemon.core.evolve import evolve
+from daemon.core.state import INITIAL, NotStarted, State, cause
+from tests.faults.checker.violations import Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from uuid import UUID
+
+    from eventstore.log import Recorded
+
+ENDINGS = (e.ExecutionCompleted, e.ExecutionFailed, e.ExecutionCancelled)
+
+
+class Step:
+    """What the log has told of one step."""
+
+    __slots__ = ("at_work", "attempt", "settled", "succeeded", "to_retry")
+
+    def __init__(self) -> None:
+        self.attempt = 0
+        self.at_work = False
+        self.to_retry = False
+        self.settled = 0
+        """Version of the event that settled it; 0 while it is open."""
+        self.succeeded = False
+
+
+class Life:
+    """One execution, so far."""
+
+    __slots__ = ("ended", "last_at", "signals", "started", "state", "steps", "taken", "timers", "version")
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.started = 0
+        self.ended = 0
+        self.steps: dict[str, Step] = {}
+        self.timers: set[str] = set()
+        self.signals: set[str] = set()
+        self.taken: set[str] = set()
+        self.state: State | None = INITIAL
+        """None when an event could not be folded."""
+        self.last_at: datetime | None = None
+
+
+class Histories:
+    """Takes the whole log, one event after the other."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.events = 0
+        self.lives: dict[UUID, Life] = {}
+        """Executions that have not ended."""
+        self.ended: set[bytes] = set()
+
+    @property
+    def executions(self) -> int:
+        """How many there are."""
+        return len(self.lives) + len(self.ended)
+
+    def take(self, recorded: Recorded) -> Iterator[Violation]:
+        """Check one event against what came before; consume all that it yields."""
+        execution_id, version, event = recorded.execution_id, recorded.version, recorded.event
+        self.events += 1
+        if recorded.position <= self.position:
+            text = f"position {recorded.position} after {self.position}"
+            yield Violation("positions", text, execution_id, (version,))
+        self.position = recorded.position
+        life = self.lives.get(execution_id)
+        if life is None and execution_id.bytes in self.ended:
+            yield Violation("end", f"{event.NAME} after the end", execution_id, (version,))
+            return
+        if life is None:
+            life = self.lives[execution_id] = Life()
+        if version != life.version + 1:
+            text = f"version {version} after {life.version}"
+            yield Violation("versions", text, execution_id, (life.version, version))
+        life.version, life.last_at = version, event.at
+        for rule, text in _check(life, version, event):
+            yield Violation(rule, text, execution_id, (version,))
+        yield from self._fold(life, recorded)
+
+    def forget(self, execution_id: UUID) -> None:
+        """Drop what is known of an execution that has ended, but for its id."""
+        del self.lives[execution_id]
+        self.ended.add(execution_id.bytes)
+
+    def at_rest(self) -> Iterator[Violation]:
+        """Check what has not ended, at the end of the log."""
+        for execution_id, life in self.lives.items():
+            if life.state is None or isinstance(life.state, NotStarted):
+                continue
+            if not cause(life.state):
+                yield Violation("cause", "it waits, and for nothing", execution_id, (life.version,))
+
+    def _fold(self, life: Life, recorded: Recorded) -> Iterator[Violation]:
+        if life.state is None:
+            return
+        try:
+            life.state = evolve(life.state, recorded.event)
+        except (TypeError, KeyError, ValueError, AssertionError) as error:
+            life.state = None
+            yield Violation("fold", f"{type(error).__name__}: {error}", recorded.execution_id, (recorded.version,))
+
+
+def _check(life: Life, version: int, event: e.Event) -> Iterator[tuple[str, str]]:
+    if life.ended:
+        yield "end", f"{event.NAME} after the end"
+    if not life.started and not isinstance(event, e.ExecutionStarted | e.SignalReceived):
+        yield "start", f"{event.NAME} before the start"
+    match event:
+        case e.ExecutionStarted():
+            if life.started:
+                yield "start", f"started already at version {life.started}"
+            life.started = version
+        case e.ExecutionCompleted() | e.ExecutionFailed() | e.ExecutionCancelled():
+            life.ended = version
+        case e.StepQueued() | e.StepStarted() | e.StepProgressed() | e.SignalAwaited():
+            yield from _open(life.steps.setdefault(event.address, Step()), event)
+        case e.StepSucceeded() | e.StepFailed() | e.StepSkipped():
+            yield from _answer(life.steps.setdefault(event.address, Step()), version, event)
+            if isinstance(event, e.StepSucceeded) and event.signal_id is not None:
+                yield from _take_signal(life, event.signal_id)
+        case e.TimerSet():
+            if event.timer_id in life.timers:
+                yield "timers", f"timer {event.timer_id} is set already"
+            life.timers.add(event.timer_id)
+        case e.TimerFired() | e.TimerCancelled():
+            if event.timer_id not in life.timers:
+                yield "timers", f"{event.NAME} of timer {event.timer_id}, which does not run"
+            life.timers.discard(event.timer_id)
+        case e.SignalReceived():
+            if event.signal_id in life.signals:
+                yield "signals", f"signal {event.signal_id} a second time"
+            life.signals.add(event.signal_id)
+        case e.CancelRequested():
+            pass
+
+
+def _take_signal(life: Life, signal_id: str) -> Iterator[tuple[str, str]]:
+    if signal_id not in life.signals:
+        yield "signals", f"signal {signal_id} is taken, but was not received"
+    if signal_id in life.taken:
+        yield "signals", f"signal {signal_id} is taken a second time"
+    life.taken.add(signal_id)
+
+
+def _open(
+    step: Step, event: e.StepQueued | e.StepStarted | e.StepProgressed | e.SignalAwaited
+) -> Iterator[tuple[str, str]]:
+    if step.settled:
+        yield "settled", f"{event.NAME} of {event.address}, settled at version {step.settled}"
+    match event:
+        case e.StepStarted():
+            if event.attempt != step.attempt + 1:
+                yield "attempts", f"attempt {event.attempt} of {event.address} after attempt {step.attempt}"
+            elif step.attempt and not step.to_retry:
+                yield "attempts", f"attempt {event.attempt} of {event.address}, but the one before has not failed"
+            step.attempt, step.at_work, step.to_retry = event.attempt, True, False
+        case e.StepProgressed():
+            if not step.at_work or event.attempt != step.attempt:
+                yield "attempts", f"progress of attempt {event.attempt} of {event.address}, which is not at work"
+        case e.StepQueued() | e.SignalAwaited():
+            if step.at_work:
+                yield "attempts", f"{event.NAME} of {event.address} while it is at work"
+
+
+def _answer(
+    step: Step, version: int, event: e.StepSucceeded | e.StepFailed | e.StepSkipped
+) -> Iterator[tuple[str, str]]:
+    succeeds = isinstance(event, e.StepSucceeded)
+    if step.settled:
+        rule = "success" if succeeds and step.succeeded else "settled"
+        yield rule, f"{event.NAME} of {event.address}, settled at version {step.settled}"
+    attempt = event.attempt if isinstance(event, e.StepSucceeded | e.StepFailed) else 0
+    if step.attempt and (not step.at_work or attempt != step.attempt):
+        state = f"attempt {step.attempt} is {'at work' if step.at_work else 'answered'}"
+        yield "attempts", f"{event.NAME} of attempt {attempt} of {event.address}, but {state}"
+    step.at_work = False
+    if isinstance(event, e.StepFailed) and event.retry_at is not None:
+        step.to_retry = True
+        return
+    step.settled = version
+    step.succeeded = step.succeeded or succeeds

@@ -1,0 +1,387 @@
+"""One story on one kind of store: lived from fault to fault, and what comes of it compared.
+
+Used by: `crash_points`, `test_lost_answers`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import zip_longest
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import msgspec
+import psycopg
+from psycopg import AsyncConnection, sql
+
+from daemon.core.events import EVENT_TYPES, UPCASTERS
+from daemon.core.evolve import fold
+from daemon.core.state import Failed, Finished, Skipped, Succeeded
+from daemon.main import open_daemon
+from daemon.runtime.projection import status_of
+from daemon.settings import Daemon as DaemonSettings
+from daemon.settings import Limits, Outbound, Settings, Workflows
+from eventstore.codec import Codec
+from eventstore.index import ExecutionFilter
+from eventstore.memory_leases import MemoryLeases
+from eventstore.store import open_store
+from eventstore.writer import Writer
+from tests.support.clock import FakeClock, settle
+from tests.support.crash_world import Crash, Fault, World, current
+from tests.support.services import new_database, required
+from triggers.publishing import Outbound as Sent
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from pathlib import Path
+    from uuid import UUID
+
+    from daemon.core.events import Event
+    from daemon.main import Daemon
+    from eventstore.store import Store
+    from tests.faults.crash_stories import Story
+
+CODEC = Codec(EVENT_TYPES, UPCASTERS, payload_threshold_bytes=2048)
+PATIENCE_S = 30.0
+LONGEST = timedelta(days=1)
+_tls = lru_cache(ssl.create_default_context)
+TIMES = frozenset({"at", "due", "retry_at"})
+_PLACE = re.compile(r"memory:done@\d+")
+"""Where a message went: another place for each time that it is sent."""
+
+
+@dataclass
+class Outcome:
+    """What must be the same however the story went, and what may only grow."""
+
+    states: dict[UUID, object] = field(default_factory=dict)
+    logs: dict[UUID, list[tuple[str, str]]] = field(default_factory=dict)
+    done: dict[str, object] = field(default_factory=dict)
+    refused: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    """How often the world was asked for each thing."""
+    lives: list[list[str]] = field(default_factory=list)
+    """The points that each process has passed."""
+    reached: bool = True
+    """Whether every planned fault has happened."""
+
+
+class Bench:
+    """Runs one story on one kind of store."""
+
+    def __init__(
+        self,
+        story: Story,
+        folder: Path,
+        url: str,
+        new_url: Callable[[], str],
+        *,
+        cut: Callable[[], None] | None = None,
+    ) -> None:
+        """`url` is the witness service's; `cut` makes the network to the store swallow the answer to an append."""
+        self.story = story
+        self._new_url = new_url
+        self._cut = cut
+        file = folder / f"{story.name}.yaml"
+        file.write_text(story.workflow.replace("URL", url))
+        self._settings = Settings(
+            workflows=Workflows(paths=(file,), handlers=("tests.support.crash_handlers",)),
+            limits=Limits(grace_s=0.0),
+            outbound=Outbound(allow_private=True),
+            daemon=DaemonSettings(lease_ttl_s=60),
+        )
+
+    async def run(self, *faults: Fault) -> Outcome:
+        """Live through the story, each life to its fault, the last one to the end; return what came of it."""
+        async with self._world() as world:
+            outcome = Outcome()
+            for fault in [*faults, None]:
+                ended = await self._live(world, fault)
+                assert world.life is not None
+                outcome.lives.append(world.life.passed)
+                if ended:
+                    lost = fault is not None and fault.kind != "crash" and len(world.life.passed) >= fault.at
+                    outcome.reached = fault is faults[-1] and lost if fault is not None else True
+                    break
+            await self._look(world, outcome)
+            return outcome
+
+    @asynccontextmanager
+    async def _world(self) -> AsyncIterator[World]:
+        url = self._new_url()
+        keeper, clock = await open_store(url, CODEC), FakeClock()
+        world = World(keeper, clock, url)
+        world.cut = self._cut
+        current.append(world)
+        try:
+            yield world
+        finally:
+            current.remove(world)
+            await keeper.close()
+
+    async def _live(self, world: World, fault: Fault | None) -> bool:
+        """Be one process; return whether it came to the end of the story."""
+        await expire_members(world)
+        store = world.store if world.in_memory else await open_store(world.url, CODEC)
+        try:
+            return await self._live_on(world, world.begin_life(store, fault))
+        finally:
+            if store is not world.store:
+                await store.close()
+
+    async def _live_on(self, world: World, store: Store) -> bool:
+        life = world.life
+        assert life is not None
+        process = asyncio.create_task(self._process(world, store))
+        death = asyncio.create_task(life.died.wait())
+        await asyncio.wait({process, death}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+        death.cancel()
+        if not life.dead:
+            assert process.done(), f"it takes too long, after {life.passed[-3:]}"
+            process.result()
+            return True
+        process.cancel()
+        await asyncio.wait({process})
+        if not process.cancelled() and (error := process.exception()) is not None:
+            _only_crashes(error)
+        return False
+
+    async def _process(self, world: World, store: Store) -> None:
+        quick = patch.dict(Writer.__init__.__kwdefaults__ or {}, first_pause_s=0.001)
+        surviving = patch("daemon.runtime.brokers.MemoryBroker", lambda **_: world.broker)
+        trusting = patch("ssl.create_default_context", _tls)  # reading the authorities takes longer than a story
+        alone = patch(
+            "daemon.runtime.clock.SharedClock.compare", lambda *_: None
+        )  # the database does not know our time
+        with quick, surviving, trusting, alone:
+            async with open_daemon(
+                self._settings, clock=world.clock, store=store, environ={}, jitter=lambda: 0.0
+            ) as daemon:
+                await daemon.start()
+                await self._go_on(world, daemon)
+
+    async def _go_on(self, world: World, daemon: Daemon) -> None:
+        """Publish what is due; whenever nothing can go on without it, move the clock. Until the story has ended."""
+        clock = world.clock
+        while True:
+            await settle()
+            while world.next_message < len(self.story.messages):
+                message = self.story.messages[world.next_message]
+                if clock.now() < world.began + timedelta(seconds=message.at_s):
+                    break
+                world.next_message += 1
+                await world.broker.deliver(Sent(destination=message.topic, body=message.body.encode()))
+            if not await self._quiet(world, daemon):
+                await asyncio.sleep(0.0005)
+            elif await self._ended(world):
+                return
+            else:
+                await clock.advance(self._pause(world))
+
+    async def _quiet(self, world: World, daemon: Daemon) -> bool:
+        """Tell whether nothing is under way but the passing of time."""
+        life = world.life
+        assert life is not None
+        before = self._signs(world, daemon)
+        await settle()
+        after = self._signs(world, daemon)
+        return not life.dead and not after[0] and before == after
+
+    def _signs(self, world: World, daemon: Daemon) -> tuple[bool, int, int]:
+        """Return whether something is under way that needs no passing of time, and what has been done so far."""
+        life = world.life
+        assert life is not None
+        at_work = sum(1 for _ in daemon.steps.at_work())
+        under_way = life.busy > 0 or at_work > world.sleeping or not world.broker.settled
+        return under_way, len(life.passed), life.calls
+
+    def _pause(self, world: World) -> float:
+        """Return the seconds to whatever comes next."""
+        now = world.clock.now()
+        assert now < world.began + LONGEST, "it waits for ever"
+        coming = world.clock.pauses()[:1]
+        if world.next_message < len(self.story.messages):
+            due = world.began + timedelta(seconds=self.story.messages[world.next_message].at_s)
+            coming.append((due - now).total_seconds())
+        assert coming, "nothing is under way, and nothing will come"
+        return min(coming)
+
+    async def _ended(self, world: World) -> bool:
+        if world.next_message < len(self.story.messages) or not world.broker.settled:
+            return False
+        rows = await world.store.index.executions(ExecutionFilter(limit=1000))
+        return len(rows) == self.story.executions and all(row.finished_at is not None for row in rows)
+
+    async def _look(self, world: World, outcome: Outcome) -> None:
+        """Read what the story has left behind, and check what holds without comparing."""
+        store = world.store
+        for row in await store.index.executions(ExecutionFilter(limit=1000)):
+            recorded = await store.log.read(row.execution_id)
+            assert [each.version for each in recorded] == list(range(1, len(recorded) + 1))
+            state = fold(each.event for each in recorded)
+            assert isinstance(state, Finished)
+            assert (row.status, row.cause, row.finished_at) == (status_of(state), "", state.finished_at)
+            told = [_without_times(each.event) for each in recorded]
+            outcome.logs[row.execution_id] = told if self.story.in_order else sorted(told)
+            outcome.states[row.execution_id] = _outcome(state)
+        everything = await store.log.read_all(limit=100_000)
+        assert {each.execution_id for each in everything} == set(outcome.logs)
+        assert await store.index.next_due() is None
+        assert await store.index.without_cause() == []
+        outcome.done = dict(world.witness.done)
+        outcome.refused = len(world.broker.messages("answers.dlq"))
+        outcome.counts = {
+            **world.witness.asked,
+            **{f"{topic} {key}": count for (topic, key), count in world.broker.sent.items()},
+        }
+
+
+async def expire_members(world: World) -> None:
+    """Let the lease of the process that died run out, without waiting for it."""
+    leases = world.store.leases
+    if isinstance(leases, MemoryLeases):
+        leases._ends = dict.fromkeys(leases._ends, datetime.min.replace(tzinfo=UTC))
+    elif world.url.startswith("postgres"):
+        async with await AsyncConnection.connect(world.url, autocommit=True) as connection:
+            await connection.execute("UPDATE daemons SET beat_at = beat_at - interval '1 day'")
+
+
+def differences(story: Story, expected: Outcome, got: Outcome, crashes: int) -> list[str]:
+    """Return what a run with so many crashes may not do, and did."""
+    wrong = [
+        f"{what}: {_first_difference(meant.get(key), found.get(key))}"
+        for what, meant, found in (
+            ("states", _by_text(expected.states), _by_text(got.states)),
+            ("logs", _by_text(expected.logs), _by_text(got.logs)),
+            ("done", _by_text(expected.done), _by_text(got.done)),
+        )
+        for key in meant.keys() | found.keys()
+        if meant.get(key) != found.get(key)
+    ]
+    if expected.counts.keys() != got.counts.keys():
+        wrong.append(f"asked for {sorted(expected.counts.keys() ^ got.counts.keys())}, or not")
+    wrong += [
+        f"{key}: {got.counts[key]} times, uninterrupted {least}"
+        for key, least in expected.counts.items()
+        if key in got.counts and not least <= got.counts[key] <= least + crashes
+    ]
+    if not story.refused <= got.refused <= story.refused + crashes:
+        wrong.append(f"{got.refused} dead letters")
+    return wrong
+
+
+def _by_text(mapping: Mapping[Any, object]) -> dict[str, object]:
+    return {str(key): value for key, value in mapping.items()}
+
+
+def _first_difference(meant: object, found: object) -> str:
+    if isinstance(meant, list | tuple) and isinstance(found, list | tuple):
+        for one, other in zip_longest(meant, found):
+            if one != other:
+                return _first_difference(one, other)
+    return f"{found!r} in place of {meant!r}"
+
+
+@contextmanager
+def witness_service() -> Iterator[str]:
+    """Serve HTTP that tells the witness, and hangs up when the process that asks is struck dead."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            key = self.headers["Idempotency-Key"]
+            try:
+                value = current[-1].effect(f"http {self.path}", key, 0, f"done {self.path}")
+            except Crash:
+                self.close_connection = True
+                return
+            body = msgspec.json.encode(value)
+            self.send_response_only(200)  # without the date
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def stores(kind: str, folder: Path) -> Iterator[Callable[[], str]]:
+    """Give a function that returns the URL of another empty store at each call."""
+    match kind:
+        case "memory":
+            yield lambda: "memory://"
+        case "sqlite":
+
+            def new_file() -> str:
+                for old in folder.glob("store.db*"):
+                    old.unlink()
+                return f"sqlite:///{folder}/store.db"
+
+            yield new_file
+        case _:
+            with new_database(required("SAGAD_TEST_POSTGRES_URL")) as url:
+
+                def emptied() -> str:
+                    empty(url)
+                    return url
+
+                yield emptied
+
+
+def empty(url: str) -> None:
+    """Empty every table of a Postgres database but the one that tells its schema."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        tables = [sql.Identifier(name) for (name,) in found if name != "sagad_schema"]
+        if tables:
+            connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(tables)))
+
+
+def _only_crashes(error: BaseException) -> None:
+    """Let what a dead process raises pass; anything else is a bug that death brought to light."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            _only_crashes(each)
+    elif not isinstance(error, Crash | asyncio.CancelledError):
+        raise error
+
+
+def _without_times(event: Event) -> tuple[str, str]:
+    fields = msgspec.json.decode(msgspec.json.encode(event))
+    told = msgspec.json.encode({name: value for name, value in fields.items() if name not in TIMES}, order="sorted")
+    return event.NAME, _PLACE.sub("memory:done@N", told.decode())
+
+
+def _outcome(state: Finished) -> object:
+    steps: dict[str, Any] = {}
+    for address, step in state.steps.items():
+        match step:
+            case Succeeded(output=output, port=port):
+                steps[address] = ("succeeded", _PLACE.sub("memory:done@N", bytes(output).decode()), port)
+            case Failed(error=error, port=port):
+                steps[address] = ("failed", error.code, port)
+            case Skipped():
+                steps[address] = ("skipped",)
+            case _:
+                steps[address] = (type(step).__name__,)
+    return state.status, _PLACE.sub("memory:done@N", bytes(state.output).decode()), steps

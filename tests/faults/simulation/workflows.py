@@ -1,0 +1,89 @@
+"""Random workflows, by number: small graphs of all kinds of nodes, and the triggers that start and signal them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from daemon.nodes import all_node_types
+from daemon.runtime.definitions import Compiler
+from tests.faults.simulation.dice import dice
+from tests.faults.simulation.profile import TICKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from daemon.core.node import NodeType
+    from daemon.core.plan import Plan
+
+HANDLER = "sim.work"
+KINDS = (
+    "{task: sim.work, timeout: 20s}",
+    "{task: sim.work, timeout: 20s}",
+    "{task: sim.work, timeout: 5s, retry: {max_attempts: 3, initial: 2s, jitter: 0.5}}",
+    "{task: sim.work, timeout: 3s, retry: {max_attempts: 2, initial: 1ms}, on_error: continue}",
+    "{task: sim.work, timeout: 20s, on_error: continue, default: 7}",
+    '{task: sim.work, with: {value: "{{ input.missing }}"}}',
+    "{task: sim.quick}",
+    "{task: sim.quick, retry: {max_attempts: 4, initial: 500ms}}",
+    '{branch: "{{ input.n > 1 }}"}',
+    "{wait: 4s}",
+    "{wait: 1ms}",
+    "{signal: go}",
+    "{signal: {name: go, timeout: 6s}}",
+    "{transform: [1, 2]}",
+    "{join: all}",
+    "{join: any}",
+    "{fail: {message: no, code: refused}}",
+    "{publish: {memory: {topic: out}, value: '{{ execution.id }}'}, retry: {max_attempts: 9, initial: 1s}}",
+)
+SCHEDULE = "schedule: {every: 6s, catch_up: all}"
+
+
+@lru_cache(maxsize=1)
+def node_types() -> Mapping[str, NodeType]:
+    """Return the node types, looked up once: plugins are slow to find."""
+    return all_node_types()
+
+
+@lru_cache(maxsize=4096)
+def plan_of(number: int) -> Plan:
+    """Return the workflow of this number, compiled."""
+    compiler = Compiler(node_types=node_types(), handlers=frozenset({"sim.work", "sim.quick"}), env={})
+    (plan,) = compiler.load_text(text_of(number)).plans
+    return plan
+
+
+def name_of(number: int) -> str:
+    """Return the workflow's name; messages for it are in topics of the same name."""
+    return f"flow{number}"
+
+
+def text_of(number: int) -> str:
+    """Return the workflow of this number as YAML: the same in all runs."""
+    own, name = dice("workflow", number), name_of(number)
+    kinds = [own.choice(KINDS) for _ in range(own.randint(1, 7))]
+    edges = set()
+    for target in range(1, len(kinds)):
+        for source in own.sample(range(target), own.randint(0, min(target, 3))):
+            ports = ["true", "false", "error"] if "branch" in kinds[source] else ["out", "out", "error"]
+            edges.add(f"n{source}.{own.choice(ports)} -> n{target}")
+    targets = {edge.rpartition(" ")[2] for edge in edges}
+    kinds = [KINDS[0] if "join" in kind and f"n{index}" not in targets else kind for index, kind in enumerate(kinds)]
+    bounds = f"batch: {own.choice((1, 2, 500))}, max_unresolved: {own.choice((1, 3, 1000))}"
+    lines = [
+        f"workflow: {name}",
+        f"concurrency: {own.choice((1, 2, 64))}",
+        f"on_error: {own.choice(('stop', 'continue'))}",
+        *([f"timeout: {own.choice(('8s', '45s'))}"] if own.random() < 0.3 else []),
+        "triggers:",
+        f"  - {{name: orders, memory: {{topic: {name}, {bounds}}},",
+        '     dedupe: "{{ message.value.id }}", filter: "{{ message.value.n < 9 }}",',
+        "     retry: {max_attempts: 3, initial: 2s}}",
+        f"  - {{name: answers, memory: {{topic: {name}.go, {bounds}}},",
+        '     signal: {name: go, scope: SCOPE, key: "{{ message.value.id }}"}, input: "{{ message.value.n }}"}',
+        *([f"  - {{name: ticks, {SCHEDULE}, input: {{n: 0}}}}"] if number % TICKING == 0 else []),
+        f"nodes: {{{', '.join(f'n{index}: {kind}' for index, kind in enumerate(kinds))}}}",
+        f"edges: [{', '.join(sorted(edges))}]",
+    ]
+    return "\n".join(lines).replace("SCOPE", f"{name}/orders")

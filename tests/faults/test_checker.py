@@ -1,0 +1,322 @@
+"""The history checker finds what it is for: each rule has a history that breaks it, and a sound one breaks none."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+from msgspec.structs import replace
+
+from daemon.core import events as e
+from daemon.core.evolve import fold
+from daemon.core.state import Running
+from daemon.core.values import to_json
+from daemon.runtime.projection import execution_row
+from eventstore.errors import Undecodable
+from eventstore.index import DueTimer, ExecutionFilter, ExecutionRow
+from eventstore.log import Recorded, StoredDefinition
+from tests.faults.checker.reading import Evidence, check
+from tests.faults.checker.violations import RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+ONE, TWO, ASKED = UUID(int=1), UUID(int=2), UUID(int=3)
+KEY = f"{ONE}/charge"
+NULL = to_json(None)
+DOCUMENT = json.dumps({"nodes": {"charge": {"task": "witness.charge"}, "nap": {"wait": "1m"}, "ask": {"signal": "go"}}})
+
+
+def started(execution_id: UUID, key: str) -> e.ExecutionStarted:
+    return e.ExecutionStarted(
+        execution_id=execution_id,
+        workflow="order",
+        definition="d1",
+        input=NULL,
+        trigger_name="order/orders",
+        dedupe_key=key,
+        actor="test",
+        at=AT,
+    )
+
+
+def begun(attempt: int = 1) -> e.StepStarted:
+    return e.StepStarted(address="charge", attempt=attempt, input=NULL, at=AT)
+
+
+def failed(attempt: int = 1) -> e.StepFailed:
+    error = e.StepError("no", "no", attempt=attempt)
+    return e.StepFailed(address="charge", attempt=attempt, error=error, retry_at=AT, at=AT)
+
+
+def succeeded(attempt: int = 2, *, effect: int = 1) -> e.StepSucceeded:
+    return e.StepSucceeded(address="charge", attempt=attempt, output=to_json({"effect": effect}), at=AT)
+
+
+def received(signal_id: str = "s1") -> e.SignalReceived:
+    return e.SignalReceived(signal_id=signal_id, name="go", data=NULL, actor="test", at=AT)
+
+
+def ended() -> e.ExecutionCompleted:
+    return e.ExecutionCompleted(output=to_json({"charged": 1}), at=AT)
+
+
+SOUND: tuple[e.Event, ...] = (
+    received(),
+    started(ONE, "A1"),
+    begun(),
+    failed(),
+    e.TimerSet(timer_id="retry", address="charge", purpose="retry", due=AT, at=AT),
+    e.TimerFired(timer_id="retry", at=AT),
+    begun(2),
+    succeeded(),
+    e.SignalAwaited(address="ask", name="go", at=AT),
+    e.StepSucceeded(address="ask", output=NULL, signal_id="s1", at=AT),
+    ended(),
+)
+WAITING: tuple[e.Event, ...] = (
+    started(TWO, "A2"),
+    e.TimerSet(timer_id="nap", address="nap", purpose="wait", due=AT + timedelta(minutes=1), at=AT),
+)
+PENDING: tuple[e.Event, ...] = (received("s3"),)
+SENT: tuple[dict[str, Any], ...] = (
+    {
+        "id": "m1",
+        "kind": "start",
+        "execution": str(ONE),
+        "confirmed": True,
+        "status": "completed",
+        "output": {"charged": 1},
+    },
+    {"id": "m2", "kind": "start", "execution": str(TWO), "confirmed": True},
+    {"id": "m3", "kind": "signal", "execution": str(ONE), "signal": "s1", "confirmed": True},
+    {"id": "m4", "kind": "signal", "execution": str(ASKED), "signal": "s3", "confirmed": True},
+    {"id": "m5", "kind": "poison", "confirmed": True},
+    {"id": "m6", "kind": "filtered", "execution": str(UUID(int=9)), "confirmed": True},
+    {"id": "m7", "kind": "start", "execution": str(UUID(int=8)), "confirmed": False, "status": "completed"},
+)
+
+
+class Leases:
+    def __init__(self, *executions: UUID) -> None:
+        self._executions = list(executions)
+
+    def executions(self) -> list[UUID]:
+        return self._executions
+
+
+@dataclass
+class World:
+    """A log, and what others know of it. As it is made, nothing is wrong with it."""
+
+    histories: dict[UUID, list[e.Event]] = field(
+        default_factory=lambda: {ONE: list(SOUND), TWO: list(WAITING), ASKED: list(PENDING)}
+    )
+    recorded: list[Recorded] = field(default_factory=list)
+    rows: list[ExecutionRow] = field(default_factory=list)
+    timers: list[DueTimer] = field(default_factory=list)
+    miscounted: int = 0
+    causeless: list[UUID] = field(default_factory=list)
+    definitions: dict[str, bytes] = field(default_factory=lambda: {"d1": DOCUMENT.encode()})
+    leases: Leases = field(default_factory=Leases)
+    sent: list[dict[str, Any]] = field(default_factory=lambda: list(SENT))
+    dead: list[str] = field(default_factory=lambda: ["m5"])
+    calls: list[tuple[str, int]] = field(default_factory=lambda: [(KEY, 1), (KEY, 2)])
+    effects: list[tuple[str, int]] = field(default_factory=lambda: [(KEY, 1)])
+    unreadable: bool = False
+
+    def record(self) -> None:
+        """Make log and index of the histories."""
+        self.recorded = [
+            Recorded(execution_id, version, 1000 * number + version, event)
+            for number, (execution_id, events) in enumerate(self.histories.items())
+            for version, event in enumerate(events, 1)
+        ]
+        for execution_id, events in self.histories.items():
+            state = fold(events)
+            self.rows.append(execution_row(execution_id, state, AT))
+            if isinstance(state, Running):
+                self.timers += [DueTimer(execution_id, name, timer.due) for name, timer in state.timers.items()]
+
+
+class FixedStore:
+    """As much of a store as the checker reads."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.log = self.index = self
+        self.definitions = FixedDefinitions(world)
+
+    async def read_all(self, *, after_position: int, limit: int) -> Sequence[Recorded]:
+        if self._world.unreadable:
+            raise Undecodable("what is this?")
+        return [] if after_position else self._world.recorded
+
+    async def executions(self, which: ExecutionFilter) -> Sequence[ExecutionRow]:
+        return [] if which.after else self._world.rows
+
+    async def counts(self) -> dict[tuple[str, str], int]:
+        keys = [(row.workflow, row.status) for row in self._world.rows]
+        return {key: keys.count(key) + self._world.miscounted for key in keys}
+
+    async def due_timers(self, now: datetime, *, limit: int) -> Sequence[DueTimer]:
+        return self._world.timers
+
+    async def without_cause(self) -> Sequence[UUID]:
+        return self._world.causeless
+
+
+class FixedDefinitions:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def get(self, definition_hash: str) -> StoredDefinition | None:
+        document = self._world.definitions.get(definition_hash)
+        return None if document is None else StoredDefinition(definition_hash, "order", document, AT)
+
+
+Spoil = Callable[[World], object]
+
+
+def events(change: Callable[[list[e.Event]], object], execution_id: UUID = ONE) -> Spoil:
+    """Spoil the history of one execution; the index is left as its fold would have been."""
+
+    def spoil(world: World) -> None:
+        history = list(world.histories[execution_id])
+        change(history)
+        world.recorded = [recorded for recorded in world.recorded if recorded.execution_id != execution_id]
+        base = 1000 * (1 + len(world.histories))
+        world.recorded += [Recorded(execution_id, n, base + n, event) for n, event in enumerate(history, 1)]
+
+    return spoil
+
+
+def versions(change: Callable[[list[Recorded]], object]) -> Spoil:
+    return lambda world: change(world.recorded)
+
+
+def at_version(world: World, version: int) -> int:
+    """Return the place in the log of this event of the first execution."""
+    return next(n for n, each in enumerate(world.recorded) if (each.execution_id, each.version) == (ONE, version))
+
+
+def spoil_row(world: World, **changes: Any) -> None:
+    world.rows[0] = replace(world.rows[0], **changes)
+
+
+def drop_version(world: World, version: int) -> None:
+    del world.recorded[at_version(world, version)]
+
+
+def fork_key(world: World) -> None:
+    start = replace(WAITING[0], dedupe_key="A1")
+    world.recorded = [
+        replace(each, event=start) if isinstance(each.event, e.ExecutionStarted) and each.execution_id == TWO else each
+        for each in world.recorded
+    ]
+
+
+def without_timer(history: list[e.Event]) -> None:
+    del history[1]
+
+
+def without_calls(world: World) -> None:
+    world.calls, world.effects = [], []
+
+
+SPOILT: list[tuple[str, str, Spoil]] = [
+    ("versions", "a gap", lambda world: drop_version(world, 4)),
+    ("positions", "twice the same", lambda world: world.recorded.append(replace(world.recorded[-1], version=2))),
+    ("start", "a second start", events(lambda history: history.insert(3, started(ONE, "A1")))),
+    ("start", "none", events(lambda history: history.pop(1))),
+    ("end", "a second end", events(lambda history: history.append(ended()))),
+    ("end", "an event after it", events(lambda history: history.append(received("s9")))),
+    ("success", "twice", events(lambda history: history.insert(8, succeeded()))),
+    ("settled", "an attempt after the success", events(lambda history: history.insert(8, begun(3)))),
+    ("attempts", "the same started twice", events(lambda history: history.insert(3, begun()))),
+    ("attempts", "the next without a failure", events(lambda history: history.insert(3, begun(2)))),
+    ("attempts", "one left out", events(lambda history: history.__setitem__(6, begun(3)))),
+    ("attempts", "the result of an earlier one", events(lambda history: history.__setitem__(7, succeeded(1)))),
+    ("attempts", "failed twice", events(lambda history: history.insert(4, failed()))),
+    ("timers", "set twice", events(lambda history: history.insert(5, history[4]))),
+    ("timers", "fired twice", events(lambda history: history.insert(6, history[5]))),
+    ("signals", "received twice", events(lambda history: history.insert(1, received()))),
+    ("signals", "taken, not received", events(lambda history: history.pop(0))),
+    ("fold", "a timer that does not run fires", events(lambda history: history.pop(4))),
+    ("cause", "nothing to wait for", events(without_timer, TWO)),
+    ("cause", "the index says so", lambda world: world.causeless.append(TWO)),
+    ("key", "two executions", fork_key),
+    ("definition", "not stored", lambda world: world.definitions.clear()),
+    ("readable", "an unknown event", lambda world: setattr(world, "unreadable", True)),
+    ("index", "another status", lambda world: spoil_row(world, status="failed")),
+    ("index", "a row is missing", lambda world: world.rows.pop()),
+    ("index", "a row too many", lambda world: world.rows.append(replace(world.rows[0], execution_id=UUID(int=7)))),
+    ("index", "a timer is missing", lambda world: world.timers.clear()),
+    ("index", "a timer too many", lambda world: world.timers.append(DueTimer(ONE, "x", AT))),
+    ("index", "miscounted", lambda world: setattr(world, "miscounted", 1)),
+    ("lease", "nothing is owed", lambda world: setattr(world, "leases", Leases(TWO))),
+    ("lease", "owed, and nobody's", events(lambda history: history.append(begun()), TWO)),
+    (
+        "accepted",
+        "no execution",
+        lambda world: world.sent.append({**SENT[1], "id": "m9", "execution": str(UUID(int=4))}),
+    ),
+    ("accepted", "no signal", lambda world: world.sent.append({**SENT[3], "id": "m9", "signal": "s4"})),
+    ("accepted", "poison is gone", lambda world: world.dead.clear()),
+    ("unasked", "a sound message is dead", lambda world: world.dead.append("m2")),
+    ("unasked", "filtered, and yet started", lambda world: world.sent.append({**SENT[5], "execution": str(TWO)})),
+    ("unasked", "nobody sent it", lambda world: world.sent.pop(1)),
+    ("unasked", "nobody sent the signal", lambda world: world.sent.pop(3)),
+    ("outcome", "another output", lambda world: world.sent.append({**SENT[0], "output": {"charged": 2}})),
+    ("outcome", "another status", lambda world: world.sent.append({**SENT[0], "status": "failed"})),
+    ("outcome", "not ended", lambda world: world.sent.append({**SENT[1], "status": "any"})),
+    ("called", "never", without_calls),
+    ("called", "two effects", lambda world: world.effects.append((KEY, 2))),
+    ("called", "no effect", lambda world: world.effects.clear()),
+    ("called", "another effect than the step tells", lambda world: world.effects.__setitem__(0, (KEY, 5))),
+    ("started", "an attempt that never was", lambda world: world.calls.append((KEY, 3))),
+    ("started", "a step that never was", lambda world: world.calls.append((f"{TWO}/charge", 0))),
+]
+
+
+async def broken(world: World, folder: Path) -> dict[str, int]:
+    """Return how often each rule is broken."""
+    sent, dead, witness = folder / "sent.jsonl", folder / "dead.jsonl", folder / "witness.db"
+    sent.write_text("".join(f"{json.dumps(line)}\n" for line in world.sent))
+    dead.write_text("".join(f"{json.dumps({'id': line})}\n" for line in world.dead))
+    with closing(sqlite3.connect(witness)) as database:
+        database.executescript("CREATE TABLE calls (key, attempt); CREATE TABLE effects (key, effect);")
+        database.executemany("INSERT INTO calls VALUES (?, ?)", world.calls)
+        database.executemany("INSERT INTO effects VALUES (?, ?)", world.effects)
+        database.commit()
+    evidence = Evidence(sent=sent, dead=dead, witness=witness, leases=world.leases)
+    report = await check(FixedStore(world), evidence)
+    print(*report.shown, sep="\n")  # noqa: T201  for the report of a failure
+    return dict(report.violations)
+
+
+async def test_a_sound_history_breaks_no_rule(tmp_path: Path) -> None:
+    world = World()
+    world.record()
+    assert await broken(world, tmp_path) == {}
+
+
+@pytest.mark.parametrize(("rule", "how", "spoil"), SPOILT, ids=[f"{rule}: {how}" for rule, how, _ in SPOILT])
+async def test_each_rule_finds_what_breaks_it(tmp_path: Path, rule: str, how: str, spoil: Spoil) -> None:
+    world = World()
+    world.record()
+    spoil(world)
+    assert rule in await broken(world, tmp_path)
+
+
+def test_every_rule_has_a_history_that_breaks_it() -> None:
+    assert {rule for rule, _, _ in SPOILT} == set(RULES)
