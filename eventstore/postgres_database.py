@@ -1,6 +1,7 @@
 """One Postgres database: its connections, transactions, schema and errors.
 
-One connection appends, a small pool does all else, so a commit that waits keeps nobody from reading.
+One connection appends, two are for the leases, and a small pool does all else: a commit that waits keeps nobody from
+reading, and no slow query delays a sign of life. Each daemon has a session besides, see `postgres_leases`.
 
 Comes from: `postgres`, `relational`. Goes to: the server.
 """
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 
 SQL = statements("postgres/append.sql")
 POOL_SIZE = 4
+LEASES_POOL_SIZE = 2
+"""One for the signs of life, one for the taking up of others' work, which may have to wait for a lock."""
 ANSWER_TIMEOUT_S = 30.0
 """After this long without an answer to an append its outcome counts as unknown."""
 LISTEN_PAUSE_S = 1.0
@@ -79,7 +82,7 @@ class PostgresDatabase:
             self._conninfo, min_size=1, max_size=POOL_SIZE, timeout=5.0, open=False, kwargs={"autocommit": True}
         )
         self._leases = AsyncConnectionPool[_Connection](
-            self._conninfo, min_size=0, max_size=1, timeout=5.0, open=False, kwargs={"autocommit": True}
+            self._conninfo, min_size=0, max_size=LEASES_POOL_SIZE, timeout=5.0, open=False, kwargs={"autocommit": True}
         )
         self._before_close: list[Callable[[], Awaitable[None]]] = []
         self._appending = asyncio.Lock()
@@ -144,25 +147,30 @@ class PostgresDatabase:
         cursor = await self._run(*((_placeholders(query), params) for query, params in queries))
         return cursor.rowcount
 
-    async def run_leases(self, query: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """Return all rows of one query, on the connection of the leases."""
-        cursor = await self._run((query, params), pool=self._leases)
+    async def call(self, query: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Carry out a statement that changes rows, and may do so twice; return them. On a connection of the pool."""
+        cursor = await self._run((query, params), reading=False)
         return await cursor.fetchall()
 
-    async def fetch_leases(self, query: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """Do the same with SQL that is shared with other databases."""
-        return await self.run_leases(_placeholders(query), params)
+    async def call_apart(self, query: str, params: Sequence[Any], *, again: bool) -> list[tuple[Any, ...]]:
+        """Do the same on a connection of the leases; twice only with `again`. For at most two callers at once."""
+        cursor = await self._run((query, params), pool=self._leases, reading=False, again=again)
+        return await cursor.fetchall()
 
     async def _run(
         self,
         *queries: tuple[str, Sequence[Any] | Mapping[str, Any]],
         pool: AsyncConnectionPool[_Connection] | None = None,
+        reading: bool | None = None,
+        again: bool = True,
     ) -> psycopg.AsyncCursor[tuple[Any, ...]]:
-        """Run queries in one transaction; again, where the connection had been lost while it was idle."""
-        reading = pool is None and len(queries) == 1
+        """Run queries in one transaction; with `again` once more where the connection is lost, as by a restart.
+
+        The answer may have been lost with it: what is run again may be done twice.
+        """
         pool = pool or self._pool
-        with self._outside_causes(reading=reading):
-            for _ in range(pool.max_size):
+        with self._outside_causes(reading=len(queries) == 1 if reading is None else reading):
+            for _ in range(pool.max_size if again else 0):
                 async with pool.connection() as connection:
                     try:
                         return await _in_one_transaction(connection, queries)

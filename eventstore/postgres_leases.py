@@ -1,7 +1,8 @@
 """The leases in Postgres: who lives, who has what, and for each daemon a session that ends with its process.
 
 The session holds a lock that nobody waits for: where it is gone, so is the process. It listens for hints and departures
-too. All else is one statement each, on a connection that only the leases use: no slow query delays a beat.
+too. All else is one statement each. What recovery asks has a connection of its own, and the beats another: nothing
+slow delays the one, and no lock the other.
 
 Comes from: `store`. Goes to: `postgres_database`, with the functions of `sql/postgres/0002_leases.sql`.
 """
@@ -48,7 +49,7 @@ class PostgresLeases:
         try:
             async with asyncio.timeout(FIRST_SESSION_S):
                 await begun.wait()
-            await self._run("join", daemon_id, name, ttl)
+            await self._apart("join", daemon_id, name, ttl)
         except BaseException as error:
             await self._end_session(daemon_id)
             if isinstance(error, TimeoutError):
@@ -60,7 +61,7 @@ class PostgresLeases:
         session = self._sessions.get(daemon_id)
         if session is not None and session.done():
             session.result()
-        rows = await self._run("beat", daemon_id)
+        rows = await self._apart("beat", daemon_id)
         if not rows or not rows[0][4]:
             await self._end_session(daemon_id)
             raise Fenced([daemon_id])
@@ -68,25 +69,25 @@ class PostgresLeases:
 
     async def fence_dead(self) -> Sequence[Member]:
         """See `leases.Leases`."""
-        return [self._member(row) for row in await self._run("fence_dead")]
+        return [self._member(row) for row in await self._apart("fence_dead")]
 
     async def claim(self, daemon_id: UUID, *, limit: int) -> Sequence[UUID]:
         """See `leases.Leases`."""
-        claimed: list[UUID] | None = (await self._run("claim", daemon_id, limit))[0][0]
+        claimed: list[UUID] | None = (await self._apart("claim", daemon_id, limit, again=False))[0][0]
         if claimed is None:
             raise Fenced([daemon_id])
         return claimed
 
     async def take(self, daemon_id: UUID, execution_id: UUID) -> bool:
         """See `leases.Leases`."""
-        taken: bool | None = (await self._run("take", daemon_id, execution_id))[0][0]
+        taken: bool | None = (await self._call("take", daemon_id, execution_id))[0][0]
         if taken is None:
             raise Fenced([daemon_id])
         return taken
 
     async def held(self, daemon_id: UUID) -> Sequence[UUID]:
         """See `leases.Leases`."""
-        return [row[0] for row in await self._database.fetch_leases(SQL["held"], {"daemon": daemon_id})]
+        return [row[0] for row in await self._database.fetch(SQL["held"], {"daemon": daemon_id})]
 
     async def drop(self, daemon_id: UUID, execution_id: UUID) -> None:
         """See `leases.Leases`."""
@@ -94,12 +95,12 @@ class PostgresLeases:
 
     async def hint(self, execution_id: UUID) -> bool:
         """See `leases.Leases`."""
-        hinted: bool = (await self._run("hint_holder", execution_id))[0][0]
+        hinted: bool = (await self._call("hint_holder", execution_id))[0][0]
         return hinted
 
     async def hinted(self, daemon_id: UUID) -> Sequence[UUID]:
         """See `leases.Leases`."""
-        return [row[0] for row in await self._database.fetch_leases(SQL["hinted"], {"daemon": daemon_id})]
+        return [row[0] for row in await self._apart("hinted", daemon_id, again=False)]
 
     async def counts(self) -> Mapping[UUID | None, int]:
         """See `leases.Leases`."""
@@ -118,7 +119,7 @@ class PostgresLeases:
     async def leave(self, daemon_id: UUID) -> None:
         """See `leases.Leases`."""
         try:
-            await self._run("leave", daemon_id)
+            await self._call("leave", daemon_id)
         finally:
             await self._end_session(daemon_id)
 
@@ -128,8 +129,11 @@ class PostgresLeases:
         with self._news.of(daemon_id) as event:
             yield event
 
-    async def _run(self, name: str, *params: Any) -> list[tuple[Any, ...]]:
-        return await self._database.run_leases(SQL[name], params)
+    async def _call(self, name: str, *params: Any) -> list[tuple[Any, ...]]:
+        return await self._database.call(SQL[name], params)
+
+    async def _apart(self, name: str, *params: Any, again: bool = True) -> list[tuple[Any, ...]]:
+        return await self._database.call_apart(SQL[name], params, again=again)
 
     async def _session(self, daemon_id: UUID, begun: asyncio.Event) -> None:
         """Keep a session until cancelled; a lost one is made anew at once, unless it had only begun."""

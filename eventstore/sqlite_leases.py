@@ -7,8 +7,9 @@ Comes from: `store`. Goes to: `sqlite_database`.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -20,7 +21,6 @@ from eventstore.leases import Member, News
 from eventstore.queries import statements
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import timedelta
     from typing import Any
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from eventstore.sqlite_database import SqliteDatabase
 
 SQL = {**statements("queries.sql"), **statements("sqlite/append.sql")}
+LOOKS, LOOK_S = 10, 0.05
 SUFFIX = "-daemon"
 """Ends the name of the file beside, an empty SQLite database: its locks are the same on every system."""
 
@@ -43,7 +44,7 @@ class SqliteLeases:
 
     async def join(self, daemon_id: UUID, name: str, *, ttl: timedelta) -> None:  # noqa: ARG002  of the port; nobody need beat
         """See `leases.Leases`. Harmless to repeat."""
-        await self._become_the_one()
+        await self._wait_to_be_the_one()
         now = self._database.micros(datetime.now(UTC))
         row = (daemon_id.hex, name, now, now)
 
@@ -146,6 +147,15 @@ class SqliteLeases:
         """See `leases.Leases`. Hints of other processes are not told."""
         with self._news.of(daemon_id) as event:
             yield event
+
+    async def _wait_to_be_the_one(self) -> None:
+        """Try for as long as a program that only looks who is there may have the lock."""
+        for _ in range(LOOKS):
+            with suppress(Unusable):
+                await self._become_the_one()
+                return
+            await asyncio.sleep(LOOK_S)
+        await self._become_the_one()
 
     async def _become_the_one(self) -> None:
         if self._lock is not None:

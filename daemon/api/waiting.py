@@ -50,7 +50,7 @@ async def room(daemon: Daemon) -> None:
         async with asyncio.timeout(ROOM_WAIT_S):
             taking = await daemon.engine.room()
     except TimeoutError:
-        raise Busy("the daemon is at its limit of active executions") from None
+        raise Busy("the daemon is at its limit of active executions, or takes up those of another first") from None
     if not taking:
         raise Busy("the daemon is stopping")
 

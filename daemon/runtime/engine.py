@@ -248,6 +248,8 @@ class Engine:
         try:
             before = mailbox.state
             if before is None or round_.conflicts or round_.resumes:
+                if not mailbox.holds_work:
+                    mailbox.ours = False  # its lease went with its last step: another may have begun the next
                 before = await self._history.load(round_.execution_id)
             plan = await self._plan_for(mailbox, before, round_.letters)
         except (Rejected, StoreError) as error:

@@ -12,6 +12,7 @@ Comes from: `supervisor`. Goes to: eventstore/leases. `recovery`, `timers` and `
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import uuid4
 
@@ -132,7 +133,7 @@ class Membership:
     async def _joined(self) -> UUID | None:
         """Join and see who else is there, before anything is done under the new id; None when that did not succeed.
 
-        What the store keeps of an id that is given up here has no lease, and is fenced after its ttl.
+        What the store may keep of an id that is given up here has no lease, and is fenced after its ttl.
         """
         daemon_id = self._new_id()
         try:
@@ -140,6 +141,8 @@ class Membership:
             await self._beat(daemon_id)
         except (Unavailable, Fenced) as error:
             _logger.warning("joining_waits_for_store", error=str(error))
+            with suppress(Unavailable):
+                await self._leases.leave(daemon_id)
             return None
         return daemon_id
 

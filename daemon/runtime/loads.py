@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     Found: TypeAlias = Sequence[Recorded] | None
     Waiting: TypeAlias = tuple[UUID, asyncio.Future[Found]]
 
-MOST = 500
-"""Executions read together."""
+MOST = 100
+"""Executions read together: even if all are nearly `LONG`, not too much for one turn of the loop."""
 LONG = 200
 """An execution with more events is not read so: it has snapshots, which spare most of them."""
 

@@ -132,10 +132,23 @@ class Recovery:
         Raises what `engine.resume` raises, Unavailable, and Fenced.
         """
         daemon_id = self._membership.id
-        free = daemon_id is None or await self._leases.take(daemon_id, execution_id)
-        if not free and await self._leases.hint(execution_id):
-            return None
-        return await self._resume_as(daemon_id, execution_id)
+        if daemon_id is None:
+            return await self._engine.resume(execution_id)
+        try:
+            if not await self._leases.take(daemon_id, execution_id) and await self._leases.hint(execution_id):
+                return None
+            state = await self._resume_as(daemon_id, execution_id)
+        except (Unavailable, Conflict, asyncio.CancelledError):
+            self._look_at_held()
+            raise
+        if isinstance(state, Finished):
+            await self._leases.drop(daemon_id, execution_id)
+        return state
+
+    def _look_at_held(self) -> None:
+        """Find what may be leased to this daemon without its knowing: an answer was lost, or nobody waits for it."""
+        self._claim_lost = True
+        self._wake.set()
 
     async def _watch(self, daemon_id: UUID, news: asyncio.Event) -> None:
         """Look when there is news or room, and now and then without; return when this is no member any more."""
@@ -146,16 +159,18 @@ class Recovery:
             news.clear()
             self._wake.clear()
             pause_s = self._proof_s if self._membership.share == ALONE else self._look_s
+            refused = False
             try:
                 await self._look(daemon_id, everything=everything)
             except (Unavailable, Conflict) as error:
                 _logger.warning("recovery_waits_for_store", error=str(error))
                 pause_s, everything, unseen_s = min(pause_s, AWAY_PAUSE_S), False, self._proof_s
+                refused = True
             except Fenced:
                 self._tell_more(more=False)  # nothing is claimed before this daemon has joined anew
                 self._membership.doubt()
             unseen_s = pause_s if everything else unseen_s + pause_s
-            room = (self._engine.room_for_old(),) if self._more else ()
+            room = (self._engine.room_for_old(),) if self._more and not refused else ()
             await first_of(self._clock.sleep(pause_s), news.wait(), self._wake.wait(), *room)
 
     async def _look(self, daemon_id: UUID, *, everything: bool) -> None:
@@ -166,7 +181,7 @@ class Recovery:
             self._membership.doubt()
         if everything or dead:
             await self._read_hints(daemon_id)
-        if everything or dead or self._more:
+        if everything or dead or self._more or self._claim_lost:
             await self._claim(daemon_id)
         while self._owed:
             await self._resume_owed(daemon_id)
@@ -188,22 +203,31 @@ class Recovery:
         if not self._claiming:
             return
         if self._claim_lost:
-            held = await self._leases.held(daemon_id)
-            self._owed.update(each for each in held if not self._engine.holds(each))
-            self._claim_lost = False
+            await self._find_held(daemon_id)
         limit = min(PAGE, self._max_active - self._engine.active)
         if limit <= 0:
             self._tell_more(more=True)
             return
-        self._claim_lost = True
-        claimed = await self._leases.claim(daemon_id, limit=limit)
-        self._claim_lost = False
+        try:
+            claimed = await self._leases.claim(daemon_id, limit=limit)
+        except BaseException:
+            self._claim_lost = True
+            raise
         self._owed.update(claimed)
         self._tell_more(more=len(claimed) == limit)
 
+    async def _find_held(self, daemon_id: UUID) -> None:
+        self._claim_lost = False
+        try:
+            held = await self._leases.held(daemon_id)
+        except BaseException:
+            self._claim_lost = True
+            raise
+        self._owed.update(each for each in held if not self._engine.holds(each))
+
     def _tell_more(self, *, more: bool) -> None:
-        self._more = more
-        self._engine.old_first(waits=more)
+        self._more = more and self._claiming
+        self._engine.old_first(waits=self._more)
 
     async def _resume_owed(self, daemon_id: UUID) -> int:
         """Resume a page; return how many went well. Raises the first error of those that stay owed."""

@@ -25,7 +25,7 @@ from daemon.runtime.leases import Share, first_of
 from eventstore.errors import Conflict, StoreError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import TypeAlias
     from uuid import UUID
 
@@ -85,6 +85,8 @@ class Timers:
         self._next = _NEVER
         self._read_up_to: DueTimer | None = None
         """The last row read; what sorts before it is being fired, or is somebody else's."""
+        self._armed = _NEVER
+        """The earliest time that was armed since the last page was asked for: that page may not have it."""
         self._again_at: datetime | None = None
         """When to read from the first row on."""
         self._set_here: set[datetime] = set()
@@ -94,6 +96,7 @@ class Timers:
 
     def arm(self, timer: ArmTimer) -> None:
         """Wake the service in time for this one, which the index holds."""
+        self._armed = min(self._armed, timer.due)
         if self._read_up_to is not None and timer.due <= self._read_up_to.due_at:
             self._read_up_to = None
         if self._share().daemons > 1 and timer.due <= self._clock.now() + self._poll_interval:
@@ -127,9 +130,8 @@ class Timers:
             self._read_up_to, self._again_at = None, now + self._poll_interval
             self._set_here = {due for due in self._set_here if due > now - self._late}
         found = 0
-        while page := await self._index.due_timers(now, after=self._read_up_to, limit=BATCH):
+        while page := await self._page(now):
             found += len(page)
-            self._read_up_to = page[-1]
             for row in page:
                 if self._is_ours(row, now):
                     await self._free.acquire()
@@ -141,6 +143,14 @@ class Timers:
             return timedelta(seconds=GRAIN_S)
         self._next = min(self._next, await self._index.next_due(after=now) or _NEVER)
         return max(min(self._next, self._again_at) - self._clock.now(), timedelta(0))
+
+    async def _page(self, now: datetime) -> Sequence[DueTimer]:
+        """Return the rows that come next, and note how far that is, but for what was armed while they were read."""
+        self._armed = _NEVER
+        page = await self._index.due_timers(now, after=self._read_up_to, limit=BATCH)
+        if page:
+            self._read_up_to = page[-1] if self._armed > page[-1].due_at else None
+        return page
 
     def _is_ours(self, row: DueTimer, now: datetime) -> bool:
         key = row.execution_id, row.timer_id

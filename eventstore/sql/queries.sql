@@ -94,9 +94,6 @@ SELECT execution_id FROM leases WHERE daemon = :daemon;
 -- drop_lease: one that a daemon has
 DELETE FROM leases WHERE execution_id = :execution_id AND daemon = :daemon;
 
--- hinted: the executions that a daemon was asked to look at; from now on it was not
-UPDATE leases SET hinted = false WHERE daemon = :daemon AND hinted RETURNING execution_id;
-
 -- holder: which daemon has the lease of an execution
 SELECT d.id, d.name, d.joined_at, d.beat_at FROM leases l JOIN daemons d ON d.id = l.daemon
 WHERE l.execution_id = :execution_id;

@@ -5,11 +5,14 @@ import signal
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
+from eventstore import postgres_database
+from eventstore.errors import Unavailable
 from eventstore.index import IndexChange
 from eventstore.leases import Member
 from eventstore.store import Store
@@ -55,6 +58,31 @@ async def joined(store: Store, name: str) -> UUID:
     daemon_id = uuid4()
     await store.leases.join(daemon_id, name, ttl=TTL)
     return daemon_id
+
+
+@pytest.mark.parametrize("asked", ["claim", "hinted"])
+async def test_what_must_not_be_done_twice_is_not_when_its_answer_is_lost(
+    fresh_postgres_url: str, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """The caller is told, and looks at what it holds: a second try would give others, or none."""
+    carry_out = postgres_database._in_one_transaction
+
+    async def carry_out_and_lose(connection: Any, queries: Any) -> Any:
+        monkeypatch.undo()
+        await carry_out(connection, queries)
+        await connection.close()
+        raise psycopg.OperationalError("lost")
+
+    async with opened(fresh_postgres_url) as store:
+        daemon, one = await joined(store, "d"), uuid4()
+        await store.log.insert([append(one, index=IndexChange(busy=True))])
+        if asked == "hinted":
+            assert await store.leases.claim(daemon, limit=1) == [one]
+            await store.leases.hint(one)
+        monkeypatch.setattr(postgres_database, "_in_one_transaction", carry_out_and_lose)
+        with pytest.raises(Unavailable):
+            await (store.leases.claim(daemon, limit=1) if asked == "claim" else store.leases.hinted(daemon))
+        assert await store.leases.held(daemon) == [one]
 
 
 async def until(url: str, query: str, answer: object) -> None:

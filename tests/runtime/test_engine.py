@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import pytest
@@ -23,9 +24,11 @@ from tests.support.daemons import PATIENCE_S, finished, in_flight, running, sett
 from triggers.routing import execution_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from daemon.main import Daemon
+    from eventstore.log import Append, EventLog
 
 TWO = """
 workflow: two
@@ -37,12 +40,34 @@ workflow: signalled
 nodes: {ask: {signal: {name: answer, timeout: 1h}}}
 edges: []
 """
+THEN_GATED = """
+workflow: then-gated
+nodes: {ask: {signal: go}, b: {task: gate, with: {name: "{{ input }}"}}}
+edges: [ask -> b]
+"""
 RETRIED = """
 workflow: retried
 nodes: {a: {task: flaky, with: {name: "{{ input }}"}, retry: {max_attempts: 3, initial: 10m}}, b: {wait: 24h}}
 edges: [a -> b]
 output: "{{ a }}"
 """
+
+
+class Turnstile:
+    """A log that lets one insert through for each `passes.release()`."""
+
+    def __init__(self, inner: EventLog) -> None:
+        self.inner = inner
+        self.passes = asyncio.Semaphore(0)
+        self.came = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def insert(self, batch: Sequence[Append]) -> None:
+        self.came += 1
+        await self.passes.acquire()
+        await self.inner.insert(batch)
 
 
 def signal(daemon: Daemon, number: int) -> ReceiveSignal:
@@ -93,6 +118,34 @@ async def test_whoever_holds_the_lease_runs_the_steps_and_hears_of_what_others_a
                 while first.engine.active or await first.store.index.busy(after=None, limit=1):  # noqa: ASYNC110  nothing tells
                     await asyncio.sleep(0)
         assert first.engine.active == 0
+
+
+async def test_a_step_that_another_daemon_began_meanwhile_is_not_taken_for_its_own(tmp_path: Path) -> None:
+    """Its append to an execution that nobody works on meets one that begins a step: the lease is the other's."""
+    async with running(settings_for(tmp_path, THEN_GATED)) as first:
+        target = await start(first, "then-gated", "open-not-ours")
+        turnstile = Turnstile(first.store.log)
+        store = replace(first.store, log=cast("EventLog", turnstile))
+        async with running(first.settings, store=store) as second:
+            hellos = [asyncio.create_task(second.engine.send(target, signal(second, number))) for number in (1, 2)]
+            await met(lambda: turnstile.came == 1)
+            late = asyncio.create_task(second.engine.send(target, signal(second, 3)))
+            turnstile.passes.release()
+            await met(lambda: turnstile.came == 2)
+            await first.intake.signal(target, "go", None, signal_id="go", actor="test")
+            for _ in range(3):
+                turnstile.passes.release()
+            await asyncio.gather(*hellos, late)
+            assert (first.engine.holds(target), second.engine.holds(target)) == (True, False)
+            assert second.engine.active == 0
+        gated_handlers.gates["open-not-ours"].set()
+        assert (await finished(first, target)).status == "completed"
+
+
+async def met(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110  nothing tells
+            await asyncio.sleep(0)
 
 
 async def test_who_has_been_taken_for_dead_writes_nothing_and_joins_again(tmp_path: Path) -> None:

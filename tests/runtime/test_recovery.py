@@ -117,6 +117,7 @@ class Counting:
         self.asked: list[str] = []
         self.fails: dict[str, Exception] = {}
         self.after: dict[str, Callable[[], None]] = {}
+        self.away: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.inner, name)
@@ -125,6 +126,8 @@ class Counting:
 
         async def counted(*args: Any, **options: Any) -> Any:
             self.asked.append(name)
+            if name in self.away:
+                raise Unavailable("away")
             answer = await method(*args, **options)
             if name in self.after:
                 self.after.pop(name)()
@@ -303,6 +306,44 @@ async def test_a_lease_taken_before_a_fence_is_no_reason_to_resume(bench: Bench)
     with pytest.raises(Unavailable, match="taken for dead"):
         await daemon.recovery.resume(execution_id)
     assert daemon.engine.resumed == []
+
+
+async def test_a_lease_taken_for_a_caller_who_got_no_answer_is_gone_on_with(bench: Bench) -> None:
+    """It is this daemon's, so no claim would give it, and the caller may not come again."""
+    daemon = await bench.started(max_active=1)
+    (working,) = await bench.busy()
+    await settle()
+    (waiting,) = await bench.busy()
+    bench.leases.fails["take"] = Unavailable("lost")
+    with pytest.raises(Unavailable):
+        await daemon.recovery.resume(waiting)
+    await bench.clock.advance(0)
+    assert daemon.engine.resumed == [working, waiting]
+
+
+async def test_a_store_that_refuses_is_not_asked_again_at_once(bench: Bench) -> None:
+    """Even where there is room for more, and surely more to take up."""
+    daemon = await bench.daemon(max_active=2)
+    await bench.busy(10)
+    await daemon.start()
+    bench.leases.away.add("claim")
+    bench.leases.asked.clear()
+    daemon.engine.finish(daemon.engine.resumed[0])
+    await settle()
+    assert bench.leases.asked.count("claim") == 1
+
+
+async def test_a_claim_under_way_at_the_stop_starts_no_other(bench: Bench) -> None:
+    daemon = await bench.daemon(max_active=2)
+    await bench.busy(10)
+    await daemon.start()
+    bench.leases.after["claim"] = daemon.recovery.claim_no_more
+    bench.leases.asked.clear()
+    for execution_id in list(daemon.engine.memory):
+        daemon.engine.finish(execution_id)
+    await settle()
+    assert bench.leases.asked.count("claim") == 1
+    assert not daemon.engine.old_waits
 
 
 async def test_the_lease_of_one_that_another_has_ended_is_dropped_once_it_was_looked_at(bench: Bench) -> None:

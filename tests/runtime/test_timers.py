@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, cast
 from uuid import UUID, uuid4
 
@@ -23,7 +24,7 @@ from eventstore.store import Store, open_store
 from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from datetime import datetime
 
     from eventstore.index import DueTimer, Index
@@ -65,10 +66,15 @@ class CountingIndex:
         self.inner = inner
         self.read: list[str] = []
         self.asked = 0
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+        """Happens once, between the reading of a page and its answer."""
 
     async def due_timers(self, now: datetime, *, after: DueTimer | None = None, limit: int) -> Sequence[DueTimer]:
         self.asked += 1
         rows = await self.inner.due_timers(now, after=after, limit=limit)
+        if rows and self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
         self.read += [row.timer_id for row in rows]
         return rows
 
@@ -160,6 +166,13 @@ async def test_a_timer_set_for_a_time_that_was_read_already_fires_too(bench: Ben
     await bench.set("earlier", -5)
     await bench.clock.advance(0.1)
     assert bench.engine.fired == ["later", "earlier"]
+
+
+async def test_a_timer_armed_while_a_page_is_read_that_has_it_not_fires_too(bench: Bench) -> None:
+    await bench.set("later", 10)
+    bench.index.meanwhile = partial(bench.set, "earlier", -5)
+    await bench.clock.advance(10.1)
+    assert sorted(bench.engine.fired) == ["earlier", "later"]
 
 
 async def test_each_of_several_fires_its_share(bench: Bench) -> None:

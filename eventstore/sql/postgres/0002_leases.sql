@@ -1,3 +1,6 @@
+-- Daemons of an older version wait here, and find then that they are: none becomes busy while the leases are made.
+SELECT sagad_lock_log();
+
 -- The daemons that live. All times are by this server's clock.
 CREATE TABLE daemons (
     id uuid PRIMARY KEY,

@@ -119,6 +119,11 @@ SELECT sagad_claim(%s, %s);
 -- take: take one lease
 SELECT sagad_take(%s, %s);
 
+-- hinted: the executions that a daemon was asked to look at, but for those an append is changing; from now on it was not
+UPDATE leases SET hinted = false WHERE execution_id IN (
+    SELECT execution_id FROM leases WHERE daemon = %s AND hinted FOR UPDATE SKIP LOCKED
+) RETURNING execution_id;
+
 -- leave: cease to be a member
 SELECT sagad_leave(%s);
 

@@ -51,6 +51,9 @@ UPDATE leases SET hinted = true WHERE execution_id = ?;
 -- hint_holder: the same, where there is one
 UPDATE leases SET hinted = true WHERE execution_id = ? AND daemon IN (SELECT id FROM daemons);
 
+-- hinted: the executions that a daemon was asked to look at; from now on it was not
+UPDATE leases SET hinted = false WHERE daemon = :daemon AND hinted RETURNING execution_id;
+
 -- any_hint: whether a daemon was asked to look at anything
 SELECT 1 FROM leases WHERE daemon = :daemon AND hinted LIMIT 1;
 
