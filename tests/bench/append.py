@@ -2,13 +2,14 @@
 
 One event is 250 bytes. `events only` has one event of a new execution in each append. The executions of one step and of
 ten are as a busy daemon writes them: appends of two events, with starts, steps and ends side by side in each batch; the
-start writes an index row and a lease, the end changes the row and drops the lease. The raw limit has its rows ready in
-memory, and only inserts them. `processor` is this process's alone, without the database server's.
+start writes an index row and a lease, the end changes the row and drops the lease. The raw limit makes new ids, has all
+else of its rows ready in memory, and inserts them. `processor` is this process's alone, without the database server's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sqlite3
 import time
@@ -185,7 +186,8 @@ async def _on_sqlite(url: str) -> AsyncIterator[Variants]:
 
     def insert(size: int) -> int:
         raw.execute("BEGIN IMMEDIATE")
-        raw.executemany(RAW_SQLITE, [(uuid4().hex, 1, TOPIC, STATE) for _ in range(size)])
+        keys = os.urandom(16 * size).hex()
+        raw.executemany(RAW_SQLITE, [(keys[at : at + 32], 1, TOPIC, STATE) for at in range(0, 32 * size, 32)])
         raw.execute("COMMIT")
         return size
 
@@ -217,10 +219,12 @@ async def _on_postgres(url: str) -> AsyncIterator[Variants]:
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as raw:
         arrays.register(raw)
 
+        rest = {n: (Bigints.of([1] * n), Texts.of([TOPIC] * n), Bytes.of([STATE] * n)) for n in BATCHES}
+
         async def insert(size: int) -> int:
-            ids, ones = Uuids.of([uuid4().bytes for _ in range(size)]), Bigints.of([1] * size)
-            rows = (ids, ones, Texts.of([TOPIC] * size), Bytes.of([STATE] * size))
-            await raw.execute(RAW_POSTGRES, rows, prepare=True)
+            keys = os.urandom(16 * size)
+            ids = Uuids.of([keys[at : at + 16] for at in range(0, 16 * size, 16)])
+            await raw.execute(RAW_POSTGRES, (ids, *rest[size]), prepare=True)
             return size
 
         def function(sql: str) -> Callable[[], Awaitable[object]]:

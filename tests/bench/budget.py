@@ -32,8 +32,8 @@ from daemon.settings import Settings
 from eventstore.arrays import Bigints, Bytes, Texts, Uuids
 from eventstore.store import open_store
 from tests.bench.figures import Bench, Benchmark, Figure, WrongOutcomeError
+from tests.bench.peers.driver import STEPS
 from tests.bench.rig import WIDE, ClockedLog, Rig, settings_of
-from tests.bench.steps import STEPS
 from tests.bench.workflows import chain
 from tests.support.workflows import plan_of
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from daemon.cli.serving import _loop_factory
 from daemon.runtime import logs
 from daemon.settings import Logging
+from tests.bench.peers.driver import STEPS
 from tests.bench.rig import WIDE, settings_of, started
-from tests.bench.steps import STEPS
 from tests.bench.workflows import chain
 
 

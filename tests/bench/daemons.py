@@ -19,7 +19,7 @@ from daemon.runtime.codec import codec_of
 from daemon.settings import Settings, Store
 from eventstore.store import open_store
 from tests.bench.figures import Bench, Benchmark, Figure, WrongOutcomeError
-from tests.bench.steps import STEPS
+from tests.bench.peers.driver import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -38,8 +38,8 @@ class Sizes:
     at_once: int = 1000
     """Executions that are started together, and that are in flight at the kill."""
     warm_up: int = 100
-    low_rate_count: int = 60
-    """Executions offered at 20 a second."""
+    low_rate_count: int = 300
+    """Executions offered at 20 a second, or one at a time."""
     rate_count: int = 1000
     """Executions and messages offered at 500 a second."""
     kafka_messages: int = 20_000

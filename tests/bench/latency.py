@@ -1,15 +1,21 @@
 """Latency of steps and executions, at an offered rate and under full load.
 
+One at a time, each begins when the last has ended: nothing sleeps meanwhile, neither here nor in the database. At a low
+rate everything does, and to wake up is most of the time: see the prototype's figure beside it.
+
 A step's is from the commit of its StepStarted to the commit of its StepSucceeded; an execution's, from the call that
 starts it to the commit of its ExecutionCompleted.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from daemon.core.events import ExecutionCompleted, StepStarted, StepSucceeded
 from tests.bench.figures import Bench, Benchmark, Figure, milliseconds
+from tests.bench.peers.driver import IN_TURN, LATENCY_STEPS, LOW_RATE, latency_of
 from tests.bench.rig import SHIPPED, WIDE, clocked, offer, settings_of
 from tests.bench.workflows import chain
 
@@ -19,8 +25,7 @@ if TYPE_CHECKING:
 
     from eventstore.log import Append
 
-STEPS = 3
-RATES = (20, 500)
+RATES = (LOW_RATE, 500)
 
 
 class Commits:
@@ -57,10 +62,11 @@ class Commits:
 
 async def run(bench: Bench) -> Sequence[Figure]:
     """Measure at each rate, then with all at once."""
-    sizes, figures = bench.sizes, []
+    sizes = bench.sizes
+    figures = milliseconds(latency_of(IN_TURN), await _in_turn(bench, sizes.low_rate_count), 50, 99)
     for rate, count in zip(RATES, (sizes.low_rate_count, sizes.rate_count), strict=True):
         executions_s, steps_s = await _at_rate(bench, rate, count)
-        figures += milliseconds(f"{STEPS}-step execution at {rate}/s", executions_s, 50, 99)
+        figures += milliseconds(latency_of(rate), executions_s, 50, 99)
         figures += milliseconds(f"step at {rate}/s", steps_s, 50, 99)
     commits = Commits()
     with bench.fresh_store() as url:
@@ -70,12 +76,35 @@ async def run(bench: Bench) -> Sequence[Figure]:
     return [*figures, *milliseconds(f"step, {sizes.at_once:,} executions at once", steps_s, 50, 99)]
 
 
+async def _in_turn(bench: Bench, count: int) -> list[float]:
+    """Return how long each execution took."""
+    taken_s: list[float] = []
+    ended = asyncio.Event()
+
+    def note(_at: float, batch: Sequence[Append]) -> None:
+        if any(isinstance(append.events[-1], ExecutionCompleted) for append in batch):
+            ended.set()
+
+    with bench.fresh_store() as url:
+        async with clocked(settings_of(url, bench.folder, chain(LATENCY_STEPS), SHIPPED), note) as rig:
+            await rig.run(bench.sizes.warm_up, "warm-up")
+            for number in range(count):
+                ended.clear()
+                began = time.monotonic()
+                await rig.start(f"timed-{number}")
+                await ended.wait()
+                taken_s.append(time.monotonic() - began)
+            await rig.idle()
+            await rig.check(completed=bench.sizes.warm_up + count)
+    return taken_s
+
+
 async def _at_rate(bench: Bench, rate: float, count: int) -> tuple[list[float], list[float]]:
     """Return how long each execution and each step took."""
     commits = Commits()
     accepted: dict[UUID, float] = {}
     with bench.fresh_store() as url:
-        async with clocked(settings_of(url, bench.folder, chain(STEPS), SHIPPED), commits.note) as rig:
+        async with clocked(settings_of(url, bench.folder, chain(LATENCY_STEPS), SHIPPED), commits.note) as rig:
             await rig.run(bench.sizes.warm_up, "warm-up")
             commits.clear()
 

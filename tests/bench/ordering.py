@@ -5,6 +5,8 @@
     own log     each writer has a table (and lock) of its own; the tail reads them all, in no order between them
     late flush  as `lock`, but it commits without waiting for the disk, and then waits in a second statement
 
+What a late flush has committed others see before it is on the disk, and may act on what a crash takes back.
+
 `notice` is a NOTIFY in the transaction. A flush of 1 ms is emulated by `commit_delay`, which needs a superuser. Writers
 are processes of their own (`ordering_writer`); events have 300 bytes; one statement of binary arrays is one commit.
 """
@@ -214,7 +216,9 @@ async def _tail(url: str, server: str, writers: Sequence[_Writer], way: str, dur
         tail.cancel()
         await asyncio.wait({tail})
         delays_s = [max(0.0, seen[key] - at) for key, at in answered.items()]
+        early = sum(seen[key] < at for key, at in answered.items())
         name = f"{way}: answered to seen by the tail"
+        figures.append(Figure(f"{way}: seen before it was answered", 100 * early / max(1, len(answered)), "%"))
         if foreign:
             figures += milliseconds(f"{name}, foreign transaction of {duration_s / 2:g} s", delays_s, 50, 100)
         else:

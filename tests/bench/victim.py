@@ -21,8 +21,9 @@ from daemon.runtime.collection import calm_garbage_collector
 from daemon.settings import Logging
 from tests.bench.figures import WrongOutcomeError
 from tests.bench.handlers import FUSE
+from tests.bench.peers.driver import STEPS
 from tests.bench.rig import WIDE, settings_of, started, until
-from tests.bench.steps import STEPS, events_of
+from tests.bench.steps import events_of
 from tests.bench.workflows import chain
 
 

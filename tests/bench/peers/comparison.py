@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from tests.bench.peers.driver import STEPS_A_SECOND
+from tests.bench.peers.driver import AS_SHIPPED, STEPS_A_SECOND
 from tests.bench.report import EVENTS_WRITTEN, cells, number
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.bench.figures import Benchmark, Figure, StoreKind
 
 SAGAD = "sagad"
+SHIPPED = "as shipped"
 LESS_IS_BETTER = frozenset({"ms", "s", "µs/step"})
 LIMITS: Mapping[str, tuple[str, str]] = {
     "raw limit: one INSERT of unnest, 100 in a commit": (EVENTS_WRITTEN, "raw limit, 100 rows a commit"),
@@ -43,6 +44,8 @@ class Comparison:
         """Take the figures of one run."""
         for figure in figures:
             name, contender = LIMITS.get(figure.name, (figure.name, benchmark.contender))
+            if name.endswith(AS_SHIPPED) and store == "postgres":
+                name, contender = name.removesuffix(AS_SHIPPED), f"{SAGAD}, {SHIPPED}"
             if contender == SAGAD and store == "sqlite":
                 contender = "sagad on SQLite"
             if figure.name not in LIMITS or store == "postgres":
@@ -58,9 +61,8 @@ class Comparison:
         for header in ("median", "min .. max", "unit", "sagad is"):
             table.add_column(header, justify="left" if header == "unit" else "right")
         for name, row in self._compared():
-            ours = row.get(SAGAD)
             for place, (contender, values) in enumerate(row.items()):
-                ratio = "" if contender == SAGAD else times(ours, values, self._units[name])
+                ratio = "" if contender == SAGAD else times(_ours(contender, row), values, self._units[name])
                 table.add_row("" if place else name, contender, *cells(values), self._units[name], ratio)
             table.add_section()
         return table if table.row_count else None
@@ -92,16 +94,27 @@ def times(ours: Sequence[float] | None, theirs: Sequence[float], unit: str) -> s
     return f"{better / worse:,.3g} x" if worse else ""
 
 
+def _ours(contender: str, row: Mapping[str, Sequence[float]]) -> Sequence[float] | None:
+    """Return the figures of sagad's to hold against a contender's: those as shipped against as shipped, if any."""
+    shipped = row.get(f"{SAGAD}, {SHIPPED}") if contender.endswith(SHIPPED) and _engine(contender) != SAGAD else None
+    return shipped or row.get(SAGAD)
+
+
 def _engine(contender: str) -> str:
     return contender.partition(", ")[0]
 
 
 def _cell(engine: str, row: Mapping[str, Sequence[float]], unit: str) -> str:
-    """Say an engine's medians, and in brackets sagad's ratio to each; sagad's own with the least and the greatest."""
+    """Say an engine's medians, tuned / as shipped, and in brackets sagad's ratio to each.
+
+    sagad's own is that without limits, with the least and the greatest; behind it the median with limits as shipped.
+    """
     found = {contender: values for contender, values in row.items() if _engine(contender) == engine}
     if engine == SAGAD and found:
         median, spread = cells(found[SAGAD])
-        return f"**{median}** ({spread})" if spread else f"**{median}**"
+        shipped = row.get(f"{SAGAD}, {SHIPPED}")
+        tuned = f"**{median}** ({spread})" if spread else f"**{median}**"
+        return tuned if shipped is None else f"{tuned} / {number(statistics.median(shipped))}"
     medians = " / ".join(number(statistics.median(values)) for values in found.values())
-    ratios = [times(row.get(SAGAD), values, unit) for values in found.values()]
+    ratios = [times(_ours(contender, row), values, unit) for contender, values in found.items()]
     return f"{medians} ({' / '.join(ratios)})" if any(ratios) else medians or "-"

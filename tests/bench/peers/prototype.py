@@ -1,7 +1,8 @@
 """The upper limit for this Python: executions whose steps only await their durable commit, with no engine at all.
 
 All events that wait are written by one statement of binary arrays, one commit at a time, at most `LARGEST` in one; the
-next batch gathers meanwhile. Nothing is decided, folded, indexed or checked. An event has 300 bytes.
+next batch gathers meanwhile. Nothing is decided, folded, indexed or checked. An event has 300 bytes. The time of one
+execution is that of as many commits in a row as sagad makes: one more than it has steps.
 """
 
 from __future__ import annotations
@@ -16,7 +17,16 @@ import psycopg
 from eventstore import arrays
 from eventstore.arrays import Bigints, Bytes, Uuids
 from tests.bench.figures import Bench, Benchmark, Figure, WrongOutcomeError, milliseconds
-from tests.bench.peers.driver import CPU_A_STEP, SHORTER, STEPS, STEPS_A_SECOND
+from tests.bench.peers.driver import (
+    CPU_A_STEP,
+    IN_TURN,
+    LATENCY_STEPS,
+    LOW_RATE,
+    SHORTER,
+    STEPS,
+    STEPS_A_SECOND,
+    latency_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +78,8 @@ async def run(bench: Bench) -> Sequence[Figure]:
             figures += milliseconds(f"step, {count:,} executions at once", steps_s, 50, 99)
         else:
             figures.append(Figure(f"executions of {steps} step{'s' * (steps > 1)}", count / elapsed_s, "/s"))
+    for rate in (IN_TURN, LOW_RATE):
+        figures += milliseconds(latency_of(rate), await _latencies(bench, rate), 50, 99)
     return figures
 
 
@@ -97,6 +109,26 @@ async def _measure(bench: Bench, steps: int) -> tuple[float, float, list[float]]
     if row != ((sizes.at_once + sizes.warm_up) * steps,):
         raise WrongOutcomeError(f"the table has {row} events")
     return elapsed_s, cpu_s, steps_s
+
+
+async def _latencies(bench: Bench, rate: int) -> list[float]:
+    """Return how long the commits of one execution take, with pauses in between that make it so many a second."""
+    taken_s: list[float] = []
+    sizes = bench.sizes
+    with bench.fresh_store() as url:
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            arrays.register(connection)
+            await connection.execute(TABLE)
+            log = Log(connection)
+            for number in range(sizes.warm_up + sizes.low_rate_count):
+                key, began = uuid4().bytes, time.perf_counter()
+                for version in range(LATENCY_STEPS + 1):
+                    await log.append(key, version)
+                took_s = time.perf_counter() - began
+                if number >= sizes.warm_up:
+                    taken_s.append(took_s)
+                    await asyncio.sleep(max(0.0, 1 / rate - took_s) if rate else 0.0)
+    return taken_s
 
 
 BENCHMARK = Benchmark(

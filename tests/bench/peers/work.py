@@ -42,7 +42,7 @@ class Order:
     warm_up: int = 0
     """Executions that are run first, and not timed."""
     rate: float = 0.0
-    """Executions offered a second, for `latency`."""
+    """Executions offered a second, for `latency`; 0 is one at a time."""
     tuning: dict[str, Any] = field(default_factory=dict)
     """The engine's knobs, as its program names them; `uvloop` is known to all."""
 
@@ -125,7 +125,7 @@ async def perform(order: Order, opening: Opening) -> Result:
             case "throughput" | "begin":
                 await engine.run(keys, order.steps)
             case "latency":
-                latencies_s = await _latencies(engine, order, keys)
+                latencies_s = await (_latencies if order.rate else _in_turn)(engine, order, keys)
             case "recover":
                 await until(engine.finished, order.count)
         return Result(
@@ -156,6 +156,16 @@ async def _latencies(engine: Engine, order: Order, keys: Sequence[str]) -> list[
             due = first + number / order.rate
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             tasks.create_task(execute(key, max(due, min(time.monotonic(), due + TIMER_GRAIN_S))))
+    return taken_s
+
+
+async def _in_turn(engine: Engine, order: Order, keys: Sequence[str]) -> list[float]:
+    """Execute one after the other; return how long each took."""
+    taken_s: list[float] = []
+    for key in keys:
+        began = time.monotonic()
+        await engine.execute(key, order.steps)
+        taken_s.append(time.monotonic() - began)
     return taken_s
 
 

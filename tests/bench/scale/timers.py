@@ -40,7 +40,7 @@ async def run(bench: Bench) -> Sequence[Figure]:
 
     with bench.fresh_store() as url:
         settings = settings_of(url, bench.folder, UNTIL, WIDE)
-        first = time.time() + count / SLOWEST_START + 3 * LEAD_S
+        first = time.time() + count / SLOWEST_START + 10 * LEAD_S
         due: dict[UUID, float] = {}
         async with started(settings) as rig:
 
