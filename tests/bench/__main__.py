@@ -12,22 +12,16 @@ of their own, once (`tests.bench.peers`); one that cannot be had is named in the
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import shlex
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from daemon.cli.serving import _loop_factory
-from daemon.runtime import logs
-from daemon.settings import Logging
 from eventstore.store import without_password
 from tests.bench import append, budget, daemons, first_step, intake, latency, machine, ordering, recovery, steps
 from tests.bench.figures import SHORT, Bench, Sizes
@@ -35,14 +29,15 @@ from tests.bench.peers import preparation, prototype
 from tests.bench.peers.catalogue import PEERS
 from tests.bench.peers.comparison import SAGAD, Comparison
 from tests.bench.peers.environments import default_folder
+from tests.bench.processes import measure, run
 from tests.bench.report import Report
 from tests.bench.scale import growth, idle, memory, recovered, sleepers, timers
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
-    from typing import Any, TypeVar
+    from collections.abc import Sequence
+    from typing import TypeVar
 
-    from tests.bench.figures import Benchmark, Figure, StoreKind
+    from tests.bench.figures import Benchmark, StoreKind
 
     T = TypeVar("T")
 
@@ -71,27 +66,10 @@ BENCHMARKS: Sequence[Benchmark] = (
 )
 
 
-def measure(benchmark: Benchmark, bench: Bench) -> Sequence[Figure]:
-    """Measure once, in a process of its own: what the runs before have left in memory slows this one down."""
-    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as process:
-        return process.submit(_measured, benchmark, bench).result()
-
-
-def _measured(benchmark: Benchmark, bench: Bench) -> Sequence[Figure]:
-    return run(benchmark.run(bench))
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run in an event loop of its own, of the kind that `sagad run` uses."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(work)
-
-
 def main() -> None:
     """Measure and print."""
     arguments = _arguments()
     console = Console(width=None if sys.stdout.isatty() else 140)
-    logs.configure(Logging(level="warning", format="console"))
     sizes = SHORT if arguments.short else Sizes()
     report = Report(shlex.join(["python", "-m", "tests.bench", *map(without_password, sys.argv[1:])]), sizes)
     stores: list[StoreKind] = ["sqlite", "postgres"] if arguments.store == "both" else [arguments.store]

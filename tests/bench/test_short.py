@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bench.__main__ import BENCHMARKS, run
+from tests.bench.__main__ import BENCHMARKS
 from tests.bench.figures import SHORT, Bench, Benchmark, Service, StoreKind
 from tests.bench.peers.comparison import LIMITS
 from tests.bench.peers.driver import COMPARED
+from tests.bench.processes import run
 from tests.bench.report import Report
 from tests.support.services import required
 
