@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -29,7 +30,7 @@ from tests.bench.peers.driver import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
 LARGEST = 500
 """Events in a commit: the knee, beyond which only latency grows."""
@@ -95,17 +96,13 @@ async def _measure(bench: Bench, steps: int) -> tuple[float, float, list[float]]
             steps_s.append(time.perf_counter() - began)
 
     sizes = bench.sizes
-    with bench.fresh_store() as url:
-        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-            arrays.register(connection)
-            await connection.execute(TABLE)
-            log = Log(connection)
-            await asyncio.gather(*(execution(log) for _ in range(sizes.warm_up)))
-            steps_s.clear()
-            began, cpu_s = time.perf_counter(), time.process_time()
-            await asyncio.gather(*(execution(log) for _ in range(sizes.at_once)))
-            elapsed_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu_s
-            row = await (await connection.execute("SELECT count(*) FROM event")).fetchone()
+    async with _empty_log(bench) as log:
+        await asyncio.gather(*(execution(log) for _ in range(sizes.warm_up)))
+        steps_s.clear()
+        began, cpu_s = time.perf_counter(), time.process_time()
+        await asyncio.gather(*(execution(log) for _ in range(sizes.at_once)))
+        elapsed_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu_s
+        row = await (await log.connection.execute("SELECT count(*) FROM event")).fetchone()
     if row != ((sizes.at_once + sizes.warm_up) * steps,):
         raise WrongOutcomeError(f"the table has {row} events")
     return elapsed_s, cpu_s, steps_s
@@ -115,20 +112,25 @@ async def _latencies(bench: Bench, rate: int) -> list[float]:
     """Return how long the commits of one execution take, with pauses in between that make it so many a second."""
     taken_s: list[float] = []
     sizes = bench.sizes
+    async with _empty_log(bench) as log:
+        for number in range(sizes.warm_up + sizes.low_rate_count):
+            key, began = uuid4().bytes, time.perf_counter()
+            for version in range(LATENCY_STEPS + 1):
+                await log.append(key, version)
+            took_s = time.perf_counter() - began
+            if number >= sizes.warm_up:
+                taken_s.append(took_s)
+                await asyncio.sleep(max(0.0, 1 / rate - took_s) if rate else 0.0)
+    return taken_s
+
+
+@asynccontextmanager
+async def _empty_log(bench: Bench) -> AsyncIterator[Log]:
     with bench.fresh_store() as url:
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
             arrays.register(connection)
             await connection.execute(TABLE)
-            log = Log(connection)
-            for number in range(sizes.warm_up + sizes.low_rate_count):
-                key, began = uuid4().bytes, time.perf_counter()
-                for version in range(LATENCY_STEPS + 1):
-                    await log.append(key, version)
-                took_s = time.perf_counter() - began
-                if number >= sizes.warm_up:
-                    taken_s.append(took_s)
-                    await asyncio.sleep(max(0.0, 1 / rate - took_s) if rate else 0.0)
-    return taken_s
+            yield Log(connection)
 
 
 BENCHMARK = Benchmark(
