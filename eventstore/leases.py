@@ -53,8 +53,8 @@ class Leases(Protocol):
     async def beat(self, daemon_id: UUID) -> Sequence[Member]:
         """Say that it lives; return all members, those who joined first, first. Raises Fenced when it is none."""
 
-    async def fence_dead(self) -> Sequence[Member]:
-        """Fence the members that are dead, and return them; their leases are orphans now.
+    async def fence_dead(self, *, asker: UUID | None = None) -> Sequence[Member]:
+        """Fence the members that are dead, but for the one that asks; return them. Their leases are orphans now.
 
         Dead is who has not beaten for its `ttl`, and, where the store can see it (Postgres), whose process is gone.
         """

@@ -46,10 +46,11 @@ class MemoryLeases:
         self._index.members[daemon_id] = replace(self._index.members[daemon_id], beat_at=now)
         return list(self._index.members.values())
 
-    async def fence_dead(self) -> Sequence[Member]:
+    async def fence_dead(self, *, asker: UUID | None = None) -> Sequence[Member]:
         """See `leases.Leases`."""
         now = self._now()
         dead = [member for member in self._index.members.values() if self._ends[member.id] < now]
+        dead = [member for member in dead if member.id != asker]
         for member in dead:
             await self.leave(member.id)
         return dead

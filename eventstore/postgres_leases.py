@@ -67,9 +67,9 @@ class PostgresLeases:
             raise Fenced([daemon_id])
         return [self._member(row) for row in rows]
 
-    async def fence_dead(self) -> Sequence[Member]:
+    async def fence_dead(self, *, asker: UUID | None = None) -> Sequence[Member]:
         """See `leases.Leases`."""
-        return [self._member(row) for row in await self._apart("fence_dead")]
+        return [self._member(row) for row in await self._apart("fence_dead", asker)]
 
     async def claim(self, daemon_id: UUID, *, limit: int) -> Sequence[UUID]:
         """See `leases.Leases`."""

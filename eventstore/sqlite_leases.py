@@ -62,7 +62,7 @@ class SqliteLeases:
             raise Fenced([daemon_id])
         return members
 
-    async def fence_dead(self) -> Sequence[Member]:
+    async def fence_dead(self, *, asker: UUID | None = None) -> Sequence[Member]:  # noqa: ARG002  of the port
         """See `leases.Leases`. There is never one: to join is to fence those before."""
         return []
 

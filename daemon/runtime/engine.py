@@ -133,7 +133,8 @@ class Engine:
 
         False when there will be none, because the daemon stops.
         """
-        await self._room_for_new.wait()
+        while not self._room_for_new.is_set():  # again: of many who wait, the first takes the place that was freed
+            await self._room_for_new.wait()
         return self._taking
 
     async def room_for_old(self) -> None:

@@ -92,7 +92,7 @@ class Recovery:
         while (daemon_id := self._membership.id) is not None:
             self._begin(daemon_id)
             try:
-                await self._leases.fence_dead()
+                await self._leases.fence_dead(asker=daemon_id)
                 await self._claim(daemon_id)
                 while self._owed:
                     count += await self._resume_owed(daemon_id)
@@ -175,7 +175,7 @@ class Recovery:
 
     async def _look(self, daemon_id: UUID, *, everything: bool) -> None:
         """Look for dead daemons; with `everything`, or when there was one, also for hints and for free leases."""
-        dead = await self._leases.fence_dead()
+        dead = await self._leases.fence_dead(asker=daemon_id)
         if dead:
             _logger.warning("daemons_died", daemons=[member.name for member in dead])
             self._membership.doubt()

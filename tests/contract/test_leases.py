@@ -152,6 +152,15 @@ async def test_who_is_late_but_not_fenced_may_write_and_live_on(
     assert await store.leases.fence_dead() == []
 
 
+@several
+async def test_nobody_fences_himself(store: Store, store_url: str, memory_time: Time) -> None:
+    """Who asks lives, however late its beat is; the others see it as they do."""
+    late = await joined(store)
+    await let_die(store, store_url, memory_time, late)
+    assert await store.leases.fence_dead(asker=late) == []
+    assert [member.id for member in await store.leases.fence_dead(asker=uuid4())] == [late]
+
+
 async def test_nothing_of_a_batch_with_a_fenced_writer_is_written(store: Store) -> None:
     gone, one, other = await joined(store), uuid4(), uuid4()
     await store.leases.leave(gone)

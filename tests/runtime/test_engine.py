@@ -294,6 +294,24 @@ async def test_intake_waits_while_the_engine_is_full(tmp_path: Path) -> None:
         await asyncio.wait_for(room, 5)
 
 
+async def test_of_many_that_wait_for_room_one_goes_on_for_each_place(tmp_path: Path) -> None:
+    async with running(settings_for(tmp_path, TWO, limits=Limits(max_active_executions=1, grace_s=0.1))) as daemon:
+
+        async def start_with_room(name: str) -> None:
+            await daemon.engine.room()
+            await start(daemon, "two", name)
+
+        left = {f"open-room-{number}" for number in range(4)}
+        starting = [asyncio.create_task(start_with_room(name)) for name in sorted(left)]
+        while left:
+            await met(lambda: any(gated_handlers.entered[name].is_set() for name in left))
+            (at_work,) = (name for name in left if gated_handlers.entered[name].is_set())
+            assert daemon.engine.active == 1
+            left.remove(at_work)
+            gated_handlers.gates[at_work].set()
+        await asyncio.gather(*starting)
+
+
 async def test_a_cancelled_execution_ends_its_handlers(tmp_path: Path) -> None:
     async with running(settings_for(tmp_path, TWO)) as daemon:
         target = await start(daemon, "two", "never")

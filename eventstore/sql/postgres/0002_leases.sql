@@ -223,16 +223,17 @@ $$
     END
 $$;
 
--- Fence daemons. The log's lock is held, so nothing of theirs is committed later.
-CREATE FUNCTION sagad_fence_dead() RETURNS TABLE (id uuid, name text, joined_at timestamptz, beat_at timestamptz)
+-- Fence daemons, but not the one that asks: it lives. The log's lock is held, so nothing of theirs is committed later.
+CREATE FUNCTION sagad_fence_dead(asker uuid) RETURNS TABLE (id uuid, name text, joined_at timestamptz, beat_at timestamptz)
 LANGUAGE plpgsql AS
 $$
 BEGIN
-    IF NOT EXISTS (SELECT sagad_dead()) THEN
+    IF NOT EXISTS (SELECT FROM sagad_dead() AS dead WHERE dead IS DISTINCT FROM asker) THEN
         RETURN;
     END IF;
     PERFORM sagad_lock_log();
-    RETURN QUERY DELETE FROM daemons d WHERE d.id IN (SELECT sagad_dead()) RETURNING d.id, d.name, d.joined_at, d.beat_at;
+    RETURN QUERY DELETE FROM daemons d WHERE d.id IN (SELECT sagad_dead()) AND d.id IS DISTINCT FROM asker
+    RETURNING d.id, d.name, d.joined_at, d.beat_at;
     PERFORM pg_notify('sagad_leases', '');
 END
 $$;

@@ -111,7 +111,7 @@ FROM daemons d LEFT JOIN beaten b ON b.id = d.id ORDER BY d.joined_at, d.id;
 SELECT sagad_hint(ARRAY[%s::uuid]) > 0;
 
 -- fence_dead: fence and return the members that are dead
-SELECT id, name, joined_at, beat_at FROM sagad_fence_dead();
+SELECT id, name, joined_at, beat_at FROM sagad_fence_dead(%s);
 
 -- claim: take orphans
 SELECT sagad_claim(%s, %s);
