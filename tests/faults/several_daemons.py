@@ -32,7 +32,6 @@ from tests.support.services import make_unique_name, new_database, required
 
 SETTLE_S = 120.0
 """How long everything may take to end after the last fault: Kafka lets a dead consumer's partitions go late."""
-MOST_ORDERS = 9999
 
 
 class Run:
@@ -41,7 +40,8 @@ class Run:
     def __init__(self, fleet: Fleet, brokers: Brokers, store: Store, arguments: argparse.Namespace) -> None:
         self.fleet, self.brokers, self.store = fleet, brokers, store
         self.arguments = arguments
-        self.dice = random.Random(arguments.seed)  # noqa: S311  the same faults in each run of a seed
+        self.callers = random.Random(f"{arguments.seed} callers")  # noqa: S311  the same in each run of a seed
+        self.harm = random.Random(f"{arguments.seed} faults")  # noqa: S311  the same in each run of a seed
         self.client = Client(fleet, seed=arguments.seed)
         self.sent: list[Order] = []
         self.faults: Counter[str] = Counter()
@@ -59,16 +59,16 @@ class Run:
         await self.client.close()
 
     async def _send(self) -> None:
-        orders = make_orders(min(MOST_ORDERS, int(self.arguments.rate * self.arguments.seconds)))
+        orders = make_orders(int(self.arguments.rate * self.arguments.seconds))
         for order in orders:
             if self.over.is_set():
                 return
             self.sent.append(order)
-            if self.dice.random() < 1 / 3:
+            if self.callers.random() < 1 / 3:
                 await self._start(order)
             else:
-                await self.brokers.send([order, *([order] if self.dice.random() < 1 / 10 else [])])
-            await asyncio.sleep(self.dice.expovariate(self.arguments.rate))
+                await self.brokers.send([order, *([order] if self.callers.random() < 1 / 10 else [])])
+            await asyncio.sleep(self.callers.expovariate(self.arguments.rate))
 
     async def _start(self, order: Order) -> None:
         body = {"input": {"order_id": order.order_id, "total": order.total}}
@@ -86,11 +86,11 @@ class Run:
         async with asyncio.TaskGroup() as tasks:
             while not self.over.is_set():
                 if 2 * len(healthy) > len(self.fleet.daemons):
-                    tasks.create_task(one(healthy.pop(self.dice.randrange(len(healthy)))))
-                await asyncio.sleep(self.dice.uniform(0.5, 2))
+                    tasks.create_task(one(healthy.pop(self.harm.randrange(len(healthy)))))
+                await asyncio.sleep(self.harm.uniform(0.5, 2))
 
     async def _hurt(self, daemon: SagadProcess) -> None:
-        fault = self.dice.choice(["kill", "pause long", "pause short", "stop"])
+        fault = self.harm.choice(["kill", "pause long", "pause short", "stop"])
         self.faults[fault] += 1
         match fault:
             case "kill":
@@ -106,7 +106,7 @@ class Run:
                 await asyncio.sleep(self.arguments.ttl * longer)
                 daemon.tell(signal.SIGCONT)
         await daemon.ready()
-        await asyncio.sleep(self.dice.uniform(0, 2))
+        await asyncio.sleep(self.harm.uniform(0, 2))
 
     async def _all_ended(self) -> bool:
         counts = await self.store.index.counts()

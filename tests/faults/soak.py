@@ -1,20 +1,21 @@
-"""Soak: one daemon at half of its top rate for long; memory, latency and the rest must stay flat.
+"""Soak: one daemon at half of its top rate for long; memory, latency and the rest must stay flat, nothing may be lost.
 
     python -m tests.faults.soak --minutes 60 [--rate half|N]
 
-The top rate of this machine is measured first, from a full Kafka topic. Then executions of three steps are sent evenly
-by Kafka. A sample is taken every few seconds (`--every`), and kept in `samples.jsonl`: RSS, processor time, file
-descriptors, threads, executions ended, p50 and p99 from the sending of a message to the recorded end. The first quarter
-after the warm-up (a tenth of the time) is compared with the last one, by medians. It fails when memory grows by more
-than 10 % and 16 MiB, p50 by more than a half and 5 ms, p99 to more than twice and 20 ms, or descriptors by more than
-10; or when tests/faults/checker finds anything. Services are found as tests find them (deploy/services env).
+The top rate of this machine is measured first, from a full Kafka topic, unless `--rate` is a number. Then executions of
+three steps are sent evenly by Kafka. A sample is taken every few seconds (`--every`), and kept in `samples.jsonl`: RSS,
+processor time, file descriptors, threads, executions ended, p50 and p99 from the sending of a message to the recorded
+end. The first quarter after the warm-up (a tenth of the time) is compared with the last one, by medians. It fails when
+memory grows by more than 10 % and 16 MiB, p50 by more than a half and 5 ms, p99 to more than twice and 20 ms, or
+descriptors by more than 10; when less than nine tenths as much has ended in the last quarter; when anything that Kafka
+has confirmed does not complete; or when tests/faults/checker finds anything. Services are found as tests find them
+(deploy/services env). The short form is `test_load_short`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 import tempfile
 import time
@@ -28,12 +29,17 @@ import msgspec
 from tests.faults.checker.__main__ import check_url
 from tests.faults.checker.leases import lease_table
 from tests.faults.checker.reading import Evidence
-from tests.faults.load.rig import SENT, rig
+from tests.faults.load.rig import SENT, add_services, rig
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tests.faults.load.rig import Rig, Sample
+
+COMPLETE_S = 120.0
+"""How long what was sent may take to complete, once no more is sent."""
+LEAST_ENDED = 0.9
+"""Of what has ended in the first quarter, so much at least must end in the last one."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +71,15 @@ def quarters(samples: Sequence[Sample]) -> tuple[Sequence[Sample], Sequence[Samp
     return warm[:size], warm[-size:]
 
 
-def compare(samples: Sequence[Sample]) -> list[tuple[Bound, float, float]]:
-    """Return each bound with the medians of the first and the last quarter."""
+def judge(samples: Sequence[Sample], bounds: Sequence[Bound], least_ended: float) -> Iterator[tuple[str, bool]]:
+    """Give a line about each thing that must stay flat, and whether it has."""
     first, last = quarters(samples)
-    return [(bound, _median(first, bound.field), _median(last, bound.field)) for bound in BOUNDS]
+    for bound in bounds:
+        before, after = _median(first, bound.field), _median(last, bound.field)
+        holds = not bound.broken(before, after)
+        yield f"{bound.field:8} first quarter {before:10.4f}, last {after:10.4f}", holds
+    before, after = (sum(sample.finished for sample in quarter) for quarter in (first, last))
+    yield f"ended    first quarter {before:10}, last {after:10}", 0 < before * least_ended <= after
 
 
 def _median(samples: Sequence[Sample], name: str) -> float:
@@ -77,66 +88,63 @@ def _median(samples: Sequence[Sample], name: str) -> float:
 
 async def soak(rig: Rig, rate: float | None, minutes: float, every_s: float, folder: Path) -> list[Sample]:
     """Send for so long; return the samples."""
-    top = await rig.top_rate()
-    rate = rate or top / 2
-    _say(f"top rate {top:.0f} executions/s; offered {rate:.0f}/s for {minutes:g} minutes")
+    if rate is None:
+        top = await rig.top_rate()
+        rate = top / 2
+        _say(f"top rate {top:.0f} executions/s")
+    _say(f"offered {rate:.0f}/s for {minutes:g} minutes")
     await rig.sample(SENT)
     samples: list[Sample] = []
     sending = asyncio.create_task(rig.offer(rig.by_kafka, rate, minutes * 60))
     with (folder / "samples.jsonl").open("w") as file:
         until = time.monotonic() + minutes * 60
-        while time.monotonic() < until and not sending.done():
+        while time.monotonic() + every_s <= until and not sending.done():
             await asyncio.sleep(every_s)
             samples.append(await rig.sample(SENT))
             file.write(msgspec.json.encode(samples[-1]).decode() + "\n")
             file.flush()
     await sending
-    await rig.until_idle(120)
+    await rig.until_idle(COMPLETE_S)
     return samples
 
 
-async def run(arguments: argparse.Namespace, folder: Path) -> bool:
+async def run(
+    arguments: argparse.Namespace,
+    folder: Path,
+    bounds: Sequence[Bound] = BOUNDS,
+    least_ended: float = LEAST_ENDED,
+) -> bool:
     """Soak, compare, check; tell whether all is well."""
-    async with rig(
-        folder, postgres=arguments.postgres, kafka=arguments.kafka, rabbitmq=arguments.rabbitmq, work_s=0.0
-    ) as one:
+    async with rig(folder, services=arguments) as one:
         rate = None if arguments.rate == "half" else float(arguments.rate)
         samples = await soak(one, rate, arguments.minutes, arguments.every, folder)
+        account = await one.account(COMPLETE_S)
         report = await check_url(one.url, Evidence(leases=lease_table(one.url)))
-    well = not report.total
-    for bound, first, last in compare(samples):
-        broken = bound.broken(first, last)
-        well = well and not broken
-        _say(f"{bound.field:8} first quarter {first:10.4f}, last {last:10.4f}{'  GROWN' if broken else ''}")
+    found = [*judge(samples, bounds, least_ended), (str(account), account.balanced), (str(report), not report.total)]
     for violation in report.shown:
         _say(str(violation))
-    _say(str(report))
-    return well
+    for line, holds in found:
+        _say(f"{line}{'' if holds else '  BROKEN'}")
+    return all(holds for _, holds in found)
 
 
-def main() -> int:
-    """Soak and print."""
+def read_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read these, by default the program's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--rate", default="half", help="executions a second, or `half` of what it can")
     parser.add_argument("--every", type=float, default=5.0, metavar="S", help="between two samples")
     add_services(parser)
-    arguments = parser.parse_args()
+    return parser.parse_args(given)
+
+
+def main() -> int:
+    """Soak and print."""
+    arguments = read_arguments()
     folder = Path(tempfile.mkdtemp(prefix="sagad-soak-"))
     well = asyncio.run(run(arguments, folder))
     _say(f"{'flat and sound' if well else 'FAILED'}; kept in {folder}")
     return 0 if well else 1
-
-
-def add_services(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where the services are."""
-    for name, variable in (
-        ("postgres", "SAGAD_TEST_POSTGRES_URL"),
-        ("kafka", "SAGAD_TEST_KAFKA_BOOTSTRAP"),
-        ("rabbitmq", "SAGAD_TEST_RABBITMQ_URL"),
-    ):
-        given = os.environ.get(variable)
-        parser.add_argument(f"--{name}", default=given, required=given is None, help=f"by default ${variable}")
 
 
 def _say(line: str) -> None:

@@ -22,6 +22,7 @@ from daemon.runtime.projection import execution_row
 from eventstore.errors import Undecodable
 from eventstore.index import DueTimer, ExecutionFilter, ExecutionRow
 from eventstore.log import Recorded, StoredDefinition
+from tests.faults.checker.leases import lease_table
 from tests.faults.checker.reading import Evidence, check
 from tests.faults.checker.violations import RULES
 
@@ -103,6 +104,7 @@ SENT: tuple[dict[str, Any], ...] = (
     {"id": "m5", "kind": "poison", "confirmed": True},
     {"id": "m6", "kind": "filtered", "execution": str(UUID(int=9)), "confirmed": True},
     {"id": "m7", "kind": "start", "execution": str(UUID(int=8)), "confirmed": False, "status": "completed"},
+    {"id": "m8", "kind": "signal", "execution": str(ONE), "signal": "too late", "confirmed": True},
 )
 
 
@@ -129,8 +131,10 @@ class World:
     definitions: dict[str, bytes] = field(default_factory=lambda: {"d1": DOCUMENT.encode()})
     leases: Leases = field(default_factory=Leases)
     sent: list[dict[str, Any]] = field(default_factory=lambda: list(SENT))
-    dead: list[str] = field(default_factory=lambda: ["m5"])
-    calls: list[tuple[str, int]] = field(default_factory=lambda: [(KEY, 1), (KEY, 2)])
+    dead: list[str] = field(default_factory=lambda: ["m5", "m8"])
+    calls: list[tuple[str, int, str | None]] = field(
+        default_factory=lambda: [(KEY, 1, "a life"), (KEY, 2, "a life"), (KEY, 2, "another")]
+    )
     effects: list[tuple[str, int]] = field(default_factory=lambda: [(KEY, 1)])
     unreadable: bool = False
 
@@ -271,7 +275,8 @@ SPOILT: list[tuple[str, str, Spoil]] = [
         lambda world: world.sent.append({**SENT[1], "id": "m9", "execution": str(UUID(int=4))}),
     ),
     ("accepted", "no signal", lambda world: world.sent.append({**SENT[3], "id": "m9", "signal": "s4"})),
-    ("accepted", "poison is gone", lambda world: world.dead.clear()),
+    ("accepted", "no signal, and it came too late", lambda world: world.dead.remove("m8")),
+    ("accepted", "poison is gone", lambda world: world.dead.remove("m5")),
     ("unasked", "a sound message is dead", lambda world: world.dead.append("m2")),
     ("unasked", "filtered, and yet started", lambda world: world.sent.append({**SENT[5], "execution": str(TWO)})),
     ("unasked", "nobody sent it", lambda world: world.sent.pop(1)),
@@ -280,11 +285,11 @@ SPOILT: list[tuple[str, str, Spoil]] = [
     ("outcome", "another status", lambda world: world.sent.append({**SENT[0], "status": "failed"})),
     ("outcome", "not ended", lambda world: world.sent.append({**SENT[1], "status": "any"})),
     ("called", "never", without_calls),
-    ("called", "two effects", lambda world: world.effects.append((KEY, 2))),
     ("called", "no effect", lambda world: world.effects.clear()),
     ("called", "another effect than the step tells", lambda world: world.effects.__setitem__(0, (KEY, 5))),
-    ("started", "an attempt that never was", lambda world: world.calls.append((KEY, 3))),
-    ("started", "a step that never was", lambda world: world.calls.append((f"{TWO}/charge", 0))),
+    ("started", "an attempt that never was", lambda world: world.calls.append((KEY, 3, None))),
+    ("started", "a step that never was", lambda world: world.calls.append((f"{TWO}/charge", 0, None))),
+    ("twice", "in one life", lambda world: world.calls.append((KEY, 2, "another"))),
 ]
 
 
@@ -294,8 +299,8 @@ async def broken(world: World, folder: Path) -> dict[str, int]:
     sent.write_text("".join(f"{json.dumps(line)}\n" for line in world.sent))
     dead.write_text("".join(f"{json.dumps({'id': line})}\n" for line in world.dead))
     with closing(sqlite3.connect(witness)) as database:
-        database.executescript("CREATE TABLE calls (key, attempt); CREATE TABLE effects (key, effect);")
-        database.executemany("INSERT INTO calls VALUES (?, ?)", world.calls)
+        database.executescript("CREATE TABLE calls (key, attempt, life); CREATE TABLE effects (key, effect);")
+        database.executemany("INSERT INTO calls VALUES (?, ?, ?)", world.calls)
         database.executemany("INSERT INTO effects VALUES (?, ?)", world.effects)
         database.commit()
     evidence = Evidence(sent=sent, dead=dead, witness=witness, leases=world.leases)
@@ -320,3 +325,13 @@ async def test_each_rule_finds_what_breaks_it(tmp_path: Path, rule: str, how: st
 
 def test_every_rule_has_a_history_that_breaks_it() -> None:
     assert {rule for rule, _, _ in SPOILT} == set(RULES)
+
+
+def test_only_a_schema_without_leases_has_no_table_of_them(tmp_path: Path) -> None:
+    """A file that cannot be read is not taken for one."""
+    assert lease_table("memory://") is None
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        lease_table(f"sqlite:///{tmp_path}/nowhere.db")
+    with closing(sqlite3.connect(tmp_path / "old.db")) as database:
+        database.execute("CREATE TABLE stored_events (id)")
+    assert lease_table(f"sqlite:///{tmp_path}/old.db") is None

@@ -21,6 +21,7 @@ from eventstore.index import ExecutionFilter
 from eventstore.store import open_store
 from tests.faults.test_bad_data import Database, api, completed, gates, running, settings_of
 from tests.support.daemons import until
+from tests.support.process import PATIENCE_S
 from tests.support.process import sagad as sagad  # noqa: PLC0414  a fixture is found by being here
 from tests.support.services import make_unique_name, required
 
@@ -153,13 +154,13 @@ async def test_a_full_disk_under_sqlite(sagad: Callable[..., SagadProcess], tmp_
     daemon.start()
     await daemon.ready()
     acknowledged: set[str] = set()
-    async with httpx.AsyncClient(trust_env=False, timeout=1.5) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as client:
         assert await _ask(client, daemon, "first", acknowledged)
         largest = max(file.stat().st_size for file in tmp_path.glob("full.db*"))  # noqa: ASYNC240  one folder
         before = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (largest, before[1]))
         for number in range(2):
-            await _ask(client, daemon, f"full-{number}", acknowledged)
+            await _ask(client, daemon, f"full-{number}", acknowledged, patience_s=1.5)
         assert len(acknowledged) < 3
 
         async def told() -> bool:
@@ -182,13 +183,16 @@ async def test_a_full_disk_under_sqlite(sagad: Callable[..., SagadProcess], tmp_
     await store.close()
 
 
-async def _ask(client: httpx.AsyncClient, daemon: SagadProcess, key: str, acknowledged: set[str]) -> bool:
+async def _ask(
+    client: httpx.AsyncClient, daemon: SagadProcess, key: str, acknowledged: set[str], *, patience_s: float = PATIENCE_S
+) -> bool:
     """Start an execution with a large input; note the key when it was accepted."""
     try:
         answer = await client.post(
             f"{daemon.url}/workflows/order/executions",
             json={"input": {"text": "x" * 50_000}},
             headers={"Idempotency-Key": key},
+            timeout=patience_s,
         )
     except httpx.TimeoutException:
         return False

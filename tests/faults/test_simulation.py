@@ -55,7 +55,7 @@ def test_seeds_differ() -> None:
         "messages are acknowledged before the append",
         "the engine forgets what met a conflict",
         "the log does not check versions",
-        "the broker keeps what a dead consumer had",
+        "the broker forgets what a dead consumer had",
     ],
 )
 def test_a_broken_part_is_found(name: str) -> None:

@@ -4,8 +4,8 @@
 
 It is a process of its own, so no kill of a daemon takes its memory. `POST /` with the header `idempotency-key` notes a
 call and, for a key that is new, one effect; it answers `{"effect": n}`, the same for a repeated key. `x-attempt` tells
-the attempt. With `--lose` that share of answers is lost after the effect: the connection is closed without a word. The
-first line on stdout is the port.
+the attempt, `x-life` which life of a daemon calls. With `--lose` that share of answers is lost after the effect: the
+connection is closed without a word. The first line on stdout is the port.
 
 Comes from: handlers and `http` nodes of test workflows. Goes to: tests/faults/checker.
 """
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
-CREATE TABLE IF NOT EXISTS calls (key TEXT NOT NULL, attempt INT NOT NULL);
+CREATE TABLE IF NOT EXISTS calls (key TEXT NOT NULL, attempt INT NOT NULL, life TEXT);
 CREATE TABLE IF NOT EXISTS effects (effect INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
 """
 
@@ -45,10 +45,10 @@ class Witness:
         self._dice = dice
         database.executescript(_SCHEMA)
 
-    def call(self, key: str, attempt: int) -> int:
+    def call(self, key: str, attempt: int, life: str | None) -> int:
         """Note a call; return the number of its effect, which is made by the first one."""
         with self._database:
-            self._database.execute("INSERT INTO calls (key, attempt) VALUES (?, ?)", (key, attempt))
+            self._database.execute("INSERT INTO calls (key, attempt, life) VALUES (?, ?, ?)", (key, attempt, life))
             self._database.execute("INSERT OR IGNORE INTO effects (key) VALUES (?)", (key,))
         found = self._database.execute("SELECT effect FROM effects WHERE key = ?", (key,)).fetchone()
         return int(found[0])
@@ -61,7 +61,8 @@ class Witness:
                 if "idempotency-key" not in headers:
                     writer.write(_answer("400 Bad Request", {"error": "no idempotency-key"}))
                     continue
-                effect = self.call(headers["idempotency-key"], int(headers.get("x-attempt", "0")))
+                attempt = int(headers.get("x-attempt", "0"))
+                effect = self.call(headers["idempotency-key"], attempt, headers.get("x-life"))
                 if self._dice.random() < self._lose:
                     break
                 writer.write(_answer("200 OK", {"effect": effect}))

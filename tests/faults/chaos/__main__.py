@@ -5,10 +5,12 @@
 
 Orders come by Kafka, RabbitMQ, webhook and API, a fifth twice, some signals before their order, some poison; their
 workflow has retries, branches, timers, signals, steps side by side, slow and failing handlers, HTTP and publishing.
-Servers are private (started by deploy/services), each behind a proxy. The same seed makes the same messages and the
-same schedule of faults. At the end: peace, rest, and tests/faults/checker over everything. The last lines are the
-summary; the folder keeps the timeline, the ledger, the witness and the daemons' logs. Exit code 0 when nothing was
-lost, else 1.
+Servers are private (started by deploy/services), each behind a proxy. Daemons are killed, stopped, paused, given wrong
+clocks; servers are killed, and cut off; sessions of Postgres are ended, its connections used up, its disk is slow, or
+full, as far as it says so (files that cannot grow, and SQLite's disk: tests/faults/test_disk.py). The same seed makes
+the same messages and the same schedule of faults; which daemon is asked or harmed depends on which are there. At the
+end: peace, rest, and tests/faults/checker over everything. The last lines are the summary; the folder keeps the
+timeline, the ledger, the witness and the daemons' logs. Exit code 0 when nothing was lost, else 1.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -42,6 +45,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="new; by default a temporary one, which is kept")
     parser.add_argument("--quiet", action="store_true", help="print the summary only")
     options, folder = _options(parser)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
     outcome = asyncio.run(run(options))
     show(outcome, folder)
     return 0 if outcome.sound else 1

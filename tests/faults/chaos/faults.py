@@ -3,7 +3,7 @@
 Each fault is a coroutine that does its harm, lasts, and puts right what it has broken. What it befalls is chosen by its
 own dice; a server or daemon has one fault at a time.
 
-Comes from: `run`. Goes to: `servers`, `fleet`; every fault is noted in the timeline.
+Comes from: `run`. Goes to: `postgres_faults`, `servers`, `fleet`; every fault is noted in the timeline.
 """
 
 from __future__ import annotations
@@ -12,42 +12,25 @@ import asyncio
 import random
 import signal
 from collections import Counter
-from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, NamedTuple
 
-import psycopg
-
+from tests.faults.chaos import postgres_faults
 from tests.faults.chaos.fleet import now_s
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from tests.faults.chaos.fleet import Fleet, Member
+    from tests.faults.chaos.fleet import Member
     from tests.faults.chaos.servers import Server
-    from tests.faults.chaos.timeline import Timeline
+    from tests.faults.chaos.world import Fault, World
 
-TERMINATE = (
-    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-    " WHERE application_name = 'sagad' AND pid <> pg_backend_pid()"
-)
-IN_COMMIT = " AND state = 'active' AND query ILIKE '%%sagad_append%%'"
-MOST_CONNECTIONS = 300
-MOST_LOST_COMMITS = 10
+GROWN_S = 2.0
+"""A daemon that has just been started is let be for up to so long, so that there is work to harm."""
+FREE_S = 60.0
+"""How long a fault waits for a daemon that none befalls."""
 WEIGHTS = {"kill": 4, "pause": 3, "stop": 1, "join": 1, "clock": 1, "commit": 3}
 """Of kinds that come oftener than once in a round of all."""
-
-
-class World(NamedTuple):
-    """What faults can befall. `harm_s` is about how long one lasts, `ttl_s` how long a lease does."""
-
-    servers: Mapping[str, Server]
-    fleet: Fleet
-    timeline: Timeline
-    harm_s: float
-    ttl_s: float
-    skew_s: float
-    several: bool
-    """Whether daemons may join."""
 
 
 class Planned(NamedTuple):
@@ -56,10 +39,6 @@ class Planned(NamedTuple):
     at_s: float
     kind: str
     seed: int
-
-
-Fault: TypeAlias = "Callable[[World, random.Random], Awaitable[str | None]]"
-"""Returns what it has done, None when there was nothing to harm."""
 
 
 def schedule(seed: int, kinds: Sequence[str], *, first_s: float, every_s: float, until_s: float) -> list[Planned]:
@@ -93,17 +72,24 @@ async def _one(world: World, fault: Planned, done: Counter[str]) -> None:
     what = await KINDS[fault.kind](world, dice)
     if what is not None:
         done[fault.kind] += 1
-    world.timeline.note(fault.kind, at_s=began, ended_s=now_s(), what=what or "nothing to harm", seed=fault.seed)
-
-
-def _length(world: World, dice: random.Random) -> float:
-    return world.harm_s * dice.uniform(0.3, 1.0)
+    world.timeline.note(
+        fault.kind,
+        at_s=began,
+        ended_s=now_s(),
+        struck=what is not None,
+        what=what or "nothing to harm",
+        seed=fault.seed,
+    )
 
 
 async def _daemon(world: World, dice: random.Random, stack: AsyncExitStack) -> Member | None:
-    member = world.fleet.one(dice)
-    if member is not None:
-        await stack.enter_async_context(member.busy)
+    """Take a daemon that runs and that no fault befalls, as soon as there is one."""
+    least_s, until_s = dice.uniform(0.0, GROWN_S), now_s() + FREE_S
+    while (member := world.fleet.one(dice, least_s)) is None:
+        if now_s() > until_s:
+            return None
+        await asyncio.sleep(0.05)
+    await stack.enter_async_context(member.busy)
     return member
 
 
@@ -113,7 +99,7 @@ async def kill(world: World, dice: random.Random) -> str | None:
         if (member := await _daemon(world, dice, stack)) is None:
             return None
         await member.kill()
-        await asyncio.sleep(dice.choice((0.0, _length(world, dice))))
+        await asyncio.sleep(dice.choice((0.0, world.length_s(dice))))
         member.start()
         return member.name
 
@@ -124,9 +110,7 @@ async def stop(world: World, dice: random.Random) -> str | None:
         if (member := await _daemon(world, dice, stack)) is None:
             return None
         code = await member.stop()
-        if code not in (0, None, -signal.SIGTERM):  # told before it listened to signals
-            member.deaths[f"exit code {code} at a stop"] += 1
-        await asyncio.sleep(_length(world, dice) / 2)
+        await asyncio.sleep(world.length_s(dice) / 2)
         member.start()
         return f"{member.name}: {code}"
 
@@ -136,7 +120,7 @@ async def pause(world: World, dice: random.Random) -> str | None:
     async with AsyncExitStack() as stack:
         if (member := await _daemon(world, dice, stack)) is None:
             return None
-        length_s = dice.choice((_length(world, dice), world.ttl_s + _length(world, dice)))
+        length_s = dice.choice((world.length_s(dice), world.ttl_s + world.length_s(dice)))
         member.tell(signal.SIGSTOP)
         try:
             await asyncio.sleep(length_s)
@@ -184,7 +168,7 @@ def restarted(name: str) -> Fault:
                 server.abort()
             else:
                 await server.crash()
-            await asyncio.sleep(_length(world, dice) / 2)
+            await asyncio.sleep(world.length_s(dice) / 2)
             await server.restart()
         return name
 
@@ -209,57 +193,12 @@ def broken_network(name: str) -> Fault:
             mode, parameters = dice.choice(modes)
             server.proxy.set(mode, **parameters)
             try:
-                await asyncio.sleep(_length(world, dice))
+                await asyncio.sleep(world.length_s(dice))
             finally:
                 server.proxy.set("pass")
         return f"{name}: {mode} {parameters or ''}".strip()
 
     return disturb
-
-
-async def commit(world: World, dice: random.Random) -> str | None:
-    """End the backends that are appending, again and again: commits whose answer is lost."""
-    server = world.servers["postgres"]
-    ended = 0
-    async with server.busy:
-        with suppress(psycopg.OperationalError):
-            async with await psycopg.AsyncConnection.connect(server.url, autocommit=True) as connection:
-                until_s = now_s() + _length(world, dice) / 2
-                while now_s() < until_s and ended < MOST_LOST_COMMITS:
-                    ended += await _terminate(connection, TERMINATE + IN_COMMIT)
-                    await asyncio.sleep(0.005)
-    return f"{ended} backends in mid-commit" if ended else None
-
-
-async def backends(world: World, dice: random.Random) -> str | None:
-    """End all sessions of the daemons at once."""
-    server = world.servers["postgres"]
-    async with server.busy:
-        with suppress(psycopg.OperationalError):
-            async with await psycopg.AsyncConnection.connect(server.url, autocommit=True) as connection:
-                return f"{await _terminate(connection, TERMINATE)} backends"
-    return None
-
-
-async def _terminate(connection: psycopg.AsyncConnection[Any], query: str) -> int:
-    cursor = await connection.execute(query.replace("%%", "%").encode())
-    row = await cursor.fetchone()
-    return int(row[0]) if row else 0
-
-
-async def exhaust(world: World, dice: random.Random) -> str | None:
-    """Use up all connections of Postgres, after the sessions of the daemons have ended."""
-    server = world.servers["postgres"]
-    async with server.busy, AsyncExitStack() as stack:
-        held: list[psycopg.AsyncConnection[Any]] = []
-        with suppress(psycopg.OperationalError):
-            while len(held) < MOST_CONNECTIONS:
-                held.append(await psycopg.AsyncConnection.connect(server.url, autocommit=True))
-                stack.push_async_callback(held[-1].close)
-                if len(held) == 1:
-                    await _terminate(held[0], TERMINATE)
-        await asyncio.sleep(_length(world, dice))
-        return f"{len(held)} connections held" if held else None
 
 
 KINDS: Mapping[str, Fault] = {
@@ -274,9 +213,11 @@ KINDS: Mapping[str, Fault] = {
     "postgres network": broken_network("postgres"),
     "rabbitmq network": broken_network("rabbitmq"),
     "kafka network": broken_network("kafka"),
-    "commit": commit,
-    "backends": backends,
-    "exhaust": exhaust,
+    "commit": postgres_faults.commit,
+    "backends": postgres_faults.backends,
+    "exhaust": postgres_faults.exhaust,
+    "postgres slow disk": postgres_faults.slow_disk,
+    "postgres full disk": postgres_faults.full_disk,
 }
 _NEEDS_POSTGRES = ("commit", "backends", "exhaust")
 

@@ -52,6 +52,8 @@ class Member:
         self.skew: str | None = None
         """How the clock of its next life jumps; None is the machine's clock."""
         self.lives = 0
+        self.born_s = 0.0
+        """When its last life began."""
         self.deaths: Counter[str] = Counter()
         """How its lives ended that nobody ended."""
         self._config = folder / "sagad.toml"
@@ -75,7 +77,7 @@ class Member:
         own = {name: value for name, value in os.environ.items() if not name.startswith("SAGAD_")}
         program = ["-m", "tests.faults.chaos.launch", self.skew or "true"]
         self.wanted = True
-        self.lives += 1
+        self.lives, self.born_s = self.lives + 1, now_s()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  our own program
                 [sys.executable, *program, "run", "--config", str(self._config)],
@@ -95,20 +97,25 @@ class Member:
         """SIGKILL."""
         self.wanted = False
         self.tell(signal.SIGKILL)
-        await self.ended()
+        code = await self.ended()
+        if code != -signal.SIGKILL:
+            self._note_end(code, " before a kill")
 
     async def stop(self) -> int | None:
-        """Stop it in order; return its exit code, None when it had to be killed."""
+        """Stop it in order; return its exit code, None when it had to be killed. Another end is noted."""
         self.wanted = False
         self.tell(signal.SIGTERM)
         try:
-            return await self.ended(STOP_S)
+            code = await self.ended(STOP_S)
         except subprocess.TimeoutExpired:
             self.deaths["did not stop"] += 1
             self.tell(signal.SIGUSR1)
             await asyncio.sleep(1.0)  # for what it writes
             await self.kill()
             return None
+        if code not in (0, -signal.SIGTERM):  # the signal, when it was told before it listened
+            self._note_end(code, " at a stop")
+        return code
 
     async def ended(self, patience_s: float | None = None) -> int:
         """Return its exit code when it has ended."""
@@ -118,10 +125,13 @@ class Member:
     def look_after(self) -> None:
         """Start it again when it has ended by itself, and note why."""
         if self.wanted and self._process is not None and not self.alive:
-            code = self._process.returncode
-            if code != STORE_AWAY:
-                self.deaths[f"exit code {code}"] += 1
+            self._note_end(self._process.returncode)
             self.start()
+
+    def _note_end(self, code: int, when: str = "") -> None:
+        """Note an end that nobody meant; that there was no store when it started is no fault of its own."""
+        if code != STORE_AWAY:
+            self.deaths[f"exit code {code}{when}"] += 1
 
     def complaints(self) -> Counter[str]:
         """Count what its log says at level error, and whatever is not a log line: that is a crash."""
@@ -160,9 +170,10 @@ class Fleet:
         """Return those that run."""
         return [member for member in self.members if member.alive]
 
-    def one(self, dice: Random) -> Member | None:
-        """Return one that runs and that no fault is about to befall; None when there is none."""
-        free = [member for member in self.alive() if not member.busy.locked()]
+    def one(self, dice: Random, least_s: float) -> Member | None:
+        """Return one that has run for so long and that no fault befalls; None when there is none."""
+        grown = now_s() - least_s
+        free = [member for member in self.alive() if member.born_s <= grown and not member.busy.locked()]
         return dice.choice(free) if free else None
 
     async def look_after(self) -> None:

@@ -17,7 +17,11 @@ _IN_THREADS = httpx.Client(trust_env=False, timeout=PATIENCE_S)
 
 
 def _headers(context: Context) -> dict[str, str]:
-    return {"idempotency-key": context.idempotency_key, "x-attempt": str(context.attempt)}
+    return {
+        "idempotency-key": context.idempotency_key,
+        "x-attempt": str(context.attempt),
+        "x-life": os.environ["CHAOS_LIFE"],
+    }
 
 
 async def tell(context: Context) -> int:
@@ -47,9 +51,10 @@ async def reserve(order: dict[str, Any], *, context: Context) -> dict[str, Any]:
 @handler("witness.pack")
 def pack(slow_s: float, *, context: Context) -> dict[str, Any]:
     """Work in a thread."""
+    headers = _headers(context)  # of the life that it was begun in: a thread outlives it
     time.sleep(slow_s)
     try:
-        answer = _IN_THREADS.post(os.environ["WITNESS_URL"], headers=_headers(context))
+        answer = _IN_THREADS.post(os.environ["WITNESS_URL"], headers=headers)
     except httpx.TransportError as error:
         raise StepFailure(f"the witness does not answer: {error}", code="witness") from error
     return {"effect": answer.json()["effect"], "packed": True}

@@ -1,8 +1,8 @@
 """The daemon of a chaos run: `python -m tests.faults.chaos.launch CLOCK run --config …`, elsewise as `sagad` is.
 
 CLOCK is `true` for the machine's, or SEED:MOST_S for one that is wrong and jumps: the offset changes every few seconds,
-forwards and backwards, by at most MOST_S from the true time. At SIGUSR1 the process writes where its tasks and threads
-stand, for whoever asks why it hangs.
+forwards and backwards, by at most MOST_S from the true time. The environment tells handlers under which id the daemon
+works, in CHAOS_LIFE. At SIGUSR1 the process writes where its tasks and threads stand, for whoever asks why it hangs.
 
 Comes from: `fleet`. Goes to: daemon/cli.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import os
 import random
 import signal
 import sys
@@ -20,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from daemon import main as composition
 from daemon.cli import main
 from daemon.runtime.clock import SystemClock
+from daemon.runtime.leases import Membership
 
 JUMP_EVERY_S = 3.0
 
@@ -36,6 +38,15 @@ class JumpingClock(SystemClock):
         """Return the wrong time."""
         dice = random.Random(f"{self._seed} {int(time.monotonic() / JUMP_EVERY_S)}")  # noqa: S311  repeatable
         return datetime.now(UTC) + timedelta(seconds=dice.uniform(-self._most_s, self._most_s))
+
+
+class KnownMembership(Membership):
+    """Tells handlers which life of the daemon they work in: a new one begins when it was fenced."""
+
+    async def join(self) -> None:
+        """Join; nothing is begun under the new id before it is told."""
+        await super().join()
+        os.environ["CHAOS_LIFE"] = str(self.id)
 
 
 def show_tasks(*_: object) -> None:
@@ -60,5 +71,6 @@ if __name__ == "__main__":
     if CLOCK != "true":
         SEED, _, MOST_S = CLOCK.partition(":")
         vars(composition)["SystemClock"] = lambda: JumpingClock(int(SEED), float(MOST_S))  # in this process only
+    vars(composition)["Membership"] = KnownMembership
     signal.signal(signal.SIGUSR1, show_tasks)
     main()

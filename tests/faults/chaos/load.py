@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,6 @@ from triggers.rabbitmq_publisher import RabbitPublisher
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from random import Random
     from typing import Any
 
     from tests.faults.chaos.fleet import Fleet
@@ -72,10 +72,11 @@ class Ledger:
 class Load:
     """Sends orders at a rate until told to stop; then what has begun is sent to its end."""
 
-    def __init__(self, *, servers: dict[str, Server], fleet: Fleet, ledger: Ledger, dice: Random) -> None:
+    def __init__(self, *, servers: dict[str, Server], fleet: Fleet, ledger: Ledger, seed: int) -> None:
         self._fleet = fleet
         self._ledger = ledger
-        self._dice = dice
+        self._messages = random.Random(f"{seed} messages")  # noqa: S311  repeatable
+        self._choices = random.Random(f"{seed} callers")  # noqa: S311  as many as there are tries
         self._servers = servers
         self._http = httpx.AsyncClient(trust_env=False, timeout=REQUEST_S)
         self._callers = asyncio.Semaphore(MOST_REQUESTS)
@@ -99,7 +100,7 @@ class Load:
         began = now_s()
         async with asyncio.TaskGroup() as tasks:
             while not stop.is_set():
-                for parcel in parcels(self.orders, self._dice, self.ways):
+                for parcel in parcels(self.orders, self._messages, self.ways):
                     tasks.create_task(self._deliver(parcel, began + 1.0 + self.orders / rate))
                 self.orders += 1
                 with suppress(TimeoutError):
@@ -140,7 +141,7 @@ class Load:
                 daemons = self._fleet.alive()
                 if not daemons:
                     raise NotTakenError
-                answer = await self._request(self._dice.choice(daemons).url, message)
+                answer = await self._request(self._choices.choice(daemons).url, message)
         except httpx.TransportError as error:
             raise NotTakenError from error
         if answer.status_code in (429, 503) or answer.status_code == 408:

@@ -1,7 +1,9 @@
 """The rules of each execution's history, checked event by event in the order of the log.
 
-They are told here once more, without the product's fold: a fold that is wrong in the same way as the decider would hide
-it. Of an execution that has ended only its id is kept, so that a log of millions can be read.
+The rules of steps, timers and signals are told here once more, from the events alone: a fold that is wrong in the same
+way as the decider would hide what they break. That the fold takes every event, and that what is open waits for a cause,
+is asked of the product's fold; so is what the index must have, by `reading`. Nobody else checks that fold here: see
+tests/core. Of an execution that has ended only its id is kept, so that a log of millions can be read.
 
 Comes from: `reading`. Goes to: `violations`; `notebook`, which compares the log with what others saw of it.
 """

@@ -37,7 +37,11 @@ def lease_table(url: str) -> LeaseTable | None:
     table = LeaseTable(url)
     try:
         table.executions()
-    except (sqlite3.OperationalError, psycopg.errors.UndefinedTable):
+    except psycopg.errors.UndefinedTable:
+        return None
+    except sqlite3.OperationalError as error:
+        if not str(error).startswith("no such table"):
+            raise
         return None
     return table
 

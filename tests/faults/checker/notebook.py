@@ -68,7 +68,7 @@ class Notebook:
         """Add what the witness saw: the file that `tests.support.witness` keeps."""
         with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as witness:
             self._database.executemany(
-                "INSERT INTO calls VALUES (?, ?)", witness.execute("SELECT key, attempt FROM calls")
+                "INSERT INTO calls VALUES (?, ?, ?)", witness.execute("SELECT key, attempt, life FROM calls")
             )
             self._database.executemany(
                 "INSERT INTO effects VALUES (?, ?)", witness.execute("SELECT key, effect FROM effects")

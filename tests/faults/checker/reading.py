@@ -294,7 +294,7 @@ def _left_out(evidence: Evidence) -> Iterator[str]:
     if evidence.sent is None:
         yield from ("accepted", "unasked", "outcome")
     if evidence.witness is None:
-        yield from ("called", "started")
+        yield from ("called", "started", "twice")
     if not evidence.index:
         yield "index"
     if evidence.leases is None:

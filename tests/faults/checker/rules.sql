@@ -33,11 +33,11 @@ FROM (SELECT * FROM found_leases EXCEPT SELECT * FROM implied_leases);
 SELECT execution, NULL, 'message ' || id || ' was accepted, but has not started it'
 FROM sent WHERE kind = 'start' AND confirmed AND execution NOT IN (SELECT execution FROM started);
 
--- accepted-2: confirmed signals that are neither there nor too late
+-- accepted-2: confirmed signals that are neither there nor refused: only a broker's message is confirmed before that
 SELECT execution, NULL, 'message ' || id || ' was accepted, but its signal ' || signal || ' is not there'
 FROM sent WHERE kind = 'signal' AND confirmed
     AND (execution, signal) NOT IN (SELECT execution, signal FROM signalled)
-    AND execution NOT IN (SELECT execution FROM ended);
+    AND id NOT IN (SELECT id FROM dead);
 
 -- accepted-3: poison that was accepted and is not among the dead letters
 SELECT NULL, NULL, 'message ' || id || ' was accepted and cannot be handled, but is no dead letter'
@@ -74,10 +74,9 @@ WHERE s.kind = 'start' AND s.status IS NOT NULL AND s.execution IN (SELECT execu
 SELECT execution, version, key || ' has succeeded, but the witness was not called'
 FROM succeeded WHERE key NOT IN (SELECT key FROM calls);
 
--- called-2: succeeded without an effect, or with several
-SELECT execution, version, key || ' has succeeded and has ' || (SELECT count(*) FROM effects AS f WHERE f.key = s.key)
-    || ' effects'
-FROM succeeded AS s WHERE (SELECT count(*) FROM effects AS f WHERE f.key = s.key) <> 1;
+-- called-2: succeeded without an effect
+SELECT execution, version, key || ' has succeeded, but has no effect'
+FROM succeeded WHERE key NOT IN (SELECT key FROM effects);
 
 -- called-3: succeeded with another effect than it tells of
 SELECT s.execution, s.version, s.key || ' tells of effect ' || s.effect || ', the witness of ' || f.effect
@@ -90,3 +89,8 @@ FROM (SELECT key, attempt FROM calls WHERE attempt > 0 EXCEPT SELECT key, attemp
 -- started-2: calls that do not tell their attempt, for steps that are not in the log
 SELECT NULL, NULL, 'the witness was called for ' || key || ', which the log does not have'
 FROM (SELECT key FROM calls WHERE attempt = 0 EXCEPT SELECT key FROM attempts);
+
+-- twice-1: an attempt that one life of a daemon has begun twice; it may be begun again in another
+SELECT NULL, NULL, 'the witness was called ' || count(*) || ' times for ' || key || ', attempt ' || attempt
+    || ', in the life ' || life
+FROM calls WHERE attempt > 0 AND life IS NOT NULL GROUP BY key, attempt, life HAVING count(*) > 1;

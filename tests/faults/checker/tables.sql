@@ -20,5 +20,5 @@ CREATE TABLE sent (
 CREATE TABLE dead (id TEXT);
 
 -- What the witness saw.
-CREATE TABLE calls (key TEXT, attempt INT);
+CREATE TABLE calls (key TEXT, attempt INT, life TEXT);
 CREATE TABLE effects (key TEXT, effect INT);

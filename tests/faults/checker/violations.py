@@ -26,8 +26,9 @@ RULES = {
     "accepted": "an accepted message has its execution, its signal or its dead letter",
     "unasked": "nothing happens that nobody has asked for",
     "outcome": "an execution ends as its message says it must",
-    "called": "a witnessed step that succeeded was called, and had one effect: the one it tells of",
+    "called": "a witnessed step that succeeded was called, and had the effect that it tells of",
     "started": "a witness is called for a recorded attempt only",
+    "twice": "no life of a daemon begins an attempt twice",
 }
 """Each rule by its short name."""
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 import psutil
@@ -24,19 +25,24 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.faults.chaos.fleet import Member
 from tests.support.services import make_unique_name, new_database
-from triggers.errors import BrokerUnavailable, Unroutable
+from triggers.errors import BrokerUnavailable
 from triggers.publishing import Outbound
 from triggers.rabbitmq_client import RabbitConnection
 from triggers.rabbitmq_publisher import RabbitPublisher
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
 PARTITIONS = 4
 READY_S = 60.0
 LOOK_S = 0.05
+ASK_S = 0.5
+"""So often the database is asked for what it must count."""
 CALIBRATION_S = 8.0
+AHEAD_S, LEAST_AHEAD = 3.0, 50
+"""A topic is full that has so many seconds of work for the daemon, and so many messages."""
 
 WORKFLOW = """
 workflow: load
@@ -58,7 +64,9 @@ async def work(s: float) -> None:
     await asyncio.sleep(s)
 """
 LATENCIES = """
-SELECT coalesce(percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY took), ARRAY[0, 0]), count(*)
+SELECT coalesce(
+    percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY took), ARRAY['Infinity', 'Infinity']::float8[]
+), count(*)
 FROM (SELECT extract(epoch FROM finished_at)::float - FROM_WHEN AS took
       FROM executions WHERE finished_at > to_timestamp(%s) AND finished_at <= to_timestamp(%s)) AS ended
 """
@@ -78,7 +86,26 @@ class Sample:
     finished: int
     """Executions ended since the sample before."""
     p50_s: float
+    """Infinite when nothing has ended."""
     p99_s: float
+
+
+class Account(NamedTuple):
+    """What became of all that was sent."""
+
+    accepted: int
+    """Confirmed by a broker, or answered with success."""
+    unsure: int
+    """Neither confirmed nor surely refused: a broker that did not answer, or 503."""
+    completed: int
+
+    @property
+    def balanced(self) -> bool:
+        """Whether all that was accepted has completed, and no more than was sent."""
+        return self.accepted <= self.completed <= self.accepted + self.unsure
+
+    def __str__(self) -> str:
+        return f"{self.completed} completed of {self.accepted} accepted, and of {self.unsure} that may have been"
 
 
 @dataclass
@@ -96,6 +123,9 @@ class Rig:
     work_s: float
     """How long each of an execution's three handlers takes."""
     number: int = 0
+    accepted: int = 0
+    """How many messages and starts have been confirmed."""
+    unsure: int = 0
     refused: list[httpx.Response] = field(default_factory=list)
     """Answers of the API that were 503."""
     _sampled: float = 0.0
@@ -111,13 +141,18 @@ class Rig:
         return json.dumps({"key": f"{self.number}@{time.time()}", "s": self.work_s}).encode()
 
     async def by_kafka(self) -> None:
-        """Send one; return when it is on its way."""
-        await self.kafka.send(self.name, self.body())
+        """Send one; return when the broker has it."""
+        await (await self.kafka.send(self.name, self.body()))
+        self.accepted += 1
 
     async def by_rabbitmq(self) -> None:
-        """Send one; return when it is confirmed."""
-        with suppress(BrokerUnavailable, Unroutable):
+        """Send one; return when it is confirmed, or nobody knows."""
+        try:
             await self.rabbitmq.publish(Outbound(destination=self.name, body=self.body()))
+        except BrokerUnavailable:
+            self.unsure += 1
+        else:
+            self.accepted += 1
 
     async def by_api(self) -> bool:
         """Start one; tell whether it was taken."""
@@ -128,8 +163,10 @@ class Rig:
         )
         if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             self.refused.append(answer)
+            self.unsure += 1
             return False
         answer.raise_for_status()
+        self.accepted += 1
         return True
 
     async def offer(self, send: Callable[[], Awaitable[object]], rate: float, seconds: float) -> None:
@@ -157,7 +194,16 @@ class Rig:
                 if not running and ended == before:
                     return time.monotonic() - began
                 before = ended
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(ASK_S)
+
+    async def account(self, patience_s: float) -> Account:
+        """Return what became of all that was sent, as soon as all of it has completed, or after so many seconds."""
+        until = time.monotonic() + patience_s
+        while True:
+            completed = await self._one("SELECT count(*) FROM executions WHERE status = 'completed'")
+            if completed >= self.accepted or time.monotonic() > until:
+                return Account(self.accepted, self.unsure, completed)
+            await asyncio.sleep(ASK_S)
 
     async def sample(self, since: str) -> Sample:
         """Look at the daemon and at what has ended since the sample before; `since` is `SENT` or `STARTED`."""
@@ -180,25 +226,27 @@ class Rig:
                 p99_s=p99_s,
             )
 
-    async def top_rate(self) -> float:
-        """Return how many executions a second it takes from a full topic."""
-        began, before = time.monotonic(), await self.finished()
-        feeding = asyncio.create_task(self._flood(began + CALIBRATION_S))
-        await asyncio.sleep(CALIBRATION_S / 2)
+    async def top_rate(self, seconds: float = CALIBRATION_S) -> float:
+        """Return how many executions a second it takes from a full topic; measured for the second half of the time."""
+        before = await self.finished()
+        feeding = asyncio.create_task(self._flood(seconds))
+        await asyncio.sleep(seconds / 2)
         middle, at = await self.finished(), time.monotonic()
-        await asyncio.sleep(CALIBRATION_S / 2)
+        await asyncio.sleep(seconds / 2)
         rate = (await self.finished() - middle) / (time.monotonic() - at)
         await feeding
         assert middle > before, "nothing has ended"
         await self.until_idle(120)
         return rate
 
-    async def _flood(self, until_s: float) -> None:
+    async def _flood(self, seconds: float) -> None:
         """Keep the topic ahead of the daemon."""
-        while time.monotonic() < until_s:
-            ahead = self.number - await self.finished()
-            for _ in range(max(0, 3000 - ahead)):
-                await self.by_kafka()
+        began, before = time.monotonic(), await self.finished()
+        while (elapsed_s := time.monotonic() - began) < seconds:
+            ended = await self.finished()
+            wanted = max(LEAST_AHEAD, int(AHEAD_S * (ended - before) / max(elapsed_s, LOOK_S)))
+            missing = wanted - (self.number - ended)
+            await asyncio.gather(*(self.by_kafka() for _ in range(missing)))
             await asyncio.sleep(LOOK_S)
 
     async def _one(self, query: str) -> int:
@@ -214,16 +262,18 @@ async def _done(work: Awaitable[object]) -> None:
 
 @asynccontextmanager
 async def rig(
-    folder: Path, *, postgres: str, kafka: str, rabbitmq: str, work_s: float = 0.0, **limits: float
+    folder: Path, *, services: argparse.Namespace, work_s: float = 0.0, **limits: float
 ) -> AsyncIterator[Rig]:
-    """Run a daemon for the block, on services that are there."""
+    """Run a daemon for the block, on services that are there: see `add_services`."""
+    postgres, kafka, rabbitmq = services.postgres, services.kafka, services.rabbitmq
     name = make_unique_name("load")
     workflow, handlers = folder / "workflow.yaml", folder / "handlers.py"
     workflow.write_text(WORKFLOW.replace("NAME", name))
     handlers.write_text(HANDLERS)
     async with AsyncExitStack() as stack:
         url = stack.enter_context(new_database(postgres))
-        await _make_topic(kafka, name)
+        if not services.mocked:
+            await _make_topic(kafka, name)
         parts: dict[str, dict[str, Any]] = {
             "store": {"url": url},
             "kafka": {"bootstrap": [kafka]},
@@ -267,6 +317,18 @@ async def _ready(member: Member, http: httpx.AsyncClient) -> None:
                     return
             assert member.alive, member.log.read_text()[-2000:]
             await asyncio.sleep(LOOK_S)
+
+
+def add_services(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the services are."""
+    for name, variable in (
+        ("postgres", "SAGAD_TEST_POSTGRES_URL"),
+        ("kafka", "SAGAD_TEST_KAFKA_BOOTSTRAP"),
+        ("rabbitmq", "SAGAD_TEST_RABBITMQ_URL"),
+    ):
+        given = os.environ.get(variable)
+        parser.add_argument(f"--{name}", default=given, required=given is None, help=f"by default ${variable}")
+    parser.add_argument("--mocked", action="store_true", help="Kafka is a mock, which makes topics by itself")
 
 
 def _end(member: Member) -> None:

@@ -186,8 +186,8 @@ def _leases(broken: type[MemoryLeases]) -> Mutation:
 
 
 @contextmanager
-def _acknowledges_nothing(world: World) -> Iterator[None]:
-    """Make a broker that forgets messages of consumers that have died."""
+def _forgets_the_dead(world: World) -> Iterator[None]:
+    """Let the broker forget the messages of consumers that have died."""
     with patch.object(world.broker, "lost", lambda _: None):
         yield
 
@@ -204,6 +204,6 @@ MUTANTS: dict[str, Mutation] = {
     "the index misses changes": _log(_ForgetsIndex),
     "a lease has two holders": _leases(_TwoHolders),
     "hints are lost": _leases(_NeverHints),
-    "the broker keeps what a dead consumer had": _acknowledges_nothing,
+    "the broker forgets what a dead consumer had": _forgets_the_dead,
 }
 """What is broken -> how."""

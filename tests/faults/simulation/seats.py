@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 GRACE_S = 2.0
+LEFTOVERS_S = 60.0
+"""Longer than a slow store takes: a request that reads then outlives its daemon that long."""
 LATE_S = 0.002
 LONGEST_STOP_S = 60.0
 LONGEST_ABSENCE_S = 5.0
@@ -175,7 +177,7 @@ class Seat:
             if not process.unfinished():
                 return
             await asyncio.sleep(0)
-        await asyncio.sleep(15)
+        await asyncio.sleep(LEFTOVERS_S)
         self.problems += [f"{process.name} has left behind {task!r}" for task in process.unfinished()]
 
 
