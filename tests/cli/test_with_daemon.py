@@ -111,14 +111,17 @@ def test_a_signal_stops_the_daemon_in_order(sagad: Sagad, running: Running) -> N
 def test_an_interrupted_command_ends_with_130(sagad: Sagad, running: Running) -> None:
     begun = sagad("start", "order", "-i", LARGE, "--json").json
     for more in ([], ["--url", running.address]):
-        follower = subprocess.Popen(  # noqa: S603  our own program
+        with subprocess.Popen(  # noqa: S603  our own program
             [sys.executable, "-m", "daemon.cli", "events", begun["execution_id"], "-f", *more],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert follower.stdout is not None
-        follower.stdout.readline()
-        follower.send_signal(signal.SIGINT)
-        _, said = follower.communicate(timeout=30)
+        ) as follower:  # fmt: skip
+            assert follower.stdout is not None
+            follower.stdout.readline()
+            follower.send_signal(signal.SIGINT)
+            try:
+                _, said = follower.communicate(timeout=30)
+            finally:
+                follower.kill()
         assert (follower.returncode, "Traceback" in said) == (130, False)
 
 
