@@ -1,7 +1,8 @@
 """Step addresses: where in the graph, and in which turn of which loop, a step stands.
 
 An address is the path of node ids from the outermost scope, each loop or fan-out turn in brackets: `charge`,
-`each[3].charge`, `fanout[2].fetch[0].get`. Node ids match `NODE_ID`, so the text form needs no escaping.
+`each[3].charge`, `fanout[2].fetch[0].get`. A turn has an address too: `each[3]`. Node ids match `NODE_ID`, so the text
+form needs no escaping.
 """
 
 from __future__ import annotations
@@ -18,3 +19,24 @@ def node_of(address: str) -> str:
     if "[" not in address and "." not in address:
         return address
     return _TURN.sub("", address.rpartition(".")[2])
+
+
+def turn_around(address: str) -> str:
+    """Return the address of the turn that a step stands in; empty for the outermost scope."""
+    return address.rpartition(".")[0] if "." in address else ""
+
+
+def within(turn: str, node_id: str) -> str:
+    """Return the address of a node's step in a turn, or in the outermost scope for an empty one."""
+    return f"{turn}.{node_id}" if turn else node_id
+
+
+def turn_of(address: str, index: int) -> str:
+    """Return the address of one turn of a loop or fan-out."""
+    return f"{address}[{index}]"
+
+
+def split_turn(turn: str) -> tuple[str, int]:
+    """Return the address of the loop or fan-out, and which of its turns it is, from 0."""
+    address, _, index = turn.rpartition("[")
+    return address, int(index[:-1])

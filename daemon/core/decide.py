@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple, assert_never
 from daemon.core import commands as c
 from daemon.core import events as e
 from daemon.core.address import node_of
+from daemon.core.draft import Draft, timer_id_of
 from daemon.core.errors import ExecutionFinished, Rejected
 from daemon.core.evolve import evolve
+from daemon.core.failure import fail
 from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Running, State
 from daemon.core.values import to_json
-from daemon.core.walk import Turn, advance, begin, fail, start_or_queue, timer_id_of
+from daemon.core.walk import advance, start_or_queue
 
 if TYPE_CHECKING:
     from daemon.core.plan import Plan
@@ -45,9 +47,10 @@ def decision(plan: Plan | None, state: State, command: c.Command) -> Decision:
     """Decide; see `decide`. Each event was evolved as it was decided, so the state need not be folded again."""
     match state:
         case Running():
-            turn = Turn(_needed(plan), state, command.at)
-            _while_running(turn, command)
-            return Decision(tuple(turn.events), turn.state)
+            draft = Draft(_needed(plan), state, command.at)
+            _while_running(draft, command)
+            advance(draft)
+            return Decision(tuple(draft.events), draft.state)
         case NotStarted():
             return _before_start(plan, state, command)
         case Finished():
@@ -59,9 +62,10 @@ def decision(plan: Plan | None, state: State, command: c.Command) -> Decision:
 def _before_start(plan: Plan | None, state: NotStarted, command: c.Command) -> Decision:
     match command:
         case c.StartExecution():
-            turn = Turn(_needed(plan), state, command.at)
-            _start(turn, command)
-            return Decision(tuple(turn.events), turn.state)
+            draft = Draft(_needed(plan), state, command.at)
+            _start(draft, command)
+            advance(draft)
+            return Decision(tuple(draft.events), draft.state)
         case c.ReceiveSignal() if command.signal_id in state.seen:
             return Decision((), state)
         case c.ReceiveSignal():
@@ -77,40 +81,39 @@ def _after_end(state: Finished, command: c.Command) -> Decision:
     return Decision((), state)
 
 
-def _while_running(turn: Turn, command: c.Command) -> None:
+def _while_running(draft: Draft, command: c.Command) -> None:
     match command:
         case c.CompleteStep():
-            if _at_work(turn, command.address, command.attempt):
-                _complete_step(turn, command)
+            if _at_work(draft, command.address, command.attempt):
+                _complete_step(draft, command)
         case c.StartExecution():
             pass
         case c.FailStep():
-            if _at_work(turn, command.address, command.attempt):
-                fail(turn, command.address, command.error, jitter=command.jitter, retryable=command.retryable)
-                advance(turn, command.address)
+            if _at_work(draft, command.address, command.attempt):
+                fail(draft, command.address, command.error, jitter=command.jitter, retryable=command.retryable)
         case c.ReportProgress(address=address, attempt=attempt, number=number):
-            step = _at_work(turn, address, attempt)
+            step = _at_work(draft, address, attempt)
             if step and number > step.progress_number:
-                turn.emit(
+                draft.emit(
                     e.StepProgressed(
-                        address=address, attempt=attempt, number=number, progress=command.progress, at=turn.at
+                        address=address, attempt=attempt, number=number, progress=command.progress, at=draft.at
                     )
                 )
         case c.FireTimer():
-            _fire(turn, command.timer_id)
+            _fire(draft, command.timer_id)
         case c.ReceiveSignal():
-            if command.signal_id not in turn.running.seen:
-                _receive(turn, command)
+            if command.signal_id not in draft.running.seen:
+                _receive(draft, command)
         case c.CancelExecution():
-            turn.emit(e.CancelRequested(reason=command.reason, actor=command.actor, at=turn.at))
-            turn.emit(e.ExecutionCancelled(reason=command.reason, at=turn.at))
+            draft.emit(e.CancelRequested(reason=command.reason, actor=command.actor, at=draft.at))
+            draft.emit(e.ExecutionCancelled(reason=command.reason, at=draft.at))
         case _:
             assert_never(command)
 
 
-def _start(turn: Turn, command: c.StartExecution) -> None:
-    definition = turn.plan.definition
-    turn.emit(
+def _start(draft: Draft, command: c.StartExecution) -> None:
+    definition = draft.plan.definition
+    draft.emit(
         e.ExecutionStarted(
             execution_id=command.execution_id,
             workflow=definition.workflow,
@@ -121,59 +124,57 @@ def _start(turn: Turn, command: c.StartExecution) -> None:
             dedupe_key=command.dedupe_key,
             traceparent=command.traceparent,
             actor=command.actor,
-            at=turn.at,
+            at=draft.at,
         )
     )
     if definition.timeout is not None:
-        due = turn.at + definition.timeout
-        turn.emit(e.TimerSet(timer_id=EXECUTION_TIMER, address="", purpose="execution", due=due, at=turn.at))
-    begun = [node_id for node_id in turn.plan.starts if not turn.ended() and begin(turn, node_id)]
-    advance(turn, *begun)
+        due = draft.at + definition.timeout
+        draft.emit(e.TimerSet(timer_id=EXECUTION_TIMER, address="", purpose="execution", due=due, at=draft.at))
+    draft.ready.extend(draft.plan.body.starts)
 
 
-def _complete_step(turn: Turn, command: c.CompleteStep) -> None:
-    node = turn.plan.nodes[node_of(command.address)]
+def _complete_step(draft: Draft, command: c.CompleteStep) -> None:
+    node = draft.plan.nodes[node_of(command.address)]
     if command.port in node.ports:
-        turn.emit(
+        draft.emit(
             e.StepSucceeded(
                 address=command.address,
                 attempt=command.attempt,
                 output=command.output,
                 port=command.port,
-                at=turn.at,
+                at=draft.at,
             )
         )
     else:
         message = f"the handler left by port {command.port!r}; the node has: {', '.join(node.ports)}"
-        fail(turn, command.address, e.StepError(message, "port", attempt=command.attempt), retryable=False)
-    advance(turn, command.address)
+        fail(draft, command.address, e.StepError(message, "port", attempt=command.attempt), retryable=False)
 
 
-def _fire(turn: Turn, timer_id: str) -> None:
-    timer = turn.running.timers.get(timer_id)
-    if timer is None or turn.at < timer.due:
+def _fire(draft: Draft, timer_id: str) -> None:
+    timer = draft.running.timers.get(timer_id)
+    if timer is None or draft.at < timer.due:
         return
-    turn.emit(e.TimerFired(timer_id=timer_id, at=turn.at))
+    draft.emit(e.TimerFired(timer_id=timer_id, at=draft.at))
     address = timer.address
     match timer.purpose:
         case "wait":
-            turn.emit(e.StepSucceeded(address=address, output=to_json(timer.due), at=turn.at))
-            advance(turn, address)
+            draft.emit(e.StepSucceeded(address=address, output=to_json(timer.due), at=draft.at))
         case "retry":
-            start_or_queue(turn, address)
+            start_or_queue(draft, address)
+        case "turn":
+            draft.repeating[address] = None
         case "signal":
-            waited = turn.running.steps[address]
+            waited = draft.running.steps[address]
             name = waited.name if isinstance(waited, Awaiting) else ""
-            fail(turn, address, e.StepError(f"no signal {name!r} came in time", "timeout"))
-            advance(turn, address)
+            fail(draft, address, e.StepError(f"no signal {name!r} came in time", "timeout"))
         case _:
-            limit = turn.plan.definition.timeout
-            turn.emit(e.ExecutionFailed(error=e.StepError(f"not finished within {limit}", "timeout"), at=turn.at))
+            limit = draft.plan.definition.timeout
+            draft.emit(e.ExecutionFailed(error=e.StepError(f"not finished within {limit}", "timeout"), at=draft.at))
 
 
-def _receive(turn: Turn, command: c.ReceiveSignal) -> None:
-    turn.emit(_received(command))
-    running = turn.running
+def _receive(draft: Draft, command: c.ReceiveSignal) -> None:
+    draft.emit(_received(command))
+    running = draft.running
     waiting = [
         (step.since, address)
         for address, name in running.awaiting.items()
@@ -183,9 +184,8 @@ def _receive(turn: Turn, command: c.ReceiveSignal) -> None:
         return
     address = min(waiting)[1]
     if (timer_id := timer_id_of(address, "signal")) in running.timers:
-        turn.emit(e.TimerCancelled(timer_id=timer_id, at=turn.at))
-    turn.emit(e.StepSucceeded(address=address, output=command.data, signal_id=command.signal_id, at=turn.at))
-    advance(turn, address)
+        draft.emit(e.TimerCancelled(timer_id=timer_id, at=draft.at))
+    draft.emit(e.StepSucceeded(address=address, output=command.data, signal_id=command.signal_id, at=draft.at))
 
 
 def _received(command: c.ReceiveSignal) -> e.SignalReceived:
@@ -194,8 +194,8 @@ def _received(command: c.ReceiveSignal) -> e.SignalReceived:
     )
 
 
-def _at_work(turn: Turn, address: str, attempt: int) -> InFlight | None:
-    step = turn.running.steps.get(address)
+def _at_work(draft: Draft, address: str, attempt: int) -> InFlight | None:
+    step = draft.running.steps.get(address)
     return step if isinstance(step, InFlight) and step.attempt == attempt else None
 
 

@@ -14,11 +14,25 @@ from msgspec import UNSET, Struct
 from daemon.core.retry import RetryPolicy
 
 
+class BodyDefinition(Struct, frozen=True, kw_only=True):
+    """What a loop or a fan-out repeats: a graph of its own, whose nodes and edges are among the definition's."""
+
+    path: tuple[str | int, ...]
+    """Where it stands in the document."""
+    output: Any = UNSET
+    """Template of a turn's output."""
+
+
 class NodeDefinition(Struct, frozen=True, kw_only=True):
     """One node as written. `type` is the key that names its node type; `own` holds that key and the type's others."""
 
     id: str
     type: str
+    path: tuple[str | int, ...]
+    """Where it stands in the document."""
+    scope: str = ""
+    """Id of the loop or fan-out in whose body it stands; empty for the outermost scope."""
+    body: BodyDefinition | None = None
     own: Mapping[str, Any]
     description: str = ""
     retry: RetryPolicy = RetryPolicy()
@@ -38,8 +52,10 @@ class EdgeDefinition(Struct, frozen=True):
     target: str
     text: str
     """As written, for messages."""
-    index: int
-    """Its place in the list of edges."""
+    path: tuple[str | int, ...]
+    """Where it stands in the document."""
+    scope: str = ""
+    """Id of the loop or fan-out in whose body it stands; empty for the outermost scope."""
 
 
 class SignalRoute(Struct, frozen=True, kw_only=True):
@@ -87,7 +103,10 @@ class Definition(Struct, frozen=True, kw_only=True):
     description: str = ""
     input_schema: Mapping[str, Any] | None = None
     triggers: tuple[TriggerDefinition, ...] = ()
+    variables: Mapping[str, Any] = {}
+    """What `vars` begins with, by name: fixed values."""
     nodes: Mapping[str, NodeDefinition]
+    """All nodes by id, those in bodies after the one that has the body."""
     edges: tuple[EdgeDefinition, ...] = ()
     output: Any = UNSET
     concurrency: int = 64

@@ -23,8 +23,8 @@ class EdgeSyntaxError(ValueError):
         self.message, self.offset, self.hint = message, offset, hint
 
 
-def parse_edge(text: str, index: int) -> tuple[EdgeDefinition, ...]:
-    """Read one item of the list of edges, `index` in it. Raises `EdgeSyntaxError`."""
+def parse_edge(text: str, path: tuple[str | int, ...], scope: str = "") -> tuple[EdgeDefinition, ...]:
+    """Read one item of a list of edges, at this path, in the body of the node `scope`. Raises `EdgeSyntaxError`."""
     groups: list[list[tuple[str, str | None]]] = []
     offset = 0
     for part in text.split(_ARROW):
@@ -37,7 +37,7 @@ def parse_edge(text: str, index: int) -> tuple[EdgeDefinition, ...]:
             hint = f"a port is where an edge leaves; write `-> {target}`"
             raise EdgeSyntaxError(f"an edge cannot enter by the port {port!r}", text.rindex(_ARROW), hint)
     return tuple(
-        EdgeDefinition(source, port or DEFAULT_PORT, target, text, index)
+        EdgeDefinition(source, port or DEFAULT_PORT, target, text, path, scope)
         for sources, targets in pairwise(groups)
         for source, port in sources
         for target, _ in targets

@@ -39,11 +39,17 @@ class ArmTimer(Struct, frozen=True, gc=False):
     due: datetime
 
 
+class CancelSteps(Struct, frozen=True, gc=False):
+    """A turn was given up: cancel what still runs in it."""
+
+    turn: str
+
+
 class StopSteps(Struct, frozen=True, gc=False):
     """The execution has ended: cancel what still runs for it, tell who waits for it, forget it."""
 
 
-Effect = RunStep | ArmTimer | StopSteps
+Effect = RunStep | ArmTimer | CancelSteps | StopSteps
 
 
 def effects(state: State, events: Iterable[e.Event]) -> tuple[Effect, ...]:
@@ -57,6 +63,8 @@ def effects(state: State, events: Iterable[e.Event]) -> tuple[Effect, ...]:
                 owed_now.append(_run(event.address, step))
             case e.TimerSet() if isinstance(state, Running) and event.timer_id in state.timers:
                 owed_now.append(ArmTimer(event.timer_id, event.due))
+            case e.TurnFailed() | e.TurnAbandoned():
+                owed_now.append(CancelSteps(event.address))
             case _:
                 pass
     return tuple(owed_now)

@@ -4,8 +4,8 @@ What stands here is in databases for ever, so a class is only ever added to: a n
 meaning raises `VERSION` and adds an upcaster (`dict -> dict`) to `UPCASTERS`. `NAME` and the JSON of the fields are
 what is stored, never the Python path. `tests/core/golden/` holds what each release wrote.
 
-Names kept for the parts of the language to come: StepCached, ApprovalRequested, ApprovalGiven, VariableSet,
-LoopAdvanced, FanOutExpanded, ChildStarted, ChildFinished, ExecutionPaused, ExecutionResumed, BreakpointHit,
+Names kept for the parts of the language to come: StepCached, ApprovalRequested, ApprovalGiven,
+ChildStarted, ChildFinished, ExecutionPaused, ExecutionResumed, BreakpointHit,
 CheckpointMarked, UndoPlanned, StepCompensating, StepCompensated, CompensationFailed, ManualActionRequested,
 ManualActionDone, ExecutionRewound, ExecutionForked, ExecutionMigrated.
 
@@ -144,8 +144,109 @@ class StepSkipped(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     at: datetime
 
 
+class LoopStarted(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A loop has begun: its turns follow one another.
+
+    With `items` or a `total` it is known how many turns there are at most. `item` in turn n is `items[n]`, or
+    `first + n * step` without items. `collect`: what the turns give is kept, until the loop ends.
+    """
+
+    NAME: ClassVar = "LoopStarted"
+    VERSION: ClassVar = 1
+
+    address: str
+    items: Json | None = None
+    total: int | None = None
+    first: int = 0
+    step: int = 1
+    collect: bool = False
+    at: datetime
+
+
+class FanOutExpanded(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A fan-out has begun: its turns run beside each other. The fields are as for `LoopStarted`."""
+
+    NAME: ClassVar = "FanOutExpanded"
+    VERSION: ClassVar = 1
+
+    address: str
+    items: Json | None = None
+    total: int | None = None
+    first: int = 0
+    step: int = 1
+    collect: bool = False
+    at: datetime
+
+
+class TurnStarted(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A turn of a loop or fan-out has begun. Its address is that of the node with its number: `each[3]`."""
+
+    NAME: ClassVar = "TurnStarted"
+    VERSION: ClassVar = 1
+
+    address: str
+    at: datetime
+
+
+class TurnSkipped(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A turn was left out by a condition."""
+
+    NAME: ClassVar = "TurnSkipped"
+    VERSION: ClassVar = 1
+
+    address: str
+    at: datetime
+
+
+class TurnSucceeded(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """All that a turn held is settled. Its steps leave the state with this; the log keeps them."""
+
+    NAME: ClassVar = "TurnSucceeded"
+    VERSION: ClassVar = 1
+
+    address: str
+    output: Json
+    at: datetime
+
+
+class TurnFailed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A step in it failed, and nothing took the error. What is under way in the turn is given up."""
+
+    NAME: ClassVar = "TurnFailed"
+    VERSION: ClassVar = 1
+
+    address: str
+    error: StepError
+    at: datetime
+
+
+class TurnAbandoned(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """The turn is not needed any more: another one failed, or there are enough. What is under way in it is given up."""
+
+    NAME: ClassVar = "TurnAbandoned"
+    VERSION: ClassVar = 1
+
+    address: str
+    at: datetime
+
+
+class VariableSet(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A variable of the execution has a new value, which the step at `address` gave it."""
+
+    NAME: ClassVar = "VariableSet"
+    VERSION: ClassVar = 1
+
+    address: str
+    name: str
+    value: Json
+    at: datetime
+
+
 class TimerSet(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A durable due time. `purpose` is `wait`, `retry`, `signal` or `execution`; the address is empty for the last."""
+    """A durable due time.
+
+    `purpose` is `wait`, `retry`, `signal`, `turn` (a loop takes breath) or `execution`; the last has no address.
+    """
 
     NAME: ClassVar = "TimerSet"
     VERSION: ClassVar = 1
@@ -251,6 +352,14 @@ Event = (
     | StepSucceeded
     | StepFailed
     | StepSkipped
+    | LoopStarted
+    | FanOutExpanded
+    | TurnStarted
+    | TurnSkipped
+    | TurnSucceeded
+    | TurnFailed
+    | TurnAbandoned
+    | VariableSet
     | TimerSet
     | TimerCancelled
     | TimerFired

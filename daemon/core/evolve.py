@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from msgspec.structs import replace
 
 from daemon.core import events as e
+from daemon.core.evolve_turns import TURNS, left, put
 from daemon.core.state import (
     INITIAL,
     Awaiting,
@@ -99,9 +100,9 @@ def _step_started(state: Running, event: e.StepStarted, version: int) -> Running
     else:
         raise TypeError(f"attempt {event.attempt} of {address} starts, but no attempt before it failed")
     if before is not None:
-        state = _left(state, address, before)
+        state = left(state, address, before)
     in_flight = state.in_flight.set(address, event.attempt)
-    return replace(state, version=version, steps=state.steps.set(address, step), in_flight=in_flight)
+    return replace(state, version=version, steps=put(state, address, before, step), in_flight=in_flight)
 
 
 def _step_queued(state: Running, event: e.StepQueued, version: int) -> Running:
@@ -109,11 +110,11 @@ def _step_queued(state: Running, event: e.StepQueued, version: int) -> Running:
     step = Queued(state.next_ticket, event.at)
     if isinstance(before, Retrying):
         step = replace(step, attempt=before.attempt, input=before.input, secrets=before.secrets)
-    state = _left(state, address, before)
+    state = left(state, address, before)
     return replace(
         state,
         version=version,
-        steps=state.steps.set(address, step),
+        steps=put(state, address, before, step),
         queue=state.queue.set(state.next_ticket, address),
         next_ticket=state.next_ticket + 1,
     )
@@ -128,9 +129,10 @@ def _step_progressed(state: Running, event: e.StepProgressed, version: int) -> R
 
 
 def _step_succeeded(state: Running, event: e.StepSucceeded, version: int) -> Running:
-    state = _left(state, event.address, state.steps.get(event.address))
+    before = state.steps.get(event.address)
+    state = left(state, event.address, before)
     step = Succeeded(event.output, event.port, event.attempt, version, event.at)
-    steps = state.steps.set(event.address, step)
+    steps = put(state, event.address, before, step)
     if event.signal_id is None:
         return replace(state, version=version, steps=steps)
     return replace(state, version=version, steps=steps, signals=state.signals.delete(event.signal_id))
@@ -138,10 +140,10 @@ def _step_succeeded(state: Running, event: e.StepSucceeded, version: int) -> Run
 
 def _step_failed(state: Running, event: e.StepFailed, version: int) -> Running:
     before = state.steps.get(event.address)
-    state = _left(state, event.address, before)
+    state = left(state, event.address, before)
     if event.retry_at is None:
         step: Step = Failed(event.error, event.port, event.output, version, event.at)
-        return replace(state, version=version, steps=state.steps.set(event.address, step))
+        return replace(state, version=version, steps=put(state, event.address, before, step))
     if not isinstance(before, InFlight):
         raise TypeError(f"{event.address} is to be retried but was not in flight")
     step = Retrying(event.attempt + 1, before.input, before.secrets, event.error, event.retry_at, event.at)
@@ -150,15 +152,23 @@ def _step_failed(state: Running, event: e.StepFailed, version: int) -> Running:
 
 
 def _step_skipped(state: Running, event: e.StepSkipped, version: int) -> Running:
-    state = _left(state, event.address, state.steps.get(event.address))
-    return replace(state, version=version, steps=state.steps.set(event.address, Skipped(event.at)))
+    before = state.steps.get(event.address)
+    state = left(state, event.address, before)
+    return replace(state, version=version, steps=put(state, event.address, before, Skipped(event.at)))
+
+
+def _variable_set(state: Running, event: e.VariableSet, version: int) -> Running:
+    return replace(state, version=version, variables=state.variables.set(event.name, event.value))
 
 
 def _timer_set(state: Running, event: e.TimerSet, version: int) -> Running:
     timers = state.timers.set(event.timer_id, Timer(event.address, event.purpose, event.due))
     if event.purpose == "wait":
-        steps = state.steps.set(event.address, Sleeping(event.due, event.at))
+        before = state.steps.get(event.address)
+        steps = put(state, event.address, before, Sleeping(event.due, event.at))
         return replace(state, version=version, timers=timers, steps=steps, sleeping=state.sleeping + 1)
+    if event.purpose == "turn":
+        return replace(state, version=version, timers=timers, sleeping=state.sleeping + 1)
     step = state.steps.get(event.address)
     if isinstance(step, Awaiting):
         steps = state.steps.set(event.address, replace(step, due=event.due))
@@ -167,11 +177,13 @@ def _timer_set(state: Running, event: e.TimerSet, version: int) -> Running:
 
 
 def _timer_gone(state: Running, event: e.TimerFired | e.TimerCancelled, version: int) -> Running:
-    return replace(state, version=version, timers=state.timers.delete(event.timer_id))
+    breath = state.timers[event.timer_id].purpose == "turn"
+    sleeping = state.sleeping - 1 if breath else state.sleeping
+    return replace(state, version=version, timers=state.timers.delete(event.timer_id), sleeping=sleeping)
 
 
 def _signal_awaited(state: Running, event: e.SignalAwaited, version: int) -> Running:
-    steps = state.steps.set(event.address, Awaiting(event.name, event.at))
+    steps = put(state, event.address, state.steps.get(event.address), Awaiting(event.name, event.at))
     return replace(state, version=version, steps=steps, awaiting=state.awaiting.set(event.address, event.name))
 
 
@@ -201,27 +213,6 @@ def _failed(state: Running, event: e.ExecutionFailed, version: int) -> Finished:
     return _finished(state, version, "failed", event.at, error=event.error, failed_step=event.address)
 
 
-def _left(state: Running, address: str, step: Step | None) -> Running:
-    """Return the state without what it kept for a step in its old condition."""
-    if isinstance(step, InFlight):
-        return replace(state, in_flight=state.in_flight.delete(address))
-    match step:
-        case Queued():
-            queue = state.queue.delete(step.ticket)
-            first = step.ticket + 1 if step.ticket == state.first_ticket else state.first_ticket
-            return replace(state, queue=queue, first_ticket=first)
-        case Retrying() | Sleeping():
-            return replace(state, sleeping=state.sleeping - 1)
-        case Awaiting():
-            return replace(state, awaiting=state.awaiting.delete(address))
-        case None:
-            return state
-        case Succeeded() | Failed() | Skipped():
-            raise TypeError(f"{address} is settled and cannot change")
-        case _:
-            assert_never(step)
-
-
 def _finished(
     state: Running,
     version: int,
@@ -246,6 +237,7 @@ def _finished(
         started_at=state.started_at,
         steps=state.steps,
         seen=state.seen,
+        variables=state.variables,
         status=status,
         finished_at=at,
         output=output,
@@ -263,6 +255,7 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.StepSucceeded: _step_succeeded,
     e.StepFailed: _step_failed,
     e.StepSkipped: _step_skipped,
+    e.VariableSet: _variable_set,
     e.TimerSet: _timer_set,
     e.TimerCancelled: _timer_gone,
     e.TimerFired: _timer_gone,
@@ -272,5 +265,6 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.ExecutionCancelled: _cancelled,
     e.ExecutionCompleted: _completed,
     e.ExecutionFailed: _failed,
+    **TURNS,
 }
 """A table and not a `match`: this is asked for every event, and a ladder of classes costs as much as the fold."""

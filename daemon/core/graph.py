@@ -14,7 +14,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from daemon.core.definition import EdgeDefinition
+    from daemon.core.definition import EdgeDefinition, NodeDefinition
     from daemon.core.problems import Findings
 
 
@@ -29,15 +29,22 @@ class Paths(Struct, frozen=True):
     """For each of these the bits of the nodes from which edges lead to it."""
 
     def precedes(self, node_id: str, reader: str) -> bool:
-        """Tell whether edges lead from the node to the reader; True where a cycle leaves it open."""
+        """Tell whether edges lead from the node to the reader, in one graph; True where a cycle leaves it open."""
         if node_id not in self.numbers or reader not in self.before:
             return node_id != reader
         return bool(self.before[reader] >> self.numbers[node_id] & 1)
 
 
-def find_paths(nodes: Collection[str], edges: Collection[EdgeDefinition], findings: Findings) -> Paths:
-    """Order the nodes; report every knot of cycles with one whole cycle. Edges to unknown nodes are left out."""
-    edges = [edge for edge in edges if edge.source in nodes and edge.target in nodes]
+def find_paths(nodes: Mapping[str, NodeDefinition], edges: Collection[EdgeDefinition], findings: Findings) -> Paths:
+    """Order the nodes; report every knot of cycles with one whole cycle.
+
+    Edges to unknown nodes, and those that leave a body, are left out. Bodies are ordered each by itself.
+    """
+    edges = [
+        edge
+        for edge in edges
+        if all(end in nodes and nodes[end].scope == edge.scope for end in (edge.source, edge.target))
+    ]
     following: dict[str, list[str]] = {node_id: [] for node_id in nodes}
     open_edges = dict.fromkeys(nodes, 0)
     for edge in edges:
@@ -74,7 +81,7 @@ def _report_cycles(following: Mapping[str, list[str]], edges: Collection[EdgeDef
         closing = next(edge for edge in edges if (edge.source, edge.target) == (cycle[-2], cycle[-1]))
         message = f"the edges form a cycle: {' -> '.join(cycle)}"
         hint = "a step runs once; take one of these edges out"
-        findings.error(message, ("edges", closing.index), hint=hint, offset=0)
+        findings.error(message, closing.path, hint=hint, offset=0)
         for each in cycle[1:]:
             del left[each]
 
@@ -88,9 +95,10 @@ def _without_dead_ends(left: Iterable[str], following: Mapping[str, list[str]]) 
     return kept
 
 
-def _report_loners(nodes: Collection[str], edges: Collection[EdgeDefinition], findings: Findings) -> None:
+def _report_loners(nodes: Mapping[str, NodeDefinition], edges: Collection[EdgeDefinition], findings: Findings) -> None:
     connected = {end for edge in edges for end in (edge.source, edge.target)}
-    for node_id in nodes:
-        if connected and node_id not in connected:
-            message = f"no edge leads to `{node_id}` or away from it: it runs at once, beside the others"
-            findings.warn(message, ("nodes", node_id), node=node_id, hint="connect it, or take it out")
+    wired = {edge.scope for edge in edges}
+    for node in nodes.values():
+        if node.scope in wired and node.id not in connected:
+            message = f"no edge leads to `{node.id}` or away from it: it runs at once, beside the others"
+            findings.warn(message, node.path, node=node.id, hint="connect it, or take it out")

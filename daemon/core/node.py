@@ -55,7 +55,57 @@ class Fail(Struct, frozen=True, gc=False):
     error: StepError
 
 
-Begin = Run | Done | WaitUntil | AwaitSignal | Fail
+class Assign(Struct, frozen=True, gc=False):
+    """Set variables of the execution; they are the output too."""
+
+    variables: Mapping[str, object]
+
+
+class Repeat(Struct, frozen=True, gc=False):
+    """Repeat the node's body, as its `Turns` say: for each item, or `total` times, else until a condition ends it.
+
+    `item` in turn n is `items[n]`, or `first + n * step` without items.
+    """
+
+    items: object = None
+    """A list, or None."""
+    total: int | None = None
+    first: int = 0
+    step: int = 1
+
+
+Begin = Run | Done | WaitUntil | AwaitSignal | Assign | Repeat | Fail
+
+
+class Turns(Struct, frozen=True, kw_only=True):
+    """How a node repeats its body.
+
+    `going` and `skip` are asked before each turn, and know the turn but nothing in it; `again` and `stop` after it, and
+    may read what was in it. All must give true or false.
+    """
+
+    name: str
+    """`loop` | `parallel`: what expressions in the body call the turn."""
+    going: Template | None = None
+    """False ends the loop before this turn."""
+    skip: Template | None = None
+    """True leaves this turn out."""
+    again: Template | None = None
+    """False ends the loop after this turn."""
+    stop: Template | None = None
+    """True ends the loop after this turn."""
+    limit: int = 10_000
+    """More turns than this are an error."""
+    at_once: int = 1
+    """How many turns may be under way at once."""
+    collect: bool = True
+    """Whether the output is the list of what the turns gave; else it is what the last one gave."""
+    tolerant: bool = False
+    """Whether a turn that fails is noted and the others go on; else it fails the node."""
+    enough: int | None = None
+    """So many turns that succeeded end it; the others are given up."""
+    aggregate: Template | None = None
+    """The output instead; it may read the turns' outputs as `loop.results` or `parallel.results`."""
 
 
 class Beginning(Struct, frozen=True, gc=False):
@@ -99,6 +149,10 @@ class NodeType(Struct, frozen=True, kw_only=True):
     """`async (context, input) -> output` for types that answer `Run`; see `daemon/runtime/steps`."""
     handler: Callable[[Any], str | None] = lambda _config: None
     """Name of the registered handler that the node needs, for the compiler's checks."""
+    turns: Callable[[Any], Turns] | None = None
+    """For types that answer `Repeat`: how. Such a node has a body, the graph under its key `do`."""
+    variables: Callable[[Any], tuple[str, ...]] = lambda _config: ()
+    """Names of the variables that it sets, for the compiler's checks."""
     join: Callable[[Any], str | None] = lambda _config: None
     """`all` | `any` when the type itself says how it waits for incoming edges; None leaves it to the key `after`."""
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from msgspec import UNSET, Struct
 
 from daemon.core.address import NODE_ID
-from daemon.core.definition import Definition, EdgeDefinition, NodeDefinition
+from daemon.core.definition import BodyDefinition, Definition, EdgeDefinition, NodeDefinition
 from daemon.core.edge_syntax import EdgeSyntaxError, parse_edge
 from daemon.core.parsing_retry import parse_retry, read_duration
 from daemon.core.parsing_triggers import parse_triggers
 from daemon.core.problems import Findings, Problem, did_you_mean, nowhere
 from daemon.core.references import RESERVED
 from daemon.core.retry import RetryPolicy
-from daemon.core.schema import RUN_KEYS, document_schema, node_schema
+from daemon.core.schema import BODY_KEY, RUN_KEYS, body_schema, document_schema, node_schema
 from daemon.core.values import from_json, to_json
 
 if TYPE_CHECKING:
@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 
 Check: TypeAlias = Callable[[Mapping[str, Any], object], Sequence[Problem]]
 """Checks a value against a JSON Schema; the paths are relative to the value. `#/$defs/…` are `schema_parts.DEFS`."""
+
+
+MOST_LEVELS = 16
+"""Of bodies in each other."""
+_LEVEL = ("nodes", "id", BODY_KEY)
+"""A level's share of a path."""
 
 
 class Parsed(Struct, frozen=True, kw_only=True):
@@ -75,14 +81,14 @@ class _Reading:
         found = check(document_schema(), document)
         for problem in found:
             findings.adopt(problem)
-        self._bad = {problem.path[:2] if problem.path[:1] == ("edges",) else problem.path[:1] for problem in found}
-        self._document = {key: value for key, value in document.items() if (key,) not in self._bad}
+        self._graph_of: dict[str, str] = {}
+        """Id of each node that was read -> the node in whose body it stands."""
+        self._document = _without(document, found)
 
     def definition(self, canonical: bytes) -> Definition | None:
         given = self._document
         workflow = given.get("workflow", "")
-        nodes = self._nodes(given.get("nodes", {}))
-        edges = self._edges(given.get("edges", []))
+        nodes, edges = self._graph(given, (), "")
         triggers = parse_triggers(given.get("triggers", []), workflow, self._check, self._findings)
         if not nodes:
             return None
@@ -93,8 +99,9 @@ class _Reading:
             description=given.get("description", ""),
             input_schema=given.get("input"),
             triggers=triggers,
+            variables=given.get("vars", {}),
             nodes=nodes,
-            edges=edges,
+            edges=tuple(edges),
             output=given.get("output", UNSET),
             concurrency=given.get("concurrency", 64),
             timeout=self._duration(given, ()),
@@ -102,37 +109,85 @@ class _Reading:
             snapshot_every=given.get("snapshot_every", 200),
         )
 
-    def _nodes(self, given: Mapping[str, Any]) -> dict[str, NodeDefinition]:
-        return {node_id: self._node(node_id, value) for node_id, value in given.items()}
+    def _graph(
+        self, given: Mapping[str, Any], path: Path, scope: str
+    ) -> tuple[dict[str, NodeDefinition], list[EdgeDefinition]]:
+        """Read nodes and edges at this path, and those in the bodies of the nodes."""
+        nodes: dict[str, NodeDefinition] = {}
+        edges = self._edges(given.get("edges", {}), (*path, "edges"), scope)
+        for node_id, value in given.get("nodes", {}).items():
+            node_path = (*path, "nodes", node_id)
+            if not self._check_id(node_id, node_path, scope):
+                continue
+            node, more_nodes, more_edges = self._node(node_id, value, node_path, scope)
+            nodes[node_id] = node
+            nodes |= more_nodes
+            edges += more_edges
+        return nodes, edges
 
-    def _node(self, node_id: str, value: object) -> NodeDefinition:
-        path = ("nodes", node_id)
+    def _check_id(self, node_id: str, path: Path, scope: str) -> bool:
+        """Report an id that cannot be used; False for one that another node has."""
+        message = f"{node_id!r} cannot be the id of a node"
         if not NODE_ID.fullmatch(node_id):
             hint = "use letters, digits and `_`, at most 64, and no digit first"
-            self._findings.error(f"{node_id!r} cannot be the id of a node", path, hint=hint)
+            self._findings.error(message, path, hint=hint)
         elif node_id in RESERVED:
-            hint = "expressions know it as something else; choose another"
-            self._findings.error(f"{node_id!r} cannot be the id of a node", path, hint=hint)
-        node_type = self._type_of(node_id, value)
-        sound = None if node_type is None or not isinstance(value, dict) else self._sound(node_id, node_type, value)
+            self._findings.error(message, path, hint="expressions know it as something else; choose another")
+        elif node_id in self._graph_of:
+            place = f"in the body of `{self._graph_of[node_id]}`" if self._graph_of[node_id] else "outside of it"
+            hint = "an id names one node in the whole workflow, bodies included"
+            self._findings.error(f"there is another node `{node_id}`, {place}", path, hint=hint)
+            return False
+        self._graph_of[node_id] = scope
+        return True
+
+    def _node(
+        self, node_id: str, value: object, path: Path, scope: str
+    ) -> tuple[NodeDefinition, dict[str, NodeDefinition], list[EdgeDefinition]]:
+        """Read a node; return it, and what is in its body."""
+        node_type = self._type_of(node_id, value, path)
+        sound = None
+        if node_type is not None and isinstance(value, dict):
+            sound = self._sound(node_id, node_type, value, path)
         if node_type is None or sound is None:
             self.opaque.add(node_id)
-            return NodeDefinition(id=node_id, type=node_type.name if node_type else "", own={})
-        value, own_keys = sound, {node_type.name, *node_type.keys}
-        return NodeDefinition(
+            type_name = node_type.name if node_type else ""
+            return NodeDefinition(id=node_id, type=type_name, path=path, scope=scope, own={}), {}, []
+        body, nodes, edges = self._body(node_id, node_type, sound, (*path, BODY_KEY))
+        own_keys = {node_type.name, *node_type.keys}
+        node = NodeDefinition(
             id=node_id,
             type=node_type.name,
-            own={key: each for key, each in value.items() if key in own_keys},
-            description=value.get("description", ""),
-            retry=parse_retry(value.get("retry"), RetryPolicy(), (*path, "retry"), self._findings, node=node_id),
-            timeout=self._duration(value, path, node=node_id),
-            on_error=value.get("on_error"),
-            default=value.get("default", UNSET),
-            join=value.get("after"),
+            path=path,
+            scope=scope,
+            body=body,
+            own={key: each for key, each in sound.items() if key in own_keys},
+            description=sound.get("description", ""),
+            retry=parse_retry(sound.get("retry"), RetryPolicy(), (*path, "retry"), self._findings, node=node_id),
+            timeout=self._duration(sound, path, node=node_id),
+            on_error=sound.get("on_error"),
+            default=sound.get("default", UNSET),
+            join=sound.get("after"),
         )
+        return node, nodes, edges
 
-    def _type_of(self, node_id: str, value: object) -> NodeType | None:
-        path = ("nodes", node_id)
+    def _body(
+        self, node_id: str, node_type: NodeType, given: Mapping[str, Any], path: Path
+    ) -> tuple[BodyDefinition | None, dict[str, NodeDefinition], list[EdgeDefinition]]:
+        if node_type.turns is None:
+            return None, {}, []
+        if len(path) > MOST_LEVELS * len(_LEVEL):
+            hint = "let the inner ones be a workflow of their own"
+            self._findings.error(f"bodies are in each other more than {MOST_LEVELS} levels deep", path, hint=hint)
+            return BodyDefinition(path=path), {}, []
+        found = self._check(body_schema(), given[BODY_KEY])
+        for problem in found:
+            self._findings.adopt(problem, path, node=node_id)
+        body = _without(given[BODY_KEY], found)
+        nodes, edges = self._graph(body, path, node_id)
+        return BodyDefinition(path=path, output=body.get("output", UNSET)), nodes, edges
+
+    def _type_of(self, node_id: str, value: object, path: Path) -> NodeType | None:
         if not isinstance(value, dict):
             hint = "write it like {task: module.handler, with: {…}}"
             self._findings.error("a node is a mapping", path, node=node_id, hint=hint)
@@ -149,12 +204,13 @@ class _Reading:
         self._findings.error("the node has no type", path, node=node_id, hint=hint)
         return None
 
-    def _sound(self, node_id: str, node_type: NodeType, value: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    def _sound(
+        self, node_id: str, node_type: NodeType, value: Mapping[str, Any], path: Path
+    ) -> Mapping[str, Any] | None:
         """Report what the schema finds; return the keys without a mistake, so that they are looked into all the same.
 
         None when the mistake is in what the type itself reads, or in the node as a whole.
         """
-        path = ("nodes", node_id)
         idle = [key for key in RUN_KEYS if key in value and node_type.execute is None]
         for key in idle:
             message = f"`{key}` has no meaning for a `{node_type.name}`: it does not run anything"
@@ -164,21 +220,18 @@ class _Reading:
         for problem in found:
             self._findings.adopt(problem, path, node=node_id)
         bad = {problem.path[0] if problem.path else node_type.name for problem in found}
-        if bad & {node_type.name, *node_type.keys}:
+        if bad & {node_type.name, *node_type.keys, BODY_KEY}:
             return None
         return {key: each for key, each in used.items() if key not in bad}
 
-    def _edges(self, given: Sequence[str]) -> tuple[EdgeDefinition, ...]:
+    def _edges(self, given: Mapping[int, str], path: Path, scope: str) -> list[EdgeDefinition]:
         edges: list[EdgeDefinition] = []
-        for index, text in enumerate(given):
-            path = ("edges", index)
-            if path in self._bad:
-                continue
+        for index, text in given.items():
             try:
-                edges += parse_edge(text, index)
+                edges += parse_edge(text, (*path, index), scope)
             except EdgeSyntaxError as error:
-                self._findings.error(error.message, path, hint=error.hint, offset=error.offset)
-        return tuple(edges)
+                self._findings.error(error.message, (*path, index), hint=error.hint, offset=error.offset)
+        return edges
 
     def _duration(self, given: Mapping[str, Any], within: Path, *, node: str | None = None) -> timedelta | None:
         if "timeout" not in given:
@@ -188,6 +241,15 @@ class _Reading:
         if duration is not None and not duration:
             self._findings.error("the timeout is zero", path, node=node, hint="leave it out for no limit")
         return duration
+
+
+def _without(graph: Mapping[str, Any], problems: Sequence[Problem]) -> dict[str, Any]:
+    """Return the keys in which there is no mistake; edges by their place in the list, those without one."""
+    bad = {problem.path[:2] if problem.path[:1] == ("edges",) else problem.path[:1] for problem in problems}
+    sound = {key: value for key, value in graph.items() if (key,) not in bad and (key,) != ("edges",)}
+    if isinstance(edges := graph.get("edges"), list):
+        sound["edges"] = {index: edge for index, edge in enumerate(edges) if ("edges", index) not in bad}
+    return sound
 
 
 def _instead(type_name: str, key: str) -> str | None:

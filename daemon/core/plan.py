@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from daemon.core.definition import Definition
-from daemon.core.node import NodeType
+from daemon.core.node import NodeType, Turns
 from daemon.core.retry import RetryPolicy
 from daemon.core.templates import Template
 
@@ -25,10 +25,23 @@ class Edge(Struct, frozen=True):
     target: str
 
 
+class Body(Struct, frozen=True, kw_only=True):
+    """A graph: the whole workflow's, or what a loop or fan-out repeats."""
+
+    starts: tuple[str, ...]
+    """Nodes without incoming edges, in the order of the definition."""
+    last: tuple[str, ...]
+    """Nodes without outgoing edges."""
+    output: Template | None
+    """What it gives; None gives the outputs of `last`, by id."""
+
+
 class PlannedNode(Struct, frozen=True, kw_only=True):
     """One node, wired."""
 
     id: str
+    scope: str = ""
+    """Id of the loop or fan-out in whose body it stands; empty for the outermost scope."""
     type: NodeType
     config: Any
     ports: tuple[str, ...]
@@ -44,6 +57,17 @@ class PlannedNode(Struct, frozen=True, kw_only=True):
     join: str = "all"
     """`all`: begins when every incoming edge is settled and one has fired; `any`: as soon as one has fired."""
 
+    turns: Turns | None = None
+    """How it repeats its body; None for a node without one."""
+    body: Body | None = None
+
+    @property
+    def repeats(self) -> tuple[Turns, Body]:
+        """How it repeats what. TypeError for a node that repeats nothing."""
+        if self.turns is None or self.body is None:
+            raise TypeError(f"`{self.type.name}` asks for turns and has none to offer")
+        return self.turns, self.body
+
     @property
     def catches(self) -> bool:
         """Tell whether an `error` edge leaves it."""
@@ -55,10 +79,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     definition: Definition
     nodes: Mapping[str, PlannedNode]
-    starts: tuple[str, ...]
-    """Nodes without incoming edges, in the order of the definition."""
-    output: Template | None
-    """The execution's output; None gives the outputs of the nodes without outgoing edges, by id."""
+    body: Body
     env: Mapping[str, str]
     """The allow-listed environment variables, as they were when the plan was made."""
 

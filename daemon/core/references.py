@@ -45,8 +45,14 @@ class Visible(Struct, frozen=True, kw_only=True):
     """All nodes of the workflow."""
     settled: Callable[[str], bool] = lambda _node_id: True
     """Tells whether a node may have settled when this is evaluated."""
+    hidden: Callable[[str], str | None] = lambda _node_id: None
+    """Gives the node in whose body a node stands that cannot be seen from here."""
     reader: str | None = None
     """The node that reads."""
+    moment: str = ""
+    """When it reads, for messages: "`charge` begins"."""
+    variables: frozenset[str] = frozenset()
+    """Names that `vars` may have."""
 
 
 def check_references(
@@ -62,6 +68,11 @@ def check_references(
         for key in _keys_of("steps", templates):
             if problem := _problem_of_step(key, visible):
                 report(*problem, pattern=rf"steps\W+{re.escape(key)}\b")
+    if "vars" in visible.roots:
+        for key in _keys_of("vars", templates):
+            if key not in visible.variables:
+                hint = f"declare it under `vars`; {did_you_mean(key, visible.variables)}"
+                report(f"there is no variable `{key}`", hint, pattern=rf"vars\W+{re.escape(key)}\b")
 
 
 def check_environment(
@@ -107,16 +118,19 @@ def _problem_of_step(node_id: str, visible: Visible) -> tuple[str, str | None] |
 
 
 def _problem_of_time(node_id: str, visible: Visible) -> tuple[str, str | None] | None:
+    if (body := visible.hidden(node_id)) is not None:
+        message = f"`{node_id}` is in the body of `{body}`, and cannot be seen from outside of it"
+        return message, f"read `{body}`: its output is what the turns gave"
     if visible.settled(node_id):
         return None
     if node_id == visible.reader:
         return "a node cannot read its own output", None
-    message = f"`{node_id}` can never have settled when `{visible.reader}` begins"
+    message = f"`{node_id}` can never have settled when {visible.moment}"
     return message, f"add edges that lead from {node_id} to {visible.reader}, or read another node"
 
 
 def _readable(visible: Visible) -> Iterable[str]:
-    return (node_id for node_id in visible.nodes if visible.settled(node_id))
+    return (node_id for node_id in visible.nodes if visible.hidden(node_id) is None and visible.settled(node_id))
 
 
 def _places(written: object, path: Path, pattern: str) -> list[tuple[Path, int | None]]:

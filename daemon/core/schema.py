@@ -39,12 +39,27 @@ RUN_KEYS: Mapping[str, Schema] = {
 }
 """Keys of the nodes that do something outside, and so take time and may be tried again."""
 
+BODY_KEY = "do"
+
 _EDGE = text(
     "`a -> b`; `a.port -> b` leaves by a port (`error`, or one of a branch); `a -> b -> c` and `a -> [b, c]` are short"
     " for several.",
     pattern="->",
     examples=["reserve -> charge", "charge.error -> apologise"],
 ) | {"x-expected": "an edge such as `a -> b`"}
+
+GRAPH: Mapping[str, Schema] = {
+    "nodes": mapping_of("The nodes by id: letters, digits and `_`.", {}) | {"minProperties": 1},
+    "edges": list_of("What follows what; a node without incoming edges begins at once.", _EDGE),
+}
+
+BODY: Mapping[str, Schema] = {
+    **GRAPH,
+    "output": anything(
+        "What a turn gives; if not given, the outputs of the nodes that nothing follows, by id.",
+        examples=["{{ charge }}"],
+    ),
+}
 
 TOP_LEVEL: Mapping[str, Schema] = {
     "workflow": text("The workflow's name.", pattern=NAME_PATTERN, examples=["order-fulfilment"])
@@ -56,8 +71,11 @@ TOP_LEVEL: Mapping[str, Schema] = {
         "description": "JSON Schema (2020-12) of the input; an input that does not match starts nothing.",
     },
     "triggers": list_of("What starts or signals executions.", {}),
-    "nodes": mapping_of("The nodes by id: letters, digits and `_`.", {}) | {"minProperties": 1},
-    "edges": list_of("What follows what; a node without incoming edges begins at once.", _EDGE),
+    "vars": mapping_of(
+        "The workflow's variables and their first values; a `set` node changes them.", anything("A fixed value.")
+    )
+    | {"propertyNames": {"pattern": f"^{NODE_ID.pattern}$"}},
+    **GRAPH,
     "output": anything(
         "The execution's output; if not given, the outputs of the nodes that nothing follows, by id.",
         examples=["{{ charge }}"],
@@ -74,12 +92,20 @@ TOP_LEVEL: Mapping[str, Schema] = {
 def node_schema(node_type: NodeType) -> Schema:
     """Return the schema of a whole node of this type."""
     properties = {node_type.name: node_type.schema, **node_type.keys, **allowed_keys(node_type)}
-    return mapping(node_type.summary, properties, node_type.name, *node_type.required)
+    body = () if node_type.turns is None else (BODY_KEY,)
+    return mapping(node_type.summary, properties, node_type.name, *node_type.required, *body)
 
 
 def allowed_keys(node_type: NodeType) -> Mapping[str, Schema]:
     """Return which of the common keys a node of this type may have."""
+    if node_type.turns is not None:
+        return {**COMMON_KEYS, BODY_KEY: ref("body", "What is repeated: nodes, edges, and what a turn gives.")}
     return COMMON_KEYS if node_type.execute is None else {**COMMON_KEYS, **RUN_KEYS}
+
+
+def body_schema() -> Schema:
+    """Return the schema of a body with its nodes left open, for `parsing`."""
+    return mapping("What is repeated.", BODY, "nodes")
 
 
 def document_schema() -> Schema:
@@ -95,15 +121,18 @@ def definition_schema(node_types: Mapping[str, NodeType]) -> dict[str, Any]:
         **{f"{name}_node": node_schema(node_type) for name, node_type in sorted(node_types.items())},
     }
     triggers = [ref(f"{kind}_trigger") for kind in KINDS]
-    nodes = [ref(f"{name}_node") for name in sorted(node_types)]
+    nodes = {
+        **mapping_of(
+            GRAPH["nodes"]["description"], either("A node.", *(ref(f"{name}_node") for name in sorted(node_types)))
+        ),
+        "propertyNames": {"pattern": f"^{NODE_ID.pattern}$"},
+        "minProperties": 1,
+    }
+    definitions["body"] = mapping("What is repeated.", {**BODY, "nodes": nodes}, "nodes")
     properties = {
         **TOP_LEVEL,
         "triggers": list_of(TOP_LEVEL["triggers"]["description"], either("A trigger.", *triggers)),
-        "nodes": {
-            **mapping_of(TOP_LEVEL["nodes"]["description"], either("A node.", *nodes)),
-            "propertyNames": {"pattern": f"^{NODE_ID.pattern}$"},
-            "minProperties": 1,
-        },
+        "nodes": nodes,
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -127,6 +127,7 @@ DEFS: Mapping[str, Schema] = {
         "continue",
         default="stop",
     ),
+    "body": {"type": "object", "x-expected": "a mapping with `nodes`", "description": "A graph of its own."},
     "scalar": {
         "type": ["string", "number", "boolean"],
         "x-expected": "a text, a number, or true or false",

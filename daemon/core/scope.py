@@ -1,14 +1,17 @@
 """What expressions can see of an execution, decoded only when asked for.
 
 Roots: `input`, `steps` and each node by its id, `vars`, `env`, `trigger`, `execution`. A step reads as its output; one
-that has failed reads as `{"error": {...}}`; one that was skipped or not reached is missing.
+that has failed reads as `{"error": {...}}`; one that was skipped or not reached is missing. In a body there are `loop`
+or `parallel` too, for the turn, which the id of the node that has the body names as well; a node's id is then its step
+in the same turn, or in a turn around it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from daemon.core.address import node_of, split_turn, within
 from daemon.core.state import Failed, Running, State, Step, Succeeded
 from daemon.core.values import from_json
 
@@ -21,7 +24,7 @@ ROOTS = ("input", "steps", "vars", "env", "trigger", "execution")
 
 
 class Scope(Mapping[str, object]):
-    """Names for the evaluations of one decision.
+    """Names for the evaluations of one decision, in the outermost scope.
 
     `state` is replaced as the decision goes on. Values are decoded once and kept: what a settled step gave, and what
     the execution began with, does not change.
@@ -32,26 +35,37 @@ class Scope(Mapping[str, object]):
         self._plan = plan
         self._kept: dict[str, object] = {}
 
+    def at(self, turn: str) -> Mapping[str, object]:
+        """Return the names as they are in a turn; for an empty address, in the outermost scope."""
+        return TurnScope(self, self._plan, turn) if turn else self
+
     def __getitem__(self, name: str) -> object:
         if name == "steps":
-            return Outputs(self._running)
+            return self._outputs
+        if name == "vars":
+            return Variables(self.running, self._plan)
         if name not in self._kept:
             self._kept[name] = self._make(name)
         return self._kept[name]
 
+    def output(self, address: str) -> object:
+        """Return what the step at this address reads as; raise KeyError when it has nothing to read."""
+        if address not in self._kept:
+            self._kept[address] = output_of(self.running.steps[address])
+        return self._kept[address]
+
     @property
-    def _running(self) -> Running:
+    def running(self) -> Running:
+        """The state, which has not ended."""
         if not isinstance(self.state, Running):
             raise TypeError("expressions are evaluated for running executions only")
         return self.state
 
     def _make(self, name: str) -> object:
-        state = self._running
+        state = self.running
         match name:
             case "input":
                 return from_json(state.input)
-            case "vars":
-                return {}
             case "env":
                 return self._plan.env
             case "trigger":
@@ -65,28 +79,136 @@ class Scope(Mapping[str, object]):
             case _:
                 return output_of(state.steps[name])
 
+    @property
+    def _outputs(self) -> Outputs:
+        return Outputs(self.output, lambda: (node.id for node in self._plan.nodes.values() if not node.scope))
+
     def __iter__(self) -> Iterator[str]:
         yield from ROOTS
-        yield from Outputs(self._running)
+        yield from self._outputs
 
     def __len__(self) -> int:
-        return len(ROOTS) + len(Outputs(self._running))
+        return len(ROOTS) + len(self._outputs)
+
+
+class TurnScope(Mapping[str, object]):
+    """Names in one turn: those around it, and its own."""
+
+    def __init__(self, outer: Scope, plan: Plan, turn: str) -> None:
+        self._outer = outer
+        self._plan = plan
+        self._turns: dict[str, str] = {}
+        """Id of each node whose body this is in -> the address of the turn, outermost first."""
+        begin = 0
+        while begin >= 0:
+            begin = turn.find(".", begin + 1)
+            around = turn if begin < 0 else turn[:begin]
+            self._turns[node_of(around)] = around
+
+    def __getitem__(self, name: str) -> object:
+        if name in ROOTS:
+            return self._outputs if name == "steps" else self._outer[name]
+        if name in ("loop", "parallel"):
+            return self._turn_values(next(turn for node_id, turn in self._innermost if self._kind(node_id) == name))
+        if name in self._turns:
+            return self._turn_values(self._turns[name])
+        return self._output(name)
+
+    @property
+    def _innermost(self) -> Iterator[tuple[str, str]]:
+        return reversed(self._turns.items())
+
+    def _kind(self, node_id: str) -> str:
+        turns = self._plan.nodes[node_id].turns
+        return turns.name if turns is not None else ""
+
+    def _output(self, node_id: str) -> object:
+        scope = self._plan.nodes[node_id].scope
+        return self._outer.output(within(self._turns[scope], node_id) if scope else node_id)
+
+    @property
+    def _outputs(self) -> Outputs:
+        return Outputs(self._output, self._visible)
+
+    def _visible(self) -> Iterator[str]:
+        return (node.id for node in self._plan.nodes.values() if not node.scope or node.scope in self._turns)
+
+    def _turn_values(self, turn: str) -> dict[str, object]:
+        address, index = split_turn(turn)
+        repeating = self._outer.running.repeating(address)
+        item = repeating.first + index * repeating.step
+        item = from_json(repeating.items[index]) if repeating.items is not None else item
+        if self._kind(node_of(turn)) == "parallel":
+            return {"index": index, "currentItem": item, "total": repeating.total}
+        previous = from_json(repeating.last)
+        return {
+            "index": index,
+            "iteration": index + 1,
+            "item": item,
+            "total": repeating.total,
+            "previous": previous,
+        }
+
+    def __iter__(self) -> Iterator[str]:
+        yield from ROOTS
+        yield from dict.fromkeys(map(self._kind, self._turns))
+        yield from self._turns
+        yield from self._outputs
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class Outputs(Mapping[str, object]):
-    """The outputs of the settled steps, by address."""
+    """The outputs of the settled steps that can be seen, by the ids of their nodes."""
 
-    def __init__(self, state: Running) -> None:
-        self._state = state
+    def __init__(self, read: Callable[[str], object], visible: Callable[[], Iterable[str]]) -> None:
+        """`read` gives the output of a node's step, or raises KeyError; `visible` the ids of all that may be read."""
+        self._read = read
+        self._visible = visible
 
-    def __getitem__(self, address: str) -> object:
-        return output_of(self._state.steps[address])
+    def __getitem__(self, node_id: str) -> object:
+        return self._read(node_id)
 
     def __iter__(self) -> Iterator[str]:
-        return (address for address, step in sorted(self._state.steps.items()) if _readable(step))
+        return (node_id for node_id in sorted(self._visible()) if node_id in self)
 
     def __len__(self) -> int:
-        return sum(map(_readable, self._state.steps.values()))
+        return sum(1 for _ in self)
+
+
+class Extended(Mapping[str, object]):
+    """A scope with more names, or other values for some."""
+
+    def __init__(self, scope: Mapping[str, object], more: Mapping[str, object]) -> None:
+        self._scope = scope
+        self._more = more
+
+    def __getitem__(self, name: str) -> object:
+        return self._more[name] if name in self._more else self._scope[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self._scope, *self._more]))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class Variables(Mapping[str, object]):
+    """The execution's variables as they are now: what was set, else what the definition says."""
+
+    def __init__(self, state: Running, plan: Plan) -> None:
+        self._set = state.variables
+        self._declared = plan.definition.variables
+
+    def __getitem__(self, name: str) -> object:
+        return from_json(self._set[name]) if name in self._set else self._declared[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({*self._set, *self._declared}))
+
+    def __len__(self) -> int:
+        return len({*self._set, *self._declared})
 
 
 def output_of(step: Step) -> object:
@@ -111,7 +233,3 @@ def error_value(error: StepError) -> dict[str, Any]:
         "attempt": error.attempt,
         "details": from_json(error.details),
     }
-
-
-def _readable(step: Step) -> bool:
-    return isinstance(step, Succeeded | Failed)

@@ -16,7 +16,7 @@ from daemon.core.state import State
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FORMAT = "state/1"
+FORMAT = "state/2"
 
 
 def _plain_form(state_type: type[msgspec.Struct]) -> type[msgspec.Struct]:

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from daemon.core import events as e
 from daemon.core.address import node_of
 from daemon.core.span_sources import Source, source_of
-from daemon.core.state import Awaiting, InFlight, Queued, Retrying, Running, Sleeping, State, Step
+from daemon.core.state import Awaiting, InFlight, Queued, Repeating, Retrying, Running, Sleeping, State, Step
 from daemon.core.trace_ids import (
     SAMPLED,
     TraceParent,
@@ -45,6 +45,7 @@ MAX_MESSAGE = 1000
 """Characters of an error that a span shows."""
 
 HANDLER, TIMER, SIGNAL = "handler", "timer", "signal"
+TURNS = "turns"
 PAUSE, QUEUE = "pause", "queue"
 """Between two attempts, and before one that needs a slot: waits that belong to no attempt."""
 
@@ -72,7 +73,7 @@ class Open(Struct, frozen=True):
     """What a step is at, since when: the span that will be closed next at its address."""
 
     kind: str
-    """`handler` | `timer` | `signal` | `pause` | `queue`."""
+    """`handler` | `timer` | `signal` | `turns` | `pause` | `queue`."""
     attempt: int
     since: datetime
     signal: str = ""
@@ -119,6 +120,10 @@ def spans_of(trace: Trace | None, event: e.Event) -> tuple[Trace | None, tuple[S
             after, spans = _step(trace, event)
         case e.SignalAwaited():
             after, spans = _opened(trace, event.address, Open(SIGNAL, 1, event.at, event.name)), ()
+        case e.LoopStarted() | e.FanOutExpanded():
+            after, spans = _opened(trace, event.address, Open(TURNS, 1, event.at)), ()
+        case e.TurnFailed() | e.TurnAbandoned():
+            after, spans = _given_up(trace, event)
         case e.TimerSet(purpose="wait"):
             after, spans = _opened(trace, event.address, Open(TIMER, 1, event.at)), ()
         case e.ExecutionCompleted() | e.ExecutionFailed() | e.ExecutionCancelled():
@@ -153,6 +158,8 @@ def _open(step: Step) -> Open | None:
             return Open(PAUSE, step.attempt, step.since)
         case Queued():
             return Open(QUEUE, step.attempt, step.since)
+        case Repeating():
+            return Open(TURNS, 1, step.since)
         case _:
             return None
 
@@ -192,13 +199,26 @@ def _settled(trace: Trace, event: e.StepSucceeded | e.StepFailed, at_work: Open)
     return _step_span(trace, event.address, at_work, event.at, outcome, error=event.error.message)
 
 
+def _given_up(trace: Trace, event: e.TurnFailed | e.TurnAbandoned) -> tuple[Trace, Iterable[Span]]:
+    """Close all that is open in the turn."""
+    inside = [address for address in sorted(trace.open) if address.startswith(f"{event.address}.")]
+    spans = [_cancelled(trace, address, trace.open[address], event.at) for address in inside]
+    still_open = trace.open
+    for address in inside:
+        still_open = still_open.delete(address)
+    return replace(trace, open=still_open), spans
+
+
+def _cancelled(trace: Trace, address: str, what: Open, at: datetime) -> Span:
+    if what.kind in {PAUSE, QUEUE}:
+        return _wait_span(trace, address, what, at, "cancelled")
+    return _step_span(trace, address, what, at, {"sagad.status": "cancelled"})
+
+
 def _ended(trace: Trace, event: e.ExecutionCompleted | e.ExecutionFailed | e.ExecutionCancelled) -> Iterator[Span]:
     """Close all that is open, in a fixed order, then the execution."""
     for address, what in sorted(trace.open.items()):
-        if what.kind in {PAUSE, QUEUE}:
-            yield _wait_span(trace, address, what, event.at, "cancelled")
-        else:
-            yield _step_span(trace, address, what, event.at, {"sagad.status": "cancelled"})
+        yield _cancelled(trace, address, what, event.at)
     above = trigger_span_id(trace.execution_id) if trace.source else None
     yield _span(
         trace,
@@ -250,7 +270,7 @@ def _step_span(
     error: str | None = None,
 ) -> Span:
     waited: dict[str, Attribute] = {}
-    if at_work.kind in {TIMER, SIGNAL}:
+    if at_work.kind in {TIMER, SIGNAL, TURNS}:
         waited["sagad.wait"] = at_work.kind
     if at_work.signal:
         waited["sagad.signal"] = at_work.signal

@@ -70,6 +70,37 @@ class Awaiting(Struct, frozen=True, gc=False, tag=True):
     due: datetime | None = None
 
 
+class Repeating(Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """A loop or fan-out whose turns are under way.
+
+    With `collect` what its turns gave is kept as steps at their addresses, as `Succeeded` or `Failed`.
+    """
+
+    items: tuple[Json, ...] | None
+    total: int | None
+    first: int
+    step: int
+    collect: bool
+    since: datetime
+    begun: int = 0
+    """How many turns have begun or were skipped: the number of the next one."""
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    last: Json = NULL
+    """What the turn gave that succeeded last."""
+
+
+class Turn(Struct, frozen=True, gc=False, tag=True):
+    """One turn of a loop or fan-out, under way."""
+
+    since: datetime
+    open: int = 0
+    """How many of its steps have begun and are not settled."""
+    members: tuple[str, ...] = ()
+    """Addresses of its steps, in the order in which they were reached."""
+
+
 class Succeeded(Struct, frozen=True, gc=False, tag=True):
     """Has its result. `version` is the event's number: the order of success."""
 
@@ -100,12 +131,12 @@ class Skipped(Struct, frozen=True, gc=False, tag=True):
     at: datetime
 
 
-Step = Queued | InFlight | Retrying | Sleeping | Awaiting | Succeeded | Failed | Skipped
+Step = Queued | InFlight | Retrying | Sleeping | Awaiting | Repeating | Turn | Succeeded | Failed | Skipped
 Settled = (Succeeded, Failed, Skipped)
 
 
 class Timer(Struct, frozen=True, gc=False):
-    """A durable due time and what it is for (`wait`, `retry`, `signal`, `execution`)."""
+    """A durable due time and what it is for (`wait`, `retry`, `signal`, `turn`, `execution`)."""
 
     address: str
     purpose: str
@@ -156,12 +187,21 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     awaiting: Map[str, str] = Map()
     """Address -> signal name of the steps that wait for a signal."""
     sleeping: int = 0
-    """How many steps wait for a timer: `Sleeping` and `Retrying`."""
+    """How many steps wait for a timer: `Sleeping` and `Retrying`, and a `Repeating` that takes breath."""
+    variables: Map[str, Json] = Map()
+    """What the execution has set; until then a variable is as the definition says."""
 
     @property
     def open(self) -> int:
-        """How many steps have begun and are not settled; none left means that the execution is at its end."""
+        """How many things are waited for; none left means that the execution is at its end."""
         return len(self.in_flight) + len(self.queue) + len(self.awaiting) + self.sleeping
+
+    def repeating(self, address: str) -> Repeating:
+        """Return the loop or fan-out that is under way there. TypeError when there is none."""
+        step = self.steps.get(address)
+        if not isinstance(step, Repeating):
+            raise TypeError(f"{address} has no turns under way")
+        return step
 
 
 class Finished(Struct, frozen=True, gc=False, tag=True, kw_only=True):
@@ -179,6 +219,7 @@ class Finished(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     started_at: datetime
     steps: Map[str, Step]
     seen: Map[str, bool]
+    variables: Map[str, Json] = Map()
     status: str
     """`completed` | `failed` | `cancelled`."""
     finished_at: datetime

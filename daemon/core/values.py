@@ -19,6 +19,7 @@ MAX_NESTING = 128
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder().decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def to_json(value: object) -> Json:
@@ -54,3 +55,8 @@ def _levels(value: Any) -> int:
 def from_json(value: Json) -> Any:
     """Decode to new dicts, lists, strings, numbers, booleans and None."""
     return _decode(value)
+
+
+def from_json_list(value: Json) -> list[Json]:
+    """Return the items of a list, each still encoded; raise `msgspec.ValidationError` for any other value."""
+    return _decode_list(value)

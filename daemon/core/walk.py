@@ -4,236 +4,175 @@ A step begins as soon as its own inputs are settled (a ready set, not levels). W
 leaves it has either fired or is dead; a node whose edges are all settled begins when one has fired and is skipped when
 all are dead, which settles its own edges in turn (dead-path elimination).
 
-Comes from: `decide`. Goes to: `evolve`.
+Comes from: `decide`. Goes to: `turns`, `failure`, `draft`.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, assert_never
 
-from msgspec import UNSET
-
 from daemon.core import events as e
-from daemon.core.address import node_of
-from daemon.core.evolve import evolve
+from daemon.core import turns
+from daemon.core.address import node_of, turn_around, within
 from daemon.core.expressions import EvaluationError
-from daemon.core.node import AwaitSignal, Beginning, Done, Fail, Run, WaitUntil
-from daemon.core.retry import delay_before, may_retry
-from daemon.core.scope import Scope, output_of
-from daemon.core.state import (
-    Failed,
-    Finished,
-    InFlight,
-    Queued,
-    Retrying,
-    Running,
-    Settled,
-    Skipped,
-    State,
-    Succeeded,
-)
+from daemon.core.failure import fail
+from daemon.core.node import Assign, AwaitSignal, Beginning, Done, Fail, Repeat, Run, WaitUntil
+from daemon.core.state import Failed, Queued, Retrying, Running, Skipped, Succeeded
 from daemon.core.values import to_json
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from daemon.core.plan import Edge, Plan, PlannedNode
-
-
-class Turn:
-    """One decision in the making: each event is evolved as it is decided, so that the next one sees it."""
-
-    def __init__(self, plan: Plan, state: State, at: datetime) -> None:
-        self.plan = plan
-        self.state = state
-        self.at = at
-        self.events: list[e.Event] = []
-        self.scope = Scope(plan, state)
-
-    def emit(self, event: e.Event) -> None:
-        """Add an event and evolve the state by it."""
-        self.events.append(event)
-        self.state = self.scope.state = evolve(self.state, event)
-
-    @property
-    def running(self) -> Running:
-        """The state, which has not ended."""
-        if not isinstance(self.state, Running):
-            raise TypeError("decided on after the end")
-        return self.state
-
-    def ended(self) -> bool:
-        """Tell whether an event of this turn has ended the execution."""
-        return isinstance(self.state, Finished)
+    from daemon.core.draft import Draft
+    from daemon.core.plan import Edge, PlannedNode
 
 
-def advance(turn: Turn, *settled: str) -> None:
-    """Follow the edges of the settled steps, and of all that settle because of them; then end if nothing is open."""
-    todo = deque(settled)
-    nodes = turn.plan.nodes
-    while not turn.ended():
-        if todo:
-            for edge in nodes[node_of(todo.popleft())].outgoing:
-                if not turn.ended() and _reach(turn, edge):
-                    todo.append(edge.target)
-        elif turn.running.queue and (filled := _fill_slots(turn)):
-            todo.extend(filled)
+def advance(draft: Draft) -> None:
+    """Follow what has settled, and all that settles because of it; then end if nothing is waited for."""
+    while not draft.ended():
+        if draft.ready:
+            _begin_unless_over(draft, draft.ready.popleft())
+        elif draft.settled:
+            _follow(draft, draft.settled.popleft())
+        elif draft.running.queue and _slot_free(draft):
+            _fill_slots(draft)
+        elif draft.touched:
+            turns.end(draft, draft.touched.popitem()[0])
+        elif draft.repeating:
+            turns.proceed(draft, draft.repeating.popitem()[0])
+        elif not draft.running.open:
+            _complete(draft)
         else:
             break
-    if not turn.ended() and not turn.running.open:
-        _complete(turn)
 
 
-def _reach(turn: Turn, edge: Edge) -> bool:
-    """Begin or skip the edge's target if its time has come; tell whether that settled it.
+def _begin_unless_over(draft: Draft, address: str) -> None:
+    if not draft.over(turn_around(address)):
+        begin(draft, address)
+
+
+def _follow(draft: Draft, address: str) -> None:
+    """Follow the edges of a settled step, unless the turn that it stands in was given up meanwhile."""
+    turn = turn_around(address)
+    if turn:
+        draft.touched[turn] = None
+    for edge in draft.plan.nodes[node_of(address)].outgoing:
+        if draft.over(turn):
+            return
+        _reach(draft, turn, edge)
+
+
+def _reach(draft: Draft, turn: str, edge: Edge) -> None:
+    """Begin or skip the edge's target if its time has come.
 
     Looks at the other edges into it from the last, and only as far as one that is open: branches mostly settle in
     their order, so a join of many costs little for each of them.
     """
-    running, address = turn.running, edge.target
+    running, address = draft.running, within(turn, edge.target)
     if address in running.steps:
-        return False
-    node = turn.plan.nodes[node_of(address)]
-    fired = _edge_condition(running, edge) == "fired"
+        return
+    node = draft.plan.nodes[edge.target]
+    fired = _edge_condition(running, turn, edge) == "fired"
     if not (fired and node.join == "any"):
         for other in reversed(node.incoming):
-            condition = _edge_condition(running, other)
+            condition = _edge_condition(running, turn, other)
             if condition == "open":
-                return False
+                return
             fired = fired or condition == "fired"
     if fired:
-        return begin(turn, address)
-    turn.emit(e.StepSkipped(address=address, at=turn.at))
-    return True
+        begin(draft, address)
+    else:
+        draft.emit(e.StepSkipped(address=address, at=draft.at))
 
 
-def _edge_condition(state: Running, edge: Edge) -> str:
-    step = state.steps.get(edge.source)
+def _edge_condition(state: Running, turn: str, edge: Edge) -> str:
+    step = state.steps.get(within(turn, edge.source))
     if isinstance(step, Succeeded | Failed):
         return "fired" if step.port == edge.port else "dead"
     return "dead" if isinstance(step, Skipped) else "open"
 
 
-def begin(turn: Turn, address: str) -> bool:
-    """Begin the step, or queue it for a slot; tell whether it is settled already."""
-    node = turn.plan.nodes[node_of(address)]
-    if node.type.execute is not None and not _slot_free(turn):
-        turn.emit(e.StepQueued(address=address, at=turn.at))
-        return False
+def begin(draft: Draft, address: str) -> None:
+    """Begin the step, or queue it for a slot."""
+    node = draft.plan.nodes[node_of(address)]
+    if node.type.execute is not None and not _slot_free(draft):
+        draft.emit(e.StepQueued(address=address, at=draft.at))
+        return
+    turn = turn_around(address)
     try:
-        ask = node.type.begin(node.config, Beginning(turn.scope, _fired(turn, node), turn.at))
+        ask = node.type.begin(node.config, Beginning(draft.scope.at(turn), _fired(draft, turn, node), draft.at))
     except EvaluationError as error:
         ask = Fail(e.StepError(str(error), "expression"))
     match ask:
         case Run():
             sent = to_json(ask.input)
-            turn.emit(e.StepStarted(address=address, input=sent, secrets=ask.secrets, at=turn.at))
+            draft.emit(e.StepStarted(address=address, input=sent, secrets=ask.secrets, at=draft.at))
         case Done():
-            turn.emit(e.StepSucceeded(address=address, output=to_json(ask.output), port=ask.port, at=turn.at))
+            draft.emit(e.StepSucceeded(address=address, output=to_json(ask.output), port=ask.port, at=draft.at))
         case WaitUntil():
-            wait(turn, address, "wait", ask.due)
+            draft.wait(address, "wait", ask.due)
         case AwaitSignal():
-            _await_signal(turn, address, ask)
+            _await_signal(draft, address, ask)
+        case Assign():
+            _assign(draft, address, ask)
+        case Repeat():
+            turns.start(draft, address, ask)
         case Fail():
-            fail(turn, address, ask.error, retryable=False)
+            fail(draft, address, ask.error, retryable=False)
         case _:
             assert_never(ask)
-    return not turn.ended() and isinstance(turn.running.steps[address], Settled)
 
 
-def _await_signal(turn: Turn, address: str, ask: AwaitSignal) -> None:
-    here = [(s.version, signal_id) for signal_id, s in turn.running.signals.items() if s.name == ask.name]
+def _assign(draft: Draft, address: str, ask: Assign) -> None:
+    for name, value in ask.variables.items():
+        draft.emit(e.VariableSet(address=address, name=name, value=to_json(value), at=draft.at))
+    draft.emit(e.StepSucceeded(address=address, output=to_json(ask.variables), at=draft.at))
+
+
+def _await_signal(draft: Draft, address: str, ask: AwaitSignal) -> None:
+    here = [(s.version, signal_id) for signal_id, s in draft.running.signals.items() if s.name == ask.name]
     if here:
         signal_id = min(here)[1]
-        output = turn.running.signals[signal_id].data
-        turn.emit(e.StepSucceeded(address=address, output=output, signal_id=signal_id, at=turn.at))
+        output = draft.running.signals[signal_id].data
+        draft.emit(e.StepSucceeded(address=address, output=output, signal_id=signal_id, at=draft.at))
         return
-    turn.emit(e.SignalAwaited(address=address, name=ask.name, at=turn.at))
+    draft.emit(e.SignalAwaited(address=address, name=ask.name, at=draft.at))
     if ask.timeout is not None:
-        wait(turn, address, "signal", turn.at + ask.timeout)
+        draft.wait(address, "signal", draft.at + ask.timeout)
 
 
-def start_or_queue(turn: Turn, address: str) -> None:
+def start_or_queue(draft: Draft, address: str) -> None:
     """Start the next attempt of a step that waited for it."""
-    step = turn.running.steps[address]
+    step = draft.running.steps[address]
     if not isinstance(step, Retrying):
         raise TypeError(f"the retry timer of {address} fired, but it does not wait for a retry")
-    if _slot_free(turn):
-        turn.emit(e.StepStarted(address=address, attempt=step.attempt, at=turn.at))
+    if _slot_free(draft):
+        draft.emit(e.StepStarted(address=address, attempt=step.attempt, at=draft.at))
     else:
-        turn.emit(e.StepQueued(address=address, at=turn.at))
+        draft.emit(e.StepQueued(address=address, at=draft.at))
 
 
-def _fill_slots(turn: Turn) -> list[str]:
-    """Start queued steps while there are slots; return those that were settled at once."""
-    settled = []
-    while not turn.ended() and turn.running.queue and _slot_free(turn):
-        address = turn.running.queue[turn.running.first_ticket]
-        step = turn.running.steps[address]
+def _fill_slots(draft: Draft) -> None:
+    """Start queued steps, those that have waited longest first, while there are slots."""
+    while not draft.ended() and draft.running.queue and _slot_free(draft):
+        address = draft.running.queue[draft.running.first_ticket]
+        step = draft.running.steps[address]
         if isinstance(step, Queued) and step.attempt > 1:
-            turn.emit(e.StepStarted(address=address, attempt=step.attempt, at=turn.at))
-        elif begin(turn, address):
-            settled.append(address)
-    return settled
+            draft.emit(e.StepStarted(address=address, attempt=step.attempt, at=draft.at))
+        else:
+            begin(draft, address)
 
 
-def _slot_free(turn: Turn) -> bool:
-    return len(turn.running.in_flight) < turn.plan.concurrency
+def _slot_free(draft: Draft) -> bool:
+    return len(draft.running.in_flight) < draft.plan.concurrency
 
 
-def fail(turn: Turn, address: str, error: e.StepError, *, jitter: float = 0.0, retryable: bool = True) -> None:
-    """Record the failure and what follows: another attempt, an `error` edge, going on without, or the end."""
-    node = turn.plan.nodes[node_of(address)]
-    step = turn.running.steps.get(address)
-    at_work = isinstance(step, InFlight)
-    attempt = step.attempt if isinstance(step, InFlight) else 1
-    if retryable and at_work and may_retry(node.retry, attempt=attempt, code=error.code, type_name=error.type):
-        due = turn.at + delay_before(node.retry, attempt + 1, jitter)
-        turn.emit(e.StepFailed(address=address, attempt=attempt, error=error, retry_at=due, at=turn.at))
-        wait(turn, address, "retry", due)
-    elif node.catches:
-        turn.emit(e.StepFailed(address=address, attempt=attempt, error=error, port="error", at=turn.at))
-    elif node.on_error == "continue" and node.default is not UNSET:
-        default = to_json(node.default)
-        failed = e.StepFailed(address=address, attempt=attempt, error=error, port="out", output=default, at=turn.at)
-        turn.emit(failed)
-    else:
-        turn.emit(e.StepFailed(address=address, attempt=attempt, error=error, at=turn.at))
-        if node.on_error != "continue":
-            turn.emit(e.ExecutionFailed(error=error, address=address, at=turn.at))
-
-
-def _complete(turn: Turn) -> None:
-    plan, running = turn.plan, turn.running
+def _complete(draft: Draft) -> None:
     try:
-        output = plan.output.render(turn.scope).value if plan.output is not None else _last_outputs(plan, running)
+        output = turns.output_of_body(draft, draft.plan.body, "")
     except EvaluationError as error:
-        turn.emit(e.ExecutionFailed(error=e.StepError(f"output: {error}", "expression"), at=turn.at))
+        draft.emit(e.ExecutionFailed(error=e.StepError(f"output: {error}", "expression"), at=draft.at))
     else:
-        turn.emit(e.ExecutionCompleted(output=to_json(output), at=turn.at))
+        draft.emit(e.ExecutionCompleted(output=output, at=draft.at))
 
 
-def _last_outputs(plan: Plan, running: Running) -> dict[str, object]:
-    """Return the outputs of the nodes that nothing follows, by id."""
-    last = (node.id for node in plan.nodes.values() if not node.outgoing)
-    return {node_id: output_of(running.steps[node_id]) for node_id in last if _has_output(running, node_id)}
-
-
-def _has_output(running: Running, address: str) -> bool:
-    return isinstance(running.steps[address], Succeeded | Failed)
-
-
-def _fired(turn: Turn, node: PlannedNode) -> tuple[str, ...]:
-    return tuple(edge.source for edge in node.incoming if _edge_condition(turn.running, edge) == "fired")
-
-
-def wait(turn: Turn, address: str, purpose: str, due: datetime) -> None:
-    """Set the step's timer of this purpose."""
-    timer_id = timer_id_of(address, purpose)
-    turn.emit(e.TimerSet(timer_id=timer_id, address=address, purpose=purpose, due=due, at=turn.at))
-
-
-def timer_id_of(address: str, purpose: str) -> str:
-    """Return the timer's id; a step has one timer of a purpose at a time."""
-    return f"{address}#{purpose}"
+def _fired(draft: Draft, turn: str, node: PlannedNode) -> tuple[str, ...]:
+    return tuple(edge.source for edge in node.incoming if _edge_condition(draft.running, turn, edge) == "fired")

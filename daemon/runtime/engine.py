@@ -20,7 +20,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from daemon.core.commands import Command, StartExecution
-from daemon.core.effects import ArmTimer, RunStep, StopSteps, effects, owed
+from daemon.core.effects import ArmTimer, CancelSteps, RunStep, StopSteps, effects, owed
 from daemon.core.errors import Rejected
 from daemon.core.events import Event
 from daemon.core.state import INITIAL, Finished, Running, State
@@ -66,8 +66,8 @@ class StepRunner(Protocol):
     def run(self, execution_id: UUID, plan: Plan, effect: RunStep, state: Running) -> None:
         """Start the step's attempt, unless it is at work already."""
 
-    def cancel(self, execution_id: UUID) -> None:
-        """Cancel what runs for the execution."""
+    def cancel(self, execution_id: UUID, turn: str = "") -> None:
+        """Cancel what runs for the execution, or in one turn of it."""
 
 
 class TimerService(Protocol):
@@ -344,6 +344,8 @@ class Engine:
                         self.steps.run(execution_id, plan, effect, after)
                 case ArmTimer():
                     self.timers.arm(effect)
+                case CancelSteps():
+                    self.steps.cancel(execution_id, effect.turn)
                 case StopSteps():
                     self.steps.cancel(execution_id)
                 case _:

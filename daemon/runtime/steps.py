@@ -120,10 +120,14 @@ class Steps:
         jobs[job.key] = job
         job.task = self._spawn(self._look_after(job))
 
-    def cancel(self, execution_id: UUID) -> None:
-        """Cancel the execution's attempts; nothing is reported. One whose report is under way is left to finish."""
+    def cancel(self, execution_id: UUID, turn: str = "") -> None:
+        """Cancel the execution's attempts, or those in one turn; nothing is reported.
+
+        One whose report is under way is left to finish.
+        """
+        within = f"{turn}." if turn else ""
         for job in list(self._jobs.get(execution_id, {}).values()):
-            if not job.reporting:
+            if not job.reporting and job.attempt.address.startswith(within):
                 self._cancel(job)
 
     def abandon(self) -> None:

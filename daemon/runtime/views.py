@@ -19,11 +19,13 @@ from daemon.core.state import (
     InFlight,
     NotStarted,
     Queued,
+    Repeating,
     Retrying,
     Running,
     Skipped,
     Sleeping,
     Succeeded,
+    Turn,
     cause,
 )
 from daemon.runtime.projection import status_of
@@ -50,6 +52,8 @@ STEP_STATUSES: Mapping[type[Step], str] = {
     Retrying: "retrying",
     Sleeping: "sleeping",
     Awaiting: "awaiting",
+    Repeating: "running",
+    Turn: "running",
     Succeeded: "succeeded",
     Failed: "failed",
     Skipped: "skipped",
@@ -128,6 +132,7 @@ def state_view(execution_id: UUID, state: State) -> View:
     if not isinstance(state, NotStarted):
         steps = sorted(state.steps.items())
         view["steps"] = {address: step_view(address, step) for address, step in steps}
+        view["variables"] = dict(sorted(state.variables.items()))
     if isinstance(state, Running):
         view["timers"] = dict(sorted(state.timers.items()))
     if not isinstance(state, Finished):
@@ -191,6 +196,11 @@ def step_view(address: str, step: Step, timing: Timing | None = None) -> View:
             view |= {"since": step.since, "due": step.due}
         case Awaiting():
             view |= {"since": step.since, "due": step.due, "signal": step.name}
+        case Repeating():
+            names = ("total", "begun", "running", "succeeded", "failed")
+            view |= {"since": step.since, "turns": {name: getattr(step, name) for name in names}}
+        case Turn():
+            view |= {"since": step.since}
         case Succeeded():
             view |= {"attempt": step.attempt, "finished_at": step.at, "port": step.port, "output": step.output}
         case Failed():

@@ -34,6 +34,21 @@ KINDS = (
     "{join: all}",
     "{join: any}",
     "{fail: {message: no, code: refused}}",
+    '{set: {count: "{{ vars.count + 1 }}"}}',
+)
+REPEATS = (
+    "for: 2",
+    "for: 0",
+    "for: 3, collect: false, on_error: continue",
+    "forEach: [a, b, c], break: \"{{ loop.item == 'b' }}\"",
+    'forEach: [a, b, c], continue: "{{ loop.index == 1 }}"',
+    'while: "{{ vars.count < 3 }}", limit: 4',
+    'doWhile: "{{ loop.index < 1 }}"',
+    "parallel: 3",
+    "parallel: 3, concurrency: 2",
+    "parallel: [a, b], on_failure: collect",
+    "parallel: 3, enough: 1",
+    "parallel: 3, enough: 2, on_failure: collect, on_error: continue, default: 0",
 )
 
 
@@ -60,25 +75,39 @@ class History(Struct, frozen=True):
 
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
-    """Draw a workflow of up to eight nodes without cycles."""
-    kinds = draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=8))
+    """Draw a workflow without cycles, with bodies in bodies."""
+    nodes, edges = draw(graphs("n", 2, 8))
+    lines = [
+        "workflow: random",
+        "vars: {count: 0}",
+        f"concurrency: {draw(st.sampled_from([1, 2, 64]))}",
+        f"on_error: {draw(st.sampled_from(['stop', 'continue']))}",
+        *(["timeout: 60m"] if draw(st.booleans()) else []),
+        f"nodes: {nodes}",
+        f"edges: {edges}",
+    ]
+    return plan_of("\n".join(lines))
+
+
+@st.composite
+def graphs(draw: st.DrawFn, prefix: str, levels: int, most: int) -> tuple[str, str]:
+    """Draw nodes and edges; of bodies in each other there are `levels` at most."""
+    kinds = draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=most))
     edges = []
     for target in range(1, len(kinds)):
         for source in draw(st.sets(st.integers(0, target - 1), max_size=3)):
             ports = ["true", "false", "error"] if "branch" in kinds[source] else ["out", "error"]
-            edges.append(f"n{source}.{draw(st.sampled_from(ports))} -> n{target}")
+            edges.append(f"{prefix}{source}.{draw(st.sampled_from(ports))} -> {prefix}{target}")
     joins = {target: kind for target, kind in enumerate(kinds) if "join" in kind}
-    targets = {int(edge.rpartition("n")[2]) for edge in edges}
+    targets = {int(edge.rpartition(prefix)[2]) for edge in edges}
     kinds = ["{task: t.x}" if index in joins and index not in targets else kind for index, kind in enumerate(kinds)]
-    lines = [
-        "workflow: random",
-        f"concurrency: {draw(st.sampled_from([1, 2, 64]))}",
-        f"on_error: {draw(st.sampled_from(['stop', 'continue']))}",
-        *(["timeout: 60m"] if draw(st.booleans()) else []),
-        f"nodes: {{{', '.join(f'n{index}: {kind}' for index, kind in enumerate(kinds))}}}",
-        f"edges: [{', '.join(sorted(set(edges)))}]",
-    ]
-    return plan_of("\n".join(lines))
+    for index, kind in enumerate(kinds):
+        if levels and "task" in kind and draw(st.integers(0, 2)) == 0:
+            body_nodes, body_edges = draw(graphs(f"{prefix}{index}_", levels - 1, 3))
+            body = f"do: {{nodes: {body_nodes}, edges: {body_edges}}}"
+            kinds[index] = f"{{{draw(st.sampled_from(REPEATS))}, {body}}}"
+    nodes = ", ".join(f"{prefix}{index}: {kind}" for index, kind in enumerate(kinds))
+    return f"{{{nodes}}}", f"[{', '.join(sorted(set(edges)))}]"
 
 
 @st.composite

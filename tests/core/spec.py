@@ -14,10 +14,10 @@ import msgspec
 
 from daemon.core import commands as c
 from daemon.core.decide import decide
-from daemon.core.events import StepError
+from daemon.core.events import StepError, StepStarted
 from daemon.core.evolve import fold
-from daemon.core.state import INITIAL
-from daemon.core.values import to_json
+from daemon.core.state import INITIAL, Finished
+from daemon.core.values import from_json, to_json
 from tests.support.workflows import plan_of
 
 if TYPE_CHECKING:
@@ -96,6 +96,17 @@ class Story:
         return self.when(
             c.ReceiveSignal(signal_id=signal_id, name=name, data=to_json(data), actor="test", at=minute(self.clock))
         )
+
+    @property
+    def started(self) -> list[str]:
+        """The addresses of the steps that a handler was asked for, in order."""
+        return [event.address for event in self.events if isinstance(event, StepStarted)]
+
+    @property
+    def result(self) -> Any:
+        """The output of the execution, or the code of its error."""
+        assert isinstance(self.state, Finished), "it has not ended"
+        return from_json(self.state.output) if self.state.error is None else self.state.error.code
 
     def cancel(self) -> list[str]:
         return self.when(c.CancelExecution(reason="enough", actor="ann", at=minute(self.clock)))

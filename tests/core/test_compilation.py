@@ -9,10 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daemon.core.compilation import find_scopes
 from daemon.core.errors import Misconfigured
 from daemon.core.plan import Edge
-from daemon.core.references import ROOTS, SCOPED
+from daemon.core.references import SCOPED
 from tests.support.definitions import WHOLE, changed_documents, compiler, lines_of, load, plan_of, told, with_node
 
 ORDER = """
@@ -37,7 +36,7 @@ def doubted(text: str) -> list[str]:
 def test_nodes_without_incoming_edges_start() -> None:
     assert plan_of(
         "workflow: w\nnodes: {a: {transform: 1}, b: {transform: 2}, c: {transform: 3}}\nedges: [a -> c]"
-    ).starts == ("a", "b")
+    ).body.starts == ("a", "b")
 
 
 def test_a_cycle_is_refused_where_it_closes() -> None:
@@ -48,10 +47,9 @@ def test_a_cycle_is_refused_where_it_closes() -> None:
 # Stage 2: loops.
 
 
-def test_no_loop_is_open_anywhere_yet() -> None:
-    definition = plan_of(ORDER).definition
-    assert find_scopes(definition) == dict.fromkeys("abcd", ROOTS)
+def test_no_turn_is_known_outside_of_a_body() -> None:
     assert told(with_node('{transform: "{{ ^loop.index }}"}')) == ["`loop` is known inside a loop only"]
+    assert told(with_node('{transform: "{{ ^parallel.index }}"}')) == ["`parallel` is known inside a fan-out only"]
 
 
 # Stage 3: nodes.
@@ -185,7 +183,7 @@ def test_the_plan_is_wired() -> None:
     assert plan.nodes["a"].catches
     assert (plan.nodes["a"].join, plan.nodes["c"].join, plan.nodes["d"].join) == ("all", "any", "any")
     assert (plan.nodes["c"].on_error, plan.nodes["c"].default, plan.nodes["a"].on_error) == ("continue", 1, "stop")
-    assert plan.output is not None
+    assert plan.body.output is not None
 
 
 # Output and triggers.
@@ -244,7 +242,7 @@ output: "{{ ^e }}"
 def test_a_definition_that_was_accepted_compiles_without_its_handlers_and_environment() -> None:
     [plan] = load(with_node('{task: a.b, with: "{{ env.REGION }}"}')).plans
     stored = compiler(handlers=None, env={"OTHER": "1"}).compile_stored(plan.definition.document)
-    assert (stored.hash, stored.starts, stored.nodes.keys()) == (plan.hash, plan.starts, plan.nodes.keys())
+    assert (stored.hash, stored.body.starts, stored.nodes.keys()) == (plan.hash, plan.body.starts, plan.nodes.keys())
 
 
 def test_a_stored_document_that_is_no_workflow_is_refused() -> None:
@@ -271,7 +269,7 @@ def test_every_graph_without_cycles_compiles(arrows: list[tuple[int, int]]) -> N
         "edges": [f"{IDS[first]} -> {IDS[second]}" for first, second in arrows],
     }
     plan = compiler().compile_stored(msgspec.json.encode(document))
-    assert set(plan.starts) == {IDS[index] for index in range(12) if not before[index]}
+    assert set(plan.body.starts) == {IDS[index] for index in range(12) if not before[index]}
     assert sum(len(node.outgoing) for node in plan.nodes.values()) == len(arrows)
 
 

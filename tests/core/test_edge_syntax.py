@@ -23,9 +23,9 @@ from daemon.core.edge_syntax import EdgeSyntaxError, parse_edge
     ],
 )
 def test_an_arrow_connects(text: str, edges: list[tuple[str, str, str]]) -> None:
-    parsed = parse_edge(text, 7)
+    parsed = parse_edge(text, ("edges", 7), "each")
     assert [(edge.source, edge.port, edge.target) for edge in parsed] == edges
-    assert {(edge.text, edge.index) for edge in parsed} == {(text, 7)}
+    assert {(edge.text, edge.path, edge.scope) for edge in parsed} == {(text, ("edges", 7), "each")}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_an_arrow_connects(text: str, edges: list[tuple[str, str, str]]) -> None
 )
 def test_what_is_no_edge_is_refused_at_its_place(text: str, message: str, offset: int) -> None:
     with pytest.raises(EdgeSyntaxError) as refused:
-        parse_edge(text, 0)
+        parse_edge(text, ("edges", 0))
     assert (refused.value.message, refused.value.offset) == (message, offset)
     assert refused.value.hint
 
@@ -53,7 +53,7 @@ def test_what_is_no_edge_is_refused_at_its_place(text: str, message: str, offset
 @given(st.text(alphabet="ab.->[], \n", max_size=30))
 def test_any_text_is_edges_or_a_clear_error(text: str) -> None:
     try:
-        parse_edge(text, 0)
+        parse_edge(text, ("edges", 0))
     except EdgeSyntaxError as error:
         offset = error.offset
     else:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from daemon.core import commands as c
 from daemon.core import events as e
 from daemon.core.decide import decide
 from daemon.core.evolve import evolve, fold
+from daemon.core.node import Repeat
 from daemon.core.state import INITIAL, Running
 from daemon.core.values import to_json
-from tests.core.spec import Story, minute
+from tests.core.spec import EXECUTION, Story, minute
 
 STEP = "workflow: w\nnodes: {a: {task: t.a, retry: {max_attempts: 2}}, b: {task: t.b}}\nedges: [a -> b]"
+
+
+START = c.StartExecution(execution_id=EXECUTION, input=to_json({}), actor="test", at=minute(0))
 
 
 def started() -> Story:
@@ -59,6 +64,26 @@ def test_an_execution_starts_once_and_first() -> None:
         fold(story.events[1:], INITIAL)
 
 
+def test_a_turn_belongs_to_a_loop_and_a_step_to_its_turn() -> None:
+    state = started().state
+    with pytest.raises(TypeError, match="each has no turns under way"):
+        evolve(state, e.TurnStarted(address="each[0]", at=NOW))
+    looping = fold([e.LoopStarted(address="each", total=2, at=NOW)], state)
+    with pytest.raises(TypeError, match=r"each.x stands in no turn"):
+        evolve(looping, e.StepSucceeded(address="each.x", output=to_json(1), at=NOW))
+    with pytest.raises(TypeError, match=r"each\[0\] is no turn that is under way"):
+        evolve(looping, e.TurnSucceeded(address="each[0]", output=to_json(1), at=NOW))
+
+
+def test_a_node_type_that_asks_for_turns_and_has_none_is_a_bug_that_is_told() -> None:
+    story = started()
+    node = story.plan.nodes["a"]
+    node = replace(node, type=replace(node.type, begin=lambda *_: Repeat(total=1)))
+    plan = replace(story.plan, nodes={"a": node})
+    with pytest.raises(TypeError, match="`task` asks for turns and has none to offer"):
+        decide(plan, INITIAL, START)
+
+
 def test_a_retry_timer_without_a_retry_is_a_bug_that_is_told() -> None:
     story = started()
     due = minute(1)
@@ -68,10 +93,10 @@ def test_a_retry_timer_without_a_retry_is_a_bug_that_is_told() -> None:
         decide(story.plan, state, c.FireTimer(timer_id="a#retry", at=due))
 
 
-def test_a_decision_after_the_end_of_its_turn_is_a_bug_that_is_told() -> None:
-    from daemon.core.walk import Turn  # noqa: PLC0415  the one test that looks inside
+def test_a_decision_after_the_end_is_a_bug_that_is_told() -> None:
+    from daemon.core.draft import Draft  # noqa: PLC0415  the one test that looks inside
 
     story = started()
     story.cancel()
     with pytest.raises(TypeError, match="after the end"):
-        _ = Turn(story.plan, story.state, NOW).running
+        _ = Draft(story.plan, story.state, NOW).running

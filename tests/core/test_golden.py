@@ -42,6 +42,27 @@ output: "{{ reserve }}"
 """
 
 
+REPEATS = """
+workflow: repeats
+vars: {count: 0}
+nodes:
+  each:
+    forEach: [a, b, c]
+    continue: "{{ loop.item == 'b' }}"
+    do:
+      nodes: {note: {set: {count: "{{ vars.count + 1 }}"}}}
+  fan:
+    parallel: 3
+    on_failure: collect
+    enough: 1
+    do:
+      nodes: {work: {task: t.work}, hold: {signal: go}}
+      output: "{{ work }}"
+  much: {for: 300, do: {nodes: {x: {transform: 1}}}}
+edges: [each -> fan, fan -> much]
+"""
+
+
 def stories() -> Iterator[Story]:
     """Tell stories in which every event type occurs."""
     first = Story.of(EVERYTHING)
@@ -65,6 +86,13 @@ def stories() -> Iterator[Story]:
     third.start({"total": 5000})
     third.fire("execution", after=120)
     yield third
+    fourth = Story.of(REPEATS)
+    fourth.start({"total": 5})
+    fourth.fail("fan[0].work", "lost", retryable=False)
+    fourth.complete("fan[1].work", [1, "zwei"])
+    fourth.signal("go", {"n": 1})
+    fourth.fire("much#turn-164", after=0)
+    yield fourth
 
 
 def told(story: Story) -> dict[str, Any]:
@@ -82,7 +110,14 @@ def test_every_release_is_read_and_folded_as_it_was(file: Path) -> None:
             for number, row in enumerate(story["events"], start=1)
         ]
         state = fold(CODEC.decode(row, data, {}) for row, data in rows)
-        assert json.loads(encode_state(state)) == story["state"]
+        assert said_before(json.loads(encode_state(state)), story["state"]) == story["state"]
+
+
+def said_before(now: Any, then: Any) -> Any:
+    """Return what is now without the fields that there were not then."""
+    if isinstance(now, dict) and isinstance(then, dict):
+        return {key: said_before(value, then[key]) for key, value in now.items() if key in then}
+    return now
 
 
 def test_the_files_have_every_event_type() -> None:

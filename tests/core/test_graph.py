@@ -5,18 +5,19 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.core.definition import EdgeDefinition
+from daemon.core.definition import EdgeDefinition, NodeDefinition
 from daemon.core.graph import Paths, find_paths
 from daemon.core.problems import Findings
 
 
 def edges(*pairs: str) -> list[EdgeDefinition]:
-    return [EdgeDefinition(pair[0], "out", pair[1], pair, index) for index, pair in enumerate(pairs)]
+    return [EdgeDefinition(pair[0], "out", pair[1], pair, ("edges", index)) for index, pair in enumerate(pairs)]
 
 
 def found(nodes: str, *pairs: str) -> tuple[Paths, Findings]:
     findings = Findings()
-    return find_paths(list(nodes), edges(*pairs), findings), findings
+    known = {node_id: NodeDefinition(id=node_id, type="t", path=("nodes", node_id), own={}) for node_id in nodes}
+    return find_paths(known, edges(*pairs), findings), findings
 
 
 def test_a_node_precedes_all_that_its_edges_lead_to() -> None:

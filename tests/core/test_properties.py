@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from daemon.core.address import split_turn, turn_around
 from daemon.core.commands import ReceiveSignal
 from daemon.core.decide import decide
 from daemon.core.effects import ArmTimer, RunStep, effects, owed
@@ -13,7 +14,7 @@ from daemon.core.errors import ExecutionFinished
 from daemon.core.events import EVENT_TYPES, StepStarted, StepSucceeded, TimerSet
 from daemon.core.evolve import fold
 from daemon.core.snapshot import decode_state, encode_state
-from daemon.core.state import INITIAL, Finished, Running, Settled, cause
+from daemon.core.state import INITIAL, Finished, Repeating, Running, Settled, Turn, cause
 from eventstore.codec import Codec, Stored
 from tests.core.driving import drive
 from tests.core.histories import History, histories
@@ -124,9 +125,27 @@ def test_the_derived_fields_agree_with_the_steps(history: History) -> None:
             assert len(turn.after.in_flight) == kinds.count("InFlight")
             assert len(turn.after.queue) == kinds.count("Queued")
             assert len(turn.after.awaiting) == kinds.count("Awaiting")
-            assert turn.after.sleeping == kinds.count("Sleeping") + kinds.count("Retrying")
-            assert turn.after.open == sum(1 for step in turn.after.steps.values() if not isinstance(step, Settled))
+            breaths = sum(1 for timer in turn.after.timers.values() if timer.purpose == "turn")
+            assert turn.after.sleeping == kinds.count("Sleeping") + kinds.count("Retrying") + breaths
+            waiting = [step for step in turn.after.steps.values() if not isinstance(step, (*Settled, Repeating, Turn))]
+            assert turn.after.open == len(waiting) + breaths
             assert len(turn.after.in_flight) <= history.plan.concurrency
+
+
+@given(histories())
+def test_a_turn_knows_its_steps(history: History) -> None:
+    """Its members are the steps at its address; it is under way as long as one of them is open, and no longer."""
+    for each in history.turns:
+        steps = each.after.steps if isinstance(each.after, Running) else {}
+        for address, step in steps.items():
+            if isinstance(step, Turn):
+                members = set(step.members)
+                assert members == {one for one in steps if turn_around(one) == address and not one.endswith("]")}
+                still = [one for one in members if not isinstance(steps[one], Settled)]
+                assert step.open == len(still) > 0
+            elif isinstance(step, Repeating):
+                under_way = [one for one in steps if one.startswith(f"{address}[") and isinstance(steps[one], Turn)]
+                assert step.running == len([one for one in under_way if split_turn(one)[0] == address])
 
 
 @given(histories())

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from daemon.core.errors import ExecutionNotFound, SagadError, UnknownTrigger, UnknownWorkflow
-from daemon.core.scope import ROOTS, Outputs, Scope
+from daemon.core.scope import ROOTS, Extended, Outputs, Scope, Variables
 from tests.core.spec import Story
 
 WORKFLOW = """
@@ -53,6 +53,51 @@ def test_values_are_decoded_once() -> None:
     story.start({"n": 1})
     scope = scope_of(story)
     assert scope["input"] is scope["input"]
+
+
+TURNS = """
+workflow: w
+vars: {a: 1, b: 2}
+nodes:
+  before: {set: {c: 3}}
+  outer:
+    forEach: [x]
+    do:
+      nodes:
+        first: {transform: 1}
+        inner: {parallel: 1, do: {nodes: {work: {task: t.work}, done: {transform: 2}}}}
+        later: {task: t.later}
+      edges: [first -> inner -> later]
+edges: [before -> outer]
+"""
+
+
+def test_a_turn_is_seen_with_all_that_is_around_it() -> None:
+    story = Story.of(TURNS)
+    story.start()
+    scope = scope_of(story).at("outer[0].inner[0]")
+    assert list(scope) == [*ROOTS, "loop", "parallel", "outer", "inner", "before", "done", "first"]
+    assert len(scope) == len(ROOTS) + 7
+    turn = {"index": 0, "iteration": 1, "item": "x", "total": 1, "previous": None}
+    assert (scope["loop"], scope["outer"]) == (turn, turn)
+    assert scope["parallel"] == scope["inner"] == {"index": 0, "currentItem": 0, "total": 1}
+    assert (scope["first"], scope["done"], scope["steps"]) == (1, 2, {"before": {"c": 3}, "first": 1, "done": 2})
+    for missing in ("work", "later", "nosuch"):
+        with pytest.raises(KeyError):
+            _ = scope[missing]
+
+
+def test_variables_read_as_they_are_now() -> None:
+    story = Story.of(TURNS)
+    story.start()
+    variables = scope_of(story)["vars"]
+    assert isinstance(variables, Variables)
+    assert (variables, len(variables)) == ({"a": 1, "b": 2, "c": 3}, 3)
+
+
+def test_names_can_be_added() -> None:
+    more = Extended({"a": 1, "b": 2}, {"b": 3, "c": 4})
+    assert (dict(more), len(more)) == ({"a": 1, "b": 3, "c": 4}, 3)
 
 
 def test_errors_say_what_there_is() -> None:

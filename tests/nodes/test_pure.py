@@ -273,7 +273,8 @@ def test_a_message_is_rendered() -> None:
 
 
 def test_all_types_are_found() -> None:
-    names = {"branch", "fail", "http", "join", "publish", "signal", "task", "transform", "wait"}
+    loops = {"for", "forEach", "while", "doWhile", "parallel"}
+    names = {"branch", "fail", "http", "join", "publish", "set", "signal", "task", "transform", "wait", *loops}
     assert set(builtin_node_types()) == set(all_node_types()) == names
 
 

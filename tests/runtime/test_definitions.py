@@ -37,7 +37,7 @@ output: "{{ charge }}"
 
 def test_a_definition_in_flow_style_compiles() -> None:
     plan = plan_of(ISSUE)
-    assert plan.starts == ("reserve",)
+    assert plan.body.starts == ("reserve",)
     assert [trigger.kind for trigger in plan.definition.triggers] == ["kafka", "rabbitmq", "webhook", "schedule"]
 
 

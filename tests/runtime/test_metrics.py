@@ -109,8 +109,11 @@ def test_steps_without_a_handler_have_no_duration(metrics: Metrics) -> None:
 
 
 def test_turns_of_a_loop_are_one_node(metrics: Metrics) -> None:
-    turns = [done(0, address=f"each[{turn}].charge") for turn in range(50)]
-    commit(metrics, (STARTED, *turns))
+    events: list[e.Event] = [STARTED, e.LoopStarted(address="each", total=50, at=NOON)]
+    for turn in range(50):
+        events.append(e.TurnStarted(address=f"each[{turn}]", at=NOON))
+        events.append(done(0, address=f"each[{turn}].charge"))
+    commit(metrics, tuple(events))
     assert value(metrics, "sagad_steps_total", {**CHARGE, "outcome": "succeeded"}) == 50
 
 

@@ -15,7 +15,7 @@ from daemon.core.definition import Definition
 from daemon.core.effects import RunStep
 from daemon.core.errors import Rejected
 from daemon.core.node import NodeType
-from daemon.core.plan import Plan, PlannedNode
+from daemon.core.plan import Body, Plan, PlannedNode
 from daemon.core.retry import RetryPolicy
 from daemon.core.state import InFlight, Running
 from daemon.core.templates import SecretSlot, compile_template
@@ -88,7 +88,9 @@ class Bench:
         """Owe the step to `Steps`, as the engine does."""
         node = node or node_of_type(TASK, Task(handler, compile_template(None)), timeout_s)
         definition = Definition(workflow="orders", hash="h", document=b"{}", nodes={})
-        plan = Plan(definition=definition, nodes={node_of(address): node}, starts=(), output=None, env={})
+        plan = Plan(
+            definition=definition, nodes={node_of(address): node}, body=Body(starts=(), last=(), output=None), env={}
+        )
         now = self.clock.now()
         step = InFlight(attempt, to_json(value), secrets, now, progress_number=progress_number)
         state = Running(

@@ -1,0 +1,81 @@
+"""One decision in the making: what `decide`, `walk` and `turns` write on.
+
+Comes from: `decide`. Goes to: `evolve`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from daemon.core import events as e
+from daemon.core.evolve import evolve
+from daemon.core.scope import Scope
+from daemon.core.state import Finished, Repeating, Running, State, Turn
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from daemon.core.plan import Plan
+
+
+class Draft:
+    """The events so far: each is evolved as it is decided, so that the next one sees it.
+
+    What is still to be looked at: `ready` steps, which are to begin; `settled` ones, whose edges are to be followed;
+    `touched` turns, which may be at their end; `repeating` steps, which may begin a turn. `walk.advance` works it off.
+    """
+
+    __slots__ = ("at", "events", "plan", "ready", "repeating", "scope", "settled", "state", "touched")
+
+    def __init__(self, plan: Plan, state: State, at: datetime) -> None:
+        self.plan = plan
+        self.state = state
+        self.at = at
+        self.events: list[e.Event] = []
+        self.scope = Scope(plan, state)
+        self.ready: deque[str] = deque()
+        self.settled: deque[str] = deque()
+        self.touched: dict[str, None] = {}
+        self.repeating: dict[str, None] = {}
+
+    def emit(self, event: e.Event) -> None:
+        """Add an event and evolve the state by it."""
+        self.events.append(event)
+        self.state = self.scope.state = evolve(self.state, event)
+        if isinstance(event, e.StepSucceeded | e.StepSkipped) or (
+            isinstance(event, e.StepFailed) and event.retry_at is None
+        ):
+            self.settled.append(event.address)
+
+    def wait(self, address: str, purpose: str, due: datetime) -> None:
+        """Set the step's timer of this purpose."""
+        timer_id = timer_id_of(address, purpose)
+        self.emit(e.TimerSet(timer_id=timer_id, address=address, purpose=purpose, due=due, at=self.at))
+
+    @property
+    def running(self) -> Running:
+        """The state, which has not ended."""
+        if not isinstance(self.state, Running):
+            raise TypeError("decided on after the end")
+        return self.state
+
+    def repeating_at(self, address: str) -> Repeating | None:
+        """Return the loop or fan-out that is under way there; None when it, or the execution, has ended."""
+        step = self.state.steps.get(address) if isinstance(self.state, Running) else None
+        return step if isinstance(step, Repeating) else None
+
+    def ended(self) -> bool:
+        """Tell whether an event of this decision has ended the execution."""
+        return isinstance(self.state, Finished)
+
+    def over(self, turn: str) -> bool:
+        """Tell whether the execution, or the turn in it, has ended; an empty address is the outermost scope."""
+        if isinstance(self.state, Finished):
+            return True
+        return bool(turn) and not isinstance(self.running.steps.get(turn), Turn)
+
+
+def timer_id_of(address: str, purpose: str) -> str:
+    """Return the timer's id; a step has one timer of a purpose at a time."""
+    return f"{address}#{purpose}"

@@ -1,0 +1,58 @@
+"""`forEach`: repeat the body for each item of a list, one after the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from daemon.core.node import Beginning, NodeType, Repeat, Turns
+from daemon.core.schema_parts import either, list_of, ref
+from daemon.core.templates import Template
+from daemon.nodes.reading import Reader
+from daemon.nodes.repeating import MANY, aggregate, condition, loop_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class ForEach(Struct, frozen=True):
+    """The items, and how the body is repeated."""
+
+    items: Template
+    turns: Turns
+
+
+def parse(own: Mapping[str, Any]) -> ForEach:
+    """Compile items and conditions."""
+    reader = Reader()
+    turns = Turns(
+        name="loop",
+        skip=condition(reader, own, "continue"),
+        stop=condition(reader, own, "break"),
+        limit=own.get("limit", MANY),
+        collect=own.get("collect", True),
+        aggregate=aggregate(reader, own),
+    )
+    return reader.finish(ForEach(reader.template(own["forEach"], "forEach"), turns))
+
+
+def begin(config: ForEach, beginning: Beginning) -> Repeat:
+    """Ask for a turn for each item."""
+    return Repeat(config.items.render(beginning.scope).value)
+
+
+NODE_TYPE = NodeType(
+    name="forEach",
+    summary="Repeats its body for each item of a list, one after the other; in it, `loop.item` is the item.",
+    schema=either(
+        "The items: an expression that gives a list, or a list.",
+        ref("template", "An expression that gives a list."),
+        list_of("The items.", ref("value")),
+    ),
+    keys=loop_keys(limit=MANY, collect=True),
+    parse=parse,
+    templates=lambda config: (config.items,),
+    begin=begin,
+    turns=lambda config: config.turns,
+)
