@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import UNSET, Struct
 
@@ -22,6 +22,7 @@ from daemon.core.node import ConfigError, NodeType, Turns
 from daemon.core.places import Place, find_places, in_body
 from daemon.core.plan import Body, Edge, Plan, PlannedNode
 from daemon.core.problems import Findings, Locate, Problem, did_you_mean, nowhere
+from daemon.core.readers import Readers
 from daemon.core.references import ROOTS, Visible, check_environment, check_references
 from daemon.core.templates import Template, TemplateError, compile_template
 
@@ -86,9 +87,13 @@ def compile_plan(
     if errors := findings.errors:
         raise Misconfigured(errors)
     bodies = _bodies(definition, paths.starts, edges, outputs)
-    nodes = {
-        node.id: _planned(node, configured[node.id], definition, edges, bodies) for node in definition.nodes.values()
-    }
+    readers = reading.readers
+    for node_id, read in configured.items():
+        for edge in edges.into[node_id] if read.node_type.collects else ():
+            readers.read(edge.source, places[node_id])
+    readers.keep(node_id for body in bodies.values() if body.output is None for node_id in body.last)
+    whole = _Whole(edges, bodies, readers, definition.on_error)
+    nodes = {node.id: _planned(node, configured[node.id], whole) for node in definition.nodes.values()}
     return Compiled(Plan(definition=definition, nodes=nodes, body=bodies[""], env=env), findings.warnings)
 
 
@@ -110,6 +115,7 @@ class _Reading:
         self._ids = frozenset(definition.nodes)
         known = (read.node_type.variables(read.config) for read in configured.values())
         self._variables = frozenset(definition.variables).union(*known)
+        self.readers = Readers(definition.nodes)
 
     def node(self, node: NodeDefinition, read: _Configured, place: Place) -> None:
         """Check a node's own expressions, each at its place."""
@@ -151,6 +157,7 @@ class _Reading:
             variables=self._variables,
         )
         check_references(templates, written, path, visible, self._findings)
+        self.readers.note(templates, place)
         if self._env is not None:
             check_environment(templates, written, path, self._env, self._findings, reader=place.reader)
 
@@ -319,22 +326,31 @@ def _bodies(
     }
 
 
-def _planned(
-    node: NodeDefinition, read: _Configured, definition: Definition, edges: _Edges, bodies: Mapping[str, Body]
-) -> PlannedNode:
+class _Whole(NamedTuple):
+    """What the nodes of a definition have around them."""
+
+    edges: _Edges
+    bodies: Mapping[str, Body]
+    readers: Readers
+    on_error: str
+
+
+def _planned(node: NodeDefinition, read: _Configured, whole: _Whole) -> PlannedNode:
     return PlannedNode(
         id=node.id,
         scope=node.scope,
         turns=read.turns,
-        body=bodies.get(node.id),
+        body=whole.bodies.get(node.id),
+        readers=whole.readers.of(node.id),
+        reads=whole.readers.by(node.id),
         type=read.node_type,
         config=read.config,
         ports=read.ports,
-        incoming=tuple(edges.into[node.id]),
-        outgoing=tuple(edges.out_of[node.id]),
+        incoming=tuple(whole.edges.into[node.id]),
+        outgoing=tuple(whole.edges.out_of[node.id]),
         retry=node.retry,
         timeout=node.timeout,
-        on_error=node.on_error or definition.on_error,
+        on_error=node.on_error or whole.on_error,
         default=node.default,
         join=read.join,
     )

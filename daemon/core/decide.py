@@ -16,7 +16,7 @@ from daemon.core.address import node_of
 from daemon.core.draft import Draft, timer_id_of
 from daemon.core.errors import ExecutionFinished, Rejected
 from daemon.core.evolve import evolve
-from daemon.core.failure import fail
+from daemon.core.settling import fail, succeed
 from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Running, State
 from daemon.core.values import to_json
 from daemon.core.walk import advance, start_or_queue
@@ -136,15 +136,7 @@ def _start(draft: Draft, command: c.StartExecution) -> None:
 def _complete_step(draft: Draft, command: c.CompleteStep) -> None:
     node = draft.plan.nodes[node_of(command.address)]
     if command.port in node.ports:
-        draft.emit(
-            e.StepSucceeded(
-                address=command.address,
-                attempt=command.attempt,
-                output=command.output,
-                port=command.port,
-                at=draft.at,
-            )
-        )
+        succeed(draft, command.address, command.output, attempt=command.attempt, port=command.port)
     else:
         message = f"the handler left by port {command.port!r}; the node has: {', '.join(node.ports)}"
         fail(draft, command.address, e.StepError(message, "port", attempt=command.attempt), retryable=False)

@@ -92,6 +92,15 @@ class TriggerDefinition(Struct, frozen=True, kw_only=True):
     retry: RetryPolicy = RetryPolicy(max_attempts=3)
 
 
+class Limits(Struct, frozen=True, kw_only=True):
+    """What an execution may hold at most."""
+
+    output_bytes: int = 16 * 2**20
+    """Of one step's output, as JSON."""
+    context_bytes: int = 64 * 2**20
+    """Of its input, the outputs that later nodes may read, the items of loops, and variables, as JSON."""
+
+
 class Definition(Struct, frozen=True, kw_only=True):
     """One immutable version of a workflow."""
 
@@ -113,5 +122,6 @@ class Definition(Struct, frozen=True, kw_only=True):
     timeout: timedelta | None = None
     """Limit of the whole execution, from its start."""
     on_error: str = "stop"
+    limits: Limits = Limits()
     snapshot_every: int = 200
     """Events between two snapshots; 0 for none."""

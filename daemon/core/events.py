@@ -134,6 +134,16 @@ class StepFailed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
     at: datetime
 
 
+class OutputsReleased(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """No node that can still begin reads these outputs: they leave the state, and stay in the log."""
+
+    NAME: ClassVar = "OutputsReleased"
+    VERSION: ClassVar = 1
+
+    addresses: tuple[str, ...]
+    at: datetime
+
+
 class StepSkipped(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """No edge into the step can fire any more."""
 
@@ -352,6 +362,7 @@ Event = (
     | StepSucceeded
     | StepFailed
     | StepSkipped
+    | OutputsReleased
     | LoopStarted
     | FanOutExpanded
     | TurnStarted

@@ -33,7 +33,7 @@ from daemon.core.state import (
     Succeeded,
     Timer,
 )
-from daemon.core.values import NULL, Json
+from daemon.core.values import NULL, Json, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -77,6 +77,7 @@ def _not_started(state: NotStarted, event: e.Event) -> State:
                 started_at=event.at,
                 signals=state.signals,
                 seen=state.seen,
+                size=size_of(event.input),
             )
         case e.SignalReceived():
             return NotStarted(
@@ -133,9 +134,10 @@ def _step_succeeded(state: Running, event: e.StepSucceeded, version: int) -> Run
     state = left(state, event.address, before)
     step = Succeeded(event.output, event.port, event.attempt, version, event.at)
     steps = put(state, event.address, before, step)
+    size = state.size + size_of(event.output)
     if event.signal_id is None:
-        return replace(state, version=version, steps=steps)
-    return replace(state, version=version, steps=steps, signals=state.signals.delete(event.signal_id))
+        return replace(state, version=version, steps=steps, size=size)
+    return replace(state, version=version, steps=steps, size=size, signals=state.signals.delete(event.signal_id))
 
 
 def _step_failed(state: Running, event: e.StepFailed, version: int) -> Running:
@@ -143,7 +145,8 @@ def _step_failed(state: Running, event: e.StepFailed, version: int) -> Running:
     state = left(state, event.address, before)
     if event.retry_at is None:
         step: Step = Failed(event.error, event.port, event.output, version, event.at)
-        return replace(state, version=version, steps=put(state, event.address, before, step))
+        steps = put(state, event.address, before, step)
+        return replace(state, version=version, steps=steps, size=state.size + size_of(event.output))
     if not isinstance(before, InFlight):
         raise TypeError(f"{event.address} is to be retried but was not in flight")
     step = Retrying(event.attempt + 1, before.input, before.secrets, event.error, event.retry_at, event.at)
@@ -157,8 +160,21 @@ def _step_skipped(state: Running, event: e.StepSkipped, version: int) -> Running
     return replace(state, version=version, steps=put(state, event.address, before, Skipped(event.at)))
 
 
+def _outputs_released(state: Running, event: e.OutputsReleased, version: int) -> Running:
+    steps, size = state.steps.mutate(), state.size
+    for address in event.addresses:
+        step = steps[address]
+        if not isinstance(step, Succeeded):
+            raise TypeError(f"{address} has no output to release")
+        size -= size_of(step.output) - size_of(NULL)
+        steps[address] = replace(step, output=NULL, released=True)
+    return replace(state, version=version, steps=steps.finish(), size=size)
+
+
 def _variable_set(state: Running, event: e.VariableSet, version: int) -> Running:
-    return replace(state, version=version, variables=state.variables.set(event.name, event.value))
+    before = state.variables.get(event.name)
+    size = state.size + size_of(event.value) - (size_of(before) if before is not None else 0)
+    return replace(state, version=version, size=size, variables=state.variables.set(event.name, event.value))
 
 
 def _timer_set(state: Running, event: e.TimerSet, version: int) -> Running:
@@ -255,6 +271,7 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.StepSucceeded: _step_succeeded,
     e.StepFailed: _step_failed,
     e.StepSkipped: _step_skipped,
+    e.OutputsReleased: _outputs_released,
     e.VariableSet: _variable_set,
     e.TimerSet: _timer_set,
     e.TimerCancelled: _timer_gone,

@@ -27,7 +27,7 @@ from daemon.core.state import (
     Succeeded,
     Turn,
 )
-from daemon.core.values import NULL, from_json_list
+from daemon.core.values import NULL, from_json_list, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,6 +50,17 @@ def put(state: Running, address: str, before: Step | None, step: Step) -> Map[st
     return steps.set(around, Turn(turn.since, turn.open + is_open - was_open, members))
 
 
+def kept_by(step: Step) -> int:
+    """Return the bytes that the state holds for the step: its output, or its items."""
+    match step:
+        case Succeeded(output=output) | Failed(output=output):
+            return size_of(output)
+        case Repeating(items=tuple() as items):
+            return sum(map(size_of, items))
+        case _:
+            return 0
+
+
 def left(state: Running, address: str, step: Step | None) -> Running:
     """Return the state without what it kept for a step in its old condition."""
     if isinstance(step, InFlight):
@@ -65,7 +76,8 @@ def left(state: Running, address: str, step: Step | None) -> Running:
         case Awaiting():
             return replace(state, awaiting=state.awaiting.delete(address))
         case Repeating():
-            return _without_turns(state, address, step)
+            state = _without_turns(state, address, step)
+            return replace(state, size=state.size - kept_by(step))
         case None:
             return state
         case Turn() | Succeeded() | Failed() | Skipped():
@@ -83,7 +95,8 @@ def _repeats(state: Running, event: e.LoopStarted | e.FanOutExpanded, version: i
         collect=event.collect,
         since=event.at,
     )
-    return replace(state, version=version, steps=put(state, event.address, state.steps.get(event.address), step))
+    steps = put(state, event.address, state.steps.get(event.address), step)
+    return replace(state, version=version, steps=steps, size=state.size + kept_by(step))
 
 
 def _turn_started(state: Running, event: e.TurnStarted, version: int) -> Running:
@@ -129,8 +142,10 @@ def _repeating(state: Running, turn: str) -> tuple[str, Repeating]:
 def _turn_over(state: Running, turn: str, kept: Step | None, repeating: Repeating, version: int) -> Running:
     """Return the state without the turn and all in it, but for what is kept of it."""
     state = _emptied(state, turn)
-    steps = state.steps.delete(turn) if kept is None else state.steps.set(turn, kept)
-    return replace(state, version=version, steps=steps.set(split_turn(turn)[0], repeating))
+    steps, size = state.steps.delete(turn), state.size
+    if kept is not None:
+        steps, size = steps.set(turn, kept), size + kept_by(kept)
+    return replace(state, version=version, steps=steps.set(split_turn(turn)[0], repeating), size=size)
 
 
 def _emptied(state: Running, address: str) -> Running:
@@ -144,10 +159,11 @@ def _emptied(state: Running, address: str) -> Running:
             state = _without_turns(state, member, step)
         elif not isinstance(step, Settled):
             state = left(state, member, step)
-    steps = state.steps.mutate()
+    steps, size = state.steps.mutate(), state.size
     for member in turn.members:
+        size -= kept_by(steps[member])
         del steps[member]
-    return replace(state, steps=steps.finish())
+    return replace(state, steps=steps.finish(), size=size)
 
 
 def _without_turns(state: Running, address: str, repeating: Repeating) -> Running:
@@ -160,7 +176,7 @@ def _without_turns(state: Running, address: str, repeating: Repeating) -> Runnin
         if isinstance(step, Turn):
             state = _emptied(state, turn)
         if step is not None:
-            state = replace(state, steps=state.steps.delete(turn))
+            state = replace(state, steps=state.steps.delete(turn), size=state.size - kept_by(step))
     return state
 
 

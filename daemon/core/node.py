@@ -153,6 +153,8 @@ class NodeType(Struct, frozen=True, kw_only=True):
     """For types that answer `Repeat`: how. Such a node has a body, the graph under its key `do`."""
     variables: Callable[[Any], tuple[str, ...]] = lambda _config: ()
     """Names of the variables that it sets, for the compiler's checks."""
+    collects: bool = False
+    """Whether it reads what the nodes gave whose edges into it have fired, beside what its templates say."""
     join: Callable[[Any], str | None] = lambda _config: None
     """`all` | `any` when the type itself says how it waits for incoming edges; None leaves it to the key `after`."""
 

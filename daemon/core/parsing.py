@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from msgspec import UNSET, Struct
 
 from daemon.core.address import NODE_ID
-from daemon.core.definition import BodyDefinition, Definition, EdgeDefinition, NodeDefinition
+from daemon.core.definition import BodyDefinition, Definition, EdgeDefinition, Limits, NodeDefinition
 from daemon.core.edge_syntax import EdgeSyntaxError, parse_edge
 from daemon.core.parsing_retry import parse_retry, read_duration
 from daemon.core.parsing_triggers import parse_triggers
@@ -106,6 +106,7 @@ class _Reading:
             concurrency=given.get("concurrency", 64),
             timeout=self._duration(given, ()),
             on_error=given.get("on_error", "stop"),
+            limits=Limits(**given.get("limits", {})),
             snapshot_every=given.get("snapshot_every", 200),
         )
 

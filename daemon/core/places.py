@@ -36,6 +36,16 @@ class Place(Struct, frozen=True, kw_only=True):
             return self.reader is None or (self.reader != "" and self.paths.precedes(node_id, self.reader))
         return any(self.paths.precedes(node_id, each) for each in self.around if self.nodes[each].scope == scope)
 
+    def beside(self, node_id: str) -> str | None:
+        """Return the reader as seen from the node: itself, or the node around it that stands beside it.
+
+        None where the node is read at the end of its graph.
+        """
+        scope = self.nodes[node_id].scope
+        if scope == self._scope:
+            return self.reader or None
+        return next((each for each in self.around if self.nodes[each].scope == scope), None)
+
     def hidden(self, node_id: str) -> str | None:
         """Return the outermost node in whose body the node stands, and the place does not; None when it can be seen."""
         seen = {"", *self.around}

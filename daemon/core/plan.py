@@ -57,6 +57,11 @@ class PlannedNode(Struct, frozen=True, kw_only=True):
     join: str = "all"
     """`all`: begins when every incoming edge is settled and one has fired; `any`: as soon as one has fired."""
 
+    readers: tuple[str, ...] | None = None
+    """The nodes beside it that read its output, themselves or in their bodies; None when its end is not known: what is
+    around it may read it too."""
+    reads: tuple[str, ...] = ()
+    """The nodes beside it whose output it, or its body, reads."""
     turns: Turns | None = None
     """How it repeats its body; None for a node without one."""
     body: Body | None = None

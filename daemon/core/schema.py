@@ -85,6 +85,17 @@ TOP_LEVEL: Mapping[str, Schema] = {
     ),
     "timeout": ref("duration", "Limit of the whole execution, from its start."),
     "on_error": ref("on_error", "What an error without an `error` edge does, for nodes that do not say."),
+    "limits": mapping(
+        "What one execution may hold; a step whose result is more fails, and says so.",
+        {
+            "output_bytes": whole_number("Of one step's output.", minimum=1, default=16 * 2**20),
+            "context_bytes": whole_number(
+                "Of all that is kept for expressions: input, outputs, items of loops, variables.",
+                minimum=1,
+                default=64 * 2**20,
+            ),
+        },
+    ),
     "snapshot_every": whole_number("Events between two snapshots; 0 for none.", minimum=0, default=200),
 }
 

@@ -214,6 +214,8 @@ class Variables(Mapping[str, object]):
 def output_of(step: Step) -> object:
     """Return what expressions read of a settled step; raise KeyError for one that has nothing to read."""
     match step:
+        case Succeeded(released=True):
+            raise TypeError("an output that was released is read")
         case Succeeded(output=output):
             return from_json(output)
         case Failed(port="out", output=output):

@@ -105,10 +105,13 @@ class Succeeded(Struct, frozen=True, gc=False, tag=True):
     """Has its result. `version` is the event's number: the order of success."""
 
     output: Json
+    """Null when it was released."""
     port: str
     attempt: int
     version: int
     at: datetime
+    released: bool = False
+    """Whether the output is in the log only, because nothing can read it any more."""
 
 
 class Failed(Struct, frozen=True, gc=False, tag=True):
@@ -190,6 +193,8 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """How many steps wait for a timer: `Sleeping` and `Retrying`, and a `Repeating` that takes breath."""
     variables: Map[str, Json] = Map()
     """What the execution has set; until then a variable is as the definition says."""
+    size: int = 0
+    """Bytes of its input, of the outputs and items in `steps`, and of `variables`: the execution's context."""
 
     @property
     def open(self) -> int:

@@ -4,7 +4,7 @@ A node with a body is one step to those around it. Each turn executes the body's
 `each[3].charge`. A turn is at its end when nothing in it is open; its steps then leave the state, so a loop of many
 turns needs no more memory than its items, and what it collects.
 
-Comes from: `walk`. Goes to: `draft`, `failure`.
+Comes from: `walk`. Goes to: `draft`, `settling`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import msgspec
 from daemon.core import events as e
 from daemon.core.address import node_of, split_turn, turn_around, turn_of, within
 from daemon.core.expressions import EvaluationError
-from daemon.core.failure import abandon_turns, breath_of, fail, fail_turn
 from daemon.core.scope import Extended, error_value, output_of
+from daemon.core.settling import abandon_turns, breath_of, fail, fail_turn, succeed
 from daemon.core.state import Failed, Succeeded, Turn
 from daemon.core.values import Json, to_json
 
@@ -143,7 +143,7 @@ def _settle(draft: Draft, address: str) -> None:
         except EvaluationError as error:
             fail(draft, address, e.StepError(str(error), "expression"), retryable=False)
             return
-    draft.emit(e.StepSucceeded(address=address, output=output, at=draft.at))
+    succeed(draft, address, output)
 
 
 def _collected(draft: Draft, address: str, step: Repeating) -> Json:

@@ -52,6 +52,11 @@ def _levels(value: Any) -> int:
     return MAX_NESTING + 1
 
 
+def size_of(value: Json) -> int:
+    """Return the bytes of the value's text."""
+    return memoryview(value).nbytes
+
+
 def from_json(value: Json) -> Any:
     """Decode to new dicts, lists, strings, numbers, booleans and None."""
     return _decode(value)

@@ -4,7 +4,7 @@ A step begins as soon as its own inputs are settled (a ready set, not levels). W
 leaves it has either fired or is dead; a node whose edges are all settled begins when one has fired and is skipped when
 all are dead, which settles its own edges in turn (dead-path elimination).
 
-Comes from: `decide`. Goes to: `turns`, `failure`, `draft`.
+Comes from: `decide`. Goes to: `turns`, `settling`, `draft`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ from daemon.core import events as e
 from daemon.core import turns
 from daemon.core.address import node_of, turn_around, within
 from daemon.core.expressions import EvaluationError
-from daemon.core.failure import fail
 from daemon.core.node import Assign, AwaitSignal, Beginning, Done, Fail, Repeat, Run, WaitUntil
-from daemon.core.state import Failed, Queued, Retrying, Running, Skipped, Succeeded
-from daemon.core.values import to_json
+from daemon.core.settling import fail, succeed
+from daemon.core.state import Failed, Queued, Retrying, Running, Settled, Skipped, Succeeded
+from daemon.core.values import size_of, to_json
 
 if TYPE_CHECKING:
     from daemon.core.draft import Draft
     from daemon.core.plan import Edge, PlannedNode
+
+
+LARGE = 1024
+"""Bytes of an output from which on it is let go of as soon as nothing can read it."""
 
 
 def advance(draft: Draft) -> None:
@@ -58,6 +62,25 @@ def _follow(draft: Draft, address: str) -> None:
         if draft.over(turn):
             return
         _reach(draft, turn, edge)
+    if not draft.over(turn):
+        _release(draft, turn, address)
+
+
+def _release(draft: Draft, turn: str, address: str) -> None:
+    """Let go of large outputs that were read for the last time, now that this step has settled."""
+    node, steps = draft.plan.nodes[node_of(address)], draft.running.steps
+    idle: list[str] = []
+    for node_id in (node.id, *node.reads):
+        step, readers = steps.get(within(turn, node_id)), draft.plan.nodes[node_id].readers
+        if (
+            readers is not None
+            and isinstance(step, Succeeded)
+            and size_of(step.output) >= LARGE
+            and all(isinstance(steps.get(within(turn, reader)), Settled) for reader in readers)
+        ):
+            idle.append(within(turn, node_id))
+    if idle:
+        draft.emit(e.OutputsReleased(addresses=tuple(idle), at=draft.at))
 
 
 def _reach(draft: Draft, turn: str, edge: Edge) -> None:
@@ -106,7 +129,7 @@ def begin(draft: Draft, address: str) -> None:
             sent = to_json(ask.input)
             draft.emit(e.StepStarted(address=address, input=sent, secrets=ask.secrets, at=draft.at))
         case Done():
-            draft.emit(e.StepSucceeded(address=address, output=to_json(ask.output), port=ask.port, at=draft.at))
+            succeed(draft, address, to_json(ask.output), port=ask.port)
         case WaitUntil():
             draft.wait(address, "wait", ask.due)
         case AwaitSignal():
@@ -124,7 +147,7 @@ def begin(draft: Draft, address: str) -> None:
 def _assign(draft: Draft, address: str, ask: Assign) -> None:
     for name, value in ask.variables.items():
         draft.emit(e.VariableSet(address=address, name=name, value=to_json(value), at=draft.at))
-    draft.emit(e.StepSucceeded(address=address, output=to_json(ask.variables), at=draft.at))
+    succeed(draft, address, to_json(ask.variables))
 
 
 def _await_signal(draft: Draft, address: str, ask: AwaitSignal) -> None:

@@ -34,5 +34,6 @@ NODE_TYPE = NodeType(
     parse=parse,
     templates=lambda _config: (),
     begin=begin,
+    collects=True,
     join=lambda config: config,
 )

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 MAX_CONFLICTS = 20
 """How often a batch is decided anew because another writer was first, before the caller is told."""
 
+BYTES_AN_EVENT = 1_000
+"""A large state is stored less often: so many bytes of snapshots are worth an event that need not be read again."""
+
 
 class Committed(Struct, frozen=True, gc=False):
     """One append that is durable."""
@@ -353,6 +356,8 @@ class Engine:
 
     def _snapshot_if_due(self, execution_id: UUID, plan: Plan | None, before: State, after: State) -> None:
         every = plan.definition.snapshot_every if plan is not None else 0
+        if isinstance(after, Running):
+            every *= 1 + after.size // (every * BYTES_AN_EVENT) if every else 1
         if every and after.version // every > before.version // every and not isinstance(after, Finished):
             self._spawn(self._history.take_snapshot(execution_id, after, self._clock.now()))
 

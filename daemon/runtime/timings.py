@@ -38,6 +38,8 @@ class Timing(Struct):
     attempts: list[Attempt]
     input: Json | None = None
     """What the handler was given, secrets masked."""
+    output: Json | None = None
+    """What it gave, whether the state still holds it or not."""
 
 
 def timings(history: Iterable[e.Event]) -> Mapping[str, Timing]:
@@ -59,4 +61,6 @@ def timings(history: Iterable[e.Event]) -> Mapping[str, Timing]:
                     last.error, last.retry_at = event.error, event.retry_at
             case _:
                 pass
+        if isinstance(event, e.StepSucceeded):
+            timing.output = event.output
     return found

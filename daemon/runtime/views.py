@@ -211,6 +211,8 @@ def step_view(address: str, step: Step, timing: Timing | None = None) -> View:
     if timing is not None:
         view |= {"started_at": timing.begun_at, "attempts": [_attempt_view(one) for one in timing.attempts]}
         view.setdefault("input", timing.input)
+        if isinstance(step, Succeeded) and step.released:
+            view["output"] = timing.output
     return view
 
 

@@ -98,6 +98,12 @@ def graphs(draw: st.DrawFn, prefix: str, levels: int, most: int) -> tuple[str, s
         for source in draw(st.sets(st.integers(0, target - 1), max_size=3)):
             ports = ["true", "false", "error"] if "branch" in kinds[source] else ["out", "error"]
             edges.append(f"{prefix}{source}.{draw(st.sampled_from(ports))} -> {prefix}{target}")
+        if edges and edges[-1].endswith(f"-> {prefix}{target}") and "with" not in kinds[target] and draw(st.booleans()):
+            source_id = edges[-1].partition(".")[0]
+            kinds[target] = kinds[target].replace(
+                "{task: t.x", f'{{task: t.x, with: "{{{{ {source_id} | default(0) }}}}"'
+            )
+            kinds[target] = kinds[target].replace("[1, 2]", f'"{{{{ {source_id} | default(0) }}}}"')
     joins = {target: kind for target, kind in enumerate(kinds) if "join" in kind}
     targets = {int(edge.rpartition(prefix)[2]) for edge in edges}
     kinds = ["{task: t.x}" if index in joins and index not in targets else kind for index, kind in enumerate(kinds)]
@@ -168,7 +174,7 @@ def _signal(at: datetime) -> st.SearchStrategy[c.Command]:
 
 
 def _complete(address: str, attempt: int, at: datetime) -> st.SearchStrategy[c.Command]:
-    output = st.integers(0, 9).map(to_json)
+    output = st.sampled_from([0, 1, 7, "x" * 1100]).map(to_json)
     return st.builds(c.CompleteStep, address=st.just(address), attempt=st.just(attempt), output=output, at=st.just(at))
 
 

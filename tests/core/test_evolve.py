@@ -75,6 +75,11 @@ def test_a_turn_belongs_to_a_loop_and_a_step_to_its_turn() -> None:
         evolve(looping, e.TurnSucceeded(address="each[0]", output=to_json(1), at=NOW))
 
 
+def test_only_an_output_that_is_there_is_released() -> None:
+    with pytest.raises(TypeError, match="a has no output to release"):
+        evolve(started().state, e.OutputsReleased(addresses=("a",), at=NOW))
+
+
 def test_a_node_type_that_asks_for_turns_and_has_none_is_a_bug_that_is_told() -> None:
     story = started()
     node = story.plan.nodes["a"]

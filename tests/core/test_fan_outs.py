@@ -155,7 +155,7 @@ def test_a_turn_that_ends_while_the_fan_out_takes_breath_begins_none() -> None:
     story.start(800)
     assert isinstance(story.state, Running)
     [timer_id] = story.state.timers
-    assert story.complete("fan[7].get", 1)[1:] == ["TurnSucceeded address=fan[7] output=1"]
+    assert story.complete("fan[7].get", 1)[2:] == ["TurnSucceeded address=fan[7] output=1"]
     assert story.fire(timer_id, after=0)[1] == "TurnStarted address=fan[498]"
 
 

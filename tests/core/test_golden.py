@@ -93,6 +93,11 @@ def stories() -> Iterator[Story]:
     fourth.signal("go", {"n": 1})
     fourth.fire("much#turn-164", after=0)
     yield fourth
+    fifth = Story.of("workflow: releases\nnodes: {a: {task: t.a}, b: {task: t.b}}\nedges: [a -> b]")
+    fifth.start({})
+    fifth.complete("a", "x" * 1024)
+    fifth.complete("b", 1)
+    yield fifth
 
 
 def told(story: Story) -> dict[str, Any]:
@@ -106,7 +111,10 @@ def told(story: Story) -> dict[str, Any]:
 def test_every_release_is_read_and_folded_as_it_was(file: Path) -> None:
     for story in json.loads(file.read_text()):
         rows = [
-            (Stored(EXECUTION, number, number, row["topic"], b""), json.dumps(row["data"]).encode())
+            (
+                Stored(EXECUTION, number, number, row["topic"], b""),
+                json.dumps(row["data"], separators=(",", ":"), ensure_ascii=False).encode(),
+            )
             for number, row in enumerate(story["events"], start=1)
         ]
         state = fold(CODEC.decode(row, data, {}) for row, data in rows)

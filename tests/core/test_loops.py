@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -278,6 +279,73 @@ output: "{{ vars }}"
         'StepSucceeded address=first output={"a":2,"d":2}',
     ]
     assert story.result == {"a": 4, "b": {"c": [2]}, "d": 2}
+
+
+def test_an_output_larger_than_allowed_fails_the_step_and_says_what_to_do() -> None:
+    story = Story.of("workflow: w\nlimits: {output_bytes: 20}\nnodes: {a: {task: t.a}}")
+    story.start()
+    decided = story.complete("a", "x" * 30)
+    assert decided[0] == "StepFailed address=a error=output_too_large"
+    assert isinstance(story.state, Finished)
+    assert story.state.error is not None
+    assert story.state.error.message.startswith("the output has 32 bytes, more than 20: store it elsewhere")
+
+
+def test_a_context_larger_than_allowed_fails_the_step_that_would_add_to_it() -> None:
+    story = Story.of(loop("for: 9, limit: 9", "{step: {transform: '0123456789'}}") + "limits: {context_bytes: 60}\n")
+    story.start()
+    assert story.result == "context_too_large"
+
+
+LARGE = "x" * 2000
+RELEASE = """
+workflow: w
+nodes:
+  first: {task: t.a}
+  second: {task: t.b, with: "{{ first }}"}
+  unread: {task: t.c}
+  branchy: {branch: "{{ first | length > 5 }}"}
+  each: {for: 2, do: {nodes: {inside: {task: t.d, with: "{{ second }}"}}, output: 1}}
+  end: {transform: "{{ each }}"}
+edges: [first -> second -> each -> end, first -> unread, first -> branchy, branchy.true -> end]
+output: "{{ end }}"
+"""
+
+
+def test_a_large_output_leaves_the_state_when_its_last_reader_has_settled() -> None:
+    story = Story.of(RELEASE)
+    story.start()
+    assert not released(story.complete("first", LARGE))
+    assert released(story.complete("unread", LARGE)) == ["unread"]
+    assert released(story.complete("second", LARGE)) == ["first"]
+    assert released(story.complete("each[0].inside", LARGE)) == ["each[0].inside"]
+    assert isinstance(story.state, Running)
+    assert story.state.size < 3 * len(LARGE)
+    assert released(story.complete("each[1].inside", 1)) == ["second"]
+    assert story.result == [1, 1]
+
+
+def test_what_may_be_read_by_a_computed_name_or_at_the_end_stays() -> None:
+    for output in ("{{ steps[input] }}", "{{ steps }}", "{{ first }}"):
+        nodes = "{first: {task: t.a}, last: {wait: 1m}}"
+        story = Story.of(f"workflow: w\nnodes: {nodes}\nedges: [first -> last]\noutput: '{output}'")
+        story.start("first")
+        assert not released(story.complete("first", LARGE))
+
+
+def test_a_join_reads_what_it_brings_together() -> None:
+    story = Story.of(
+        "workflow: w\nnodes: {a: {task: t.a}, b: {task: t.a}, both: {join: all}}\nedges: [a -> both, b -> both]"
+    )
+    story.start()
+    assert not released(story.complete("a", LARGE))
+    assert released(story.complete("b", 1)) == ["a"]
+
+
+def released(decided: list[str]) -> list[str]:
+    """Return the addresses whose outputs were released, of all events."""
+    found = [line for line in decided if line.startswith("OutputsReleased")]
+    return [address for line in found for address in re.findall(r'"([^"]+)"', line)]
 
 
 def test_a_loop_of_many_turns_keeps_only_its_items() -> None:

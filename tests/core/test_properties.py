@@ -13,8 +13,10 @@ from daemon.core.effects import ArmTimer, RunStep, effects, owed
 from daemon.core.errors import ExecutionFinished
 from daemon.core.events import EVENT_TYPES, StepStarted, StepSucceeded, TimerSet
 from daemon.core.evolve import fold
+from daemon.core.evolve_turns import kept_by
 from daemon.core.snapshot import decode_state, encode_state
 from daemon.core.state import INITIAL, Finished, Repeating, Running, Settled, Turn, cause
+from daemon.core.values import size_of
 from eventstore.codec import Codec, Stored
 from tests.core.driving import drive
 from tests.core.histories import History, histories
@@ -130,6 +132,15 @@ def test_the_derived_fields_agree_with_the_steps(history: History) -> None:
             waiting = [step for step in turn.after.steps.values() if not isinstance(step, (*Settled, Repeating, Turn))]
             assert turn.after.open == len(waiting) + breaths
             assert len(turn.after.in_flight) <= history.plan.concurrency
+
+
+@given(histories())
+def test_the_state_knows_its_size(history: History) -> None:
+    """It is counted as events come, and is what a count of all that is there gives."""
+    for turn in history.turns:
+        if isinstance(turn.after, Running):
+            kept = sum(map(kept_by, turn.after.steps.values())) + sum(map(size_of, turn.after.variables.values()))
+            assert turn.after.size == kept + size_of(turn.after.input)
 
 
 @given(histories())

@@ -7,8 +7,10 @@ from uuid import UUID
 import pytest
 
 from daemon.core.errors import ExecutionNotFound, SagadError, UnknownTrigger, UnknownWorkflow
-from daemon.core.scope import ROOTS, Extended, Outputs, Scope, Variables
-from tests.core.spec import Story
+from daemon.core.scope import ROOTS, Extended, Outputs, Scope, Variables, output_of
+from daemon.core.state import Succeeded
+from daemon.core.values import NULL
+from tests.core.spec import Story, minute
 
 WORKFLOW = """
 workflow: w
@@ -46,6 +48,11 @@ def test_a_failed_step_reads_as_its_error() -> None:
 def test_there_is_nothing_to_see_before_the_start() -> None:
     with pytest.raises(TypeError, match="running executions only"):
         _ = scope_of(Story.of(WORKFLOW))["input"]
+
+
+def test_to_read_what_was_released_is_a_bug_that_is_told() -> None:
+    with pytest.raises(TypeError, match="released is read"):
+        output_of(Succeeded(NULL, "out", 1, 1, minute(0), released=True))
 
 
 def test_values_are_decoded_once() -> None:
@@ -92,7 +99,7 @@ def test_variables_read_as_they_are_now() -> None:
     story.start()
     variables = scope_of(story)["vars"]
     assert isinstance(variables, Variables)
-    assert (variables, len(variables)) == ({"a": 1, "b": 2, "c": 3}, 3)
+    assert (dict(variables), len(variables)) == ({"a": 1, "b": 2, "c": 3}, 3)
 
 
 def test_names_can_be_added() -> None:

@@ -1,4 +1,4 @@
-"""What follows when an attempt, a step or a turn fails.
+"""How a step settles: with its result, or by what follows when an attempt, a step or a turn fails.
 
 An error is taken by the first of these: another attempt, the step's `error` edge, its policy to go on without a result.
 When none takes it, what is around the step fails: the turn that it stands in, and with that the loop, where the same is
@@ -18,11 +18,27 @@ from daemon.core.address import node_of, split_turn, turn_around, turn_of
 from daemon.core.draft import timer_id_of
 from daemon.core.retry import delay_before, may_retry
 from daemon.core.state import InFlight, Turn
-from daemon.core.values import to_json
+from daemon.core.values import size_of, to_json
 
 if TYPE_CHECKING:
     from daemon.core.draft import Draft
     from daemon.core.state import Repeating
+    from daemon.core.values import Json
+
+
+def succeed(draft: Draft, address: str, output: Json, *, attempt: int = 1, port: str = "out") -> None:
+    """Record the step's result, unless it is larger than the workflow allows: then the step fails."""
+    limits, size = draft.plan.definition.limits, size_of(output)
+    if size > limits.output_bytes:
+        problem, code = f"the output has {size} bytes, more than {limits.output_bytes}", "output_too_large"
+    elif draft.running.size + size > limits.context_bytes:
+        held = draft.running.size + size
+        problem, code = f"the execution would hold {held} bytes, more than {limits.context_bytes}", "context_too_large"
+    else:
+        draft.emit(e.StepSucceeded(address=address, attempt=attempt, output=output, port=port, at=draft.at))
+        return
+    message = f"{problem}: store it elsewhere and give what names it, or raise `limits`"
+    fail(draft, address, e.StepError(message, code, attempt=attempt), retryable=False)
 
 
 def fail(draft: Draft, address: str, error: e.StepError, *, jitter: float = 0.0, retryable: bool = True) -> None:
