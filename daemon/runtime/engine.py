@@ -72,6 +72,9 @@ class StepRunner(Protocol):
     def cancel(self, execution_id: UUID, turn: str = "") -> None:
         """Cancel what runs for the execution, or in one turn of it."""
 
+    def retain(self, execution_id: UUID, owed: Mapping[str, int]) -> None:
+        """Cancel what runs for the execution and is not owed: `owed` is the attempt by address."""
+
 
 class TimerService(Protocol):
     """Fires timers; see `timers.Timers`."""
@@ -338,6 +341,8 @@ class Engine:
     def _carry_out(self, round_: Round) -> None:
         execution_id, after, plan = round_.execution_id, round_.state, round_.plan
         todo = round_.effects
+        if (round_.resumed or round_.conflicts) and isinstance(after, Running):
+            self.steps.retain(execution_id, after.in_flight)  # others may have given up turns meanwhile
         if round_.resumed:
             todo = owed(after) if isinstance(after, Running) else (StopSteps(),)
         for effect in todo:

@@ -130,6 +130,12 @@ class Steps:
             if not job.reporting and job.attempt.address.startswith(within):
                 self._cancel(job)
 
+    def retain(self, execution_id: UUID, owed: Mapping[str, int]) -> None:
+        """Cancel the execution's attempts that are not owed; `owed` is the attempt by address. Nothing is reported."""
+        for job in list(self._jobs.get(execution_id, {}).values()):
+            if not job.reporting and owed.get(job.attempt.address) != job.attempt.number:
+                self._cancel(job)
+
     def abandon(self) -> None:
         """Cancel everything and report nothing more: another daemon has this one's work."""
         for job in self._all():

@@ -185,6 +185,41 @@ edges: [call -> tell]
         executions=2,
     ),
     Story(
+        "turns",
+        f"""
+workflow: turns
+vars: {{sum: 0}}
+snapshot_every: 3
+triggers:
+{START}
+nodes:
+  rounds:
+    forEach: [3, 4]
+    do:
+      nodes:
+        both:
+          parallel: 2
+          concurrency: 1
+          do:
+            nodes: {{half: {{task: work, with: {{value: "{{{{ rounds.item + parallel.index }}}}"}}}}}}
+            output: "{{{{ half }}}}"
+        nap: {{wait: 30s}}
+        add: {{set: {{sum: "{{{{ vars.sum + (both | sum) }}}}"}}}}
+      edges: [both -> nap, nap -> add]
+  race:
+    parallel: [first, second]
+    on_failure: collect
+    do:
+      nodes:
+        try: {{task: fails, with: {{times: 2}}, retry: {{max_attempts: 2, initial: 1s}}}}
+  end: {{task: work, with: {{value: ["{{{{ vars.sum }}}}", "{{{{ race | length }}}}"]}}}}
+edges: [rounds -> race, race -> end]
+output: "{{{{ end }}}}"
+""",
+        (ORDER,),
+        in_order=False,
+    ),
+    Story(
         "large-values",
         f"""
 workflow: large-values

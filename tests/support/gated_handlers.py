@@ -13,6 +13,8 @@ runs: Counter[str] = Counter()
 gates: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 entered: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 """Set when a handler stands at the gate of this name."""
+cancelled: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+"""Set when a handler that stood at the gate of this name was cancelled."""
 failures: Counter[str] = Counter()
 """Name -> how many attempts of the handler `flaky` fail."""
 
@@ -29,7 +31,11 @@ async def gate(name: str, value: Any = None, *, context: Context) -> Any:
     """Give back what came, once the gate of this name is open."""
     runs[context.idempotency_key] += 1
     entered[name].set()
-    await gates[name].wait()
+    try:
+        await gates[name].wait()
+    except asyncio.CancelledError:
+        cancelled[name].set()
+        raise
     return value
 
 

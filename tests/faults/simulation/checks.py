@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from daemon.core import events as e
+from daemon.core.address import node_of
 from daemon.core.evolve import fold
 from daemon.core.state import Awaiting, Finished, NotStarted, Running, State, cause
 from daemon.core.values import from_json
@@ -233,7 +234,7 @@ def _of_steps(world: World, target: UUID, state: State, events: Sequence[e.Event
     for event in events:
         if not isinstance(event, e.StepSucceeded):
             continue
-        kind = plan.nodes[event.address].type.name
+        kind = plan.nodes[node_of(event.address)].type.name
         if kind == "task":
             runs = world.witness.runs.get((f"{target}/{event.address}", event.attempt), [])
             output = from_json(event.output)

@@ -12,6 +12,7 @@ from tests.faults.simulation.profile import TICKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from random import Random
 
     from daemon.core.node import NodeType
     from daemon.core.plan import Plan
@@ -35,8 +36,19 @@ KINDS = (
     "{join: all}",
     "{join: any}",
     "{fail: {message: no, code: refused}}",
+    '{set: {count: "{{ vars.count + 1 }}"}}',
     "{publish: {memory: {topic: out}, value: '{{ execution.id }}'}, retry: {max_attempts: 9, initial: 1s}}",
 )
+REPEATS = (
+    "for: 2",
+    "forEach: [a, b, c], break: \"{{ loop.item == 'b' }}\"",
+    'while: "{{ vars.count < 3 }}", limit: 5, on_error: continue',
+    "parallel: 3",
+    "parallel: [a, b], on_failure: collect",
+    "parallel: 3, concurrency: 2, enough: 2, on_failure: collect, on_error: continue",
+)
+REPEATED = 0.2
+"""The share of tasks that are a loop or a fan-out instead."""
 SCHEDULE = "schedule: {every: 6s, catch_up: all}"
 
 
@@ -62,14 +74,7 @@ def name_of(number: int) -> str:
 def text_of(number: int) -> str:
     """Return the workflow of this number as YAML: the same in all runs."""
     own, name = dice("workflow", number), name_of(number)
-    kinds = [own.choice(KINDS) for _ in range(own.randint(1, 7))]
-    edges = set()
-    for target in range(1, len(kinds)):
-        for source in own.sample(range(target), own.randint(0, min(target, 3))):
-            ports = ["true", "false", "error"] if "branch" in kinds[source] else ["out", "out", "error"]
-            edges.add(f"n{source}.{own.choice(ports)} -> n{target}")
-    targets = {edge.rpartition(" ")[2] for edge in edges}
-    kinds = [KINDS[0] if "join" in kind and f"n{index}" not in targets else kind for index, kind in enumerate(kinds)]
+    nodes, edges = _graph(own, "n", own.randint(1, 7), levels=2)
     bounds = f"batch: {own.choice((1, 2, 500))}, max_unresolved: {own.choice((1, 3, 1000))}"
     lines = [
         f"workflow: {name}",
@@ -83,7 +88,27 @@ def text_of(number: int) -> str:
         f"  - {{name: answers, memory: {{topic: {name}.go, {bounds}}},",
         '     signal: {name: go, scope: SCOPE, key: "{{ message.value.id }}"}, input: "{{ message.value.n }}"}',
         *([f"  - {{name: ticks, {SCHEDULE}, input: {{n: 0}}}}"] if number % TICKING == 0 else []),
-        f"nodes: {{{', '.join(f'n{index}: {kind}' for index, kind in enumerate(kinds))}}}",
-        f"edges: [{', '.join(sorted(edges))}]",
+        "vars: {count: 0}",
+        f"nodes: {nodes}",
+        f"edges: {edges}",
     ]
     return "\n".join(lines).replace("SCOPE", f"{name}/orders")
+
+
+def _graph(own: Random, prefix: str, count: int, *, levels: int) -> tuple[str, str]:
+    """Return nodes and edges of a graph, or of a body; of bodies in each other there are `levels` at most."""
+    kinds = [own.choice(KINDS) for _ in range(count)]
+    edges = set()
+    for target in range(1, count):
+        for source in own.sample(range(target), own.randint(0, min(target, 3))):
+            ports = ["true", "false", "error"] if "branch" in kinds[source] else ["out", "out", "error"]
+            edges.add(f"{prefix}{source}.{own.choice(ports)} -> {prefix}{target}")
+    targets = {edge.rpartition(" ")[2] for edge in edges}
+    for index, kind in enumerate(kinds):
+        if "join" in kind and f"{prefix}{index}" not in targets:
+            kinds[index] = KINDS[0]
+        if levels and "task" in kind and own.random() < REPEATED:
+            inner_nodes, inner_edges = _graph(own, f"{prefix}{index}_", own.randint(1, 3), levels=levels - 1)
+            kinds[index] = f"{{{own.choice(REPEATS)}, do: {{nodes: {inner_nodes}, edges: {inner_edges}}}}}"
+    nodes = ", ".join(f"{prefix}{index}: {kind}" for index, kind in enumerate(kinds))
+    return f"{{{nodes}}}", f"[{', '.join(sorted(edges))}]"
