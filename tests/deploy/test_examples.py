@@ -1,0 +1,26 @@
+"""The examples do what they say: each `example.toml` has what goes in and what must come out."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from daemon.core.values import from_json
+from daemon.settings import Store, load_settings
+from tests.support.daemons import finished, running, start
+
+FOLDER = Path(__file__).parents[2] / "deploy" / "examples"
+EXAMPLES = sorted(FOLDER.glob("*/example.toml"))
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.parent.name)
+async def test_an_example_gives_what_it_says(file: Path) -> None:
+    example = tomllib.loads(file.read_text())  # noqa: ASYNC240  small, and there is nothing else to do
+    settings = replace(load_settings(file.with_name("sagad.toml"), {}), store=Store(url="memory://"))
+    async with running(settings) as daemon:
+        [workflow] = daemon.plans.workflows()
+        state = await finished(daemon, await start(daemon, workflow, example["input"]))
+    assert (state.error, from_json(state.output)) == (None, example["output"])
