@@ -85,4 +85,19 @@ class CancelExecution(Struct, frozen=True, gc=False, kw_only=True):
     at: datetime
 
 
-Command = StartExecution | CompleteStep | FailStep | ReportProgress | FireTimer | ReceiveSignal | CancelExecution
+class AnswerUndo(Struct, frozen=True, gc=False, kw_only=True):
+    """A person decides about a compensation, or about the undo plan. Identity: the question, by its event's version."""
+
+    address: str
+    """Of the step; empty for the plan."""
+    question: int
+    choice: str
+    """`go` | `retry` | `skip` | `done`; which, is said in `saga.CHOICES`."""
+    note: str = ""
+    actor: str
+    at: datetime
+
+
+Command = (
+    StartExecution | CompleteStep | FailStep | ReportProgress | FireTimer | ReceiveSignal | CancelExecution | AnswerUndo
+)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from daemon.core import commands as c
 from daemon.core import events as e
+from daemon.core import saga
 from daemon.core.address import node_of
 from daemon.core.draft import Draft, timer_id_of
 from daemon.core.errors import ExecutionFinished, Rejected
@@ -105,8 +106,9 @@ def _while_running(draft: Draft, command: c.Command) -> None:
             if command.signal_id not in draft.running.seen:
                 _receive(draft, command)
         case c.CancelExecution():
-            draft.emit(e.CancelRequested(reason=command.reason, actor=command.actor, at=draft.at))
-            draft.emit(e.ExecutionCancelled(reason=command.reason, at=draft.at))
+            _cancel(draft, command)
+        case c.AnswerUndo():
+            saga.answer(draft, command)
         case _:
             assert_never(command)
 
@@ -161,7 +163,17 @@ def _fire(draft: Draft, timer_id: str) -> None:
             fail(draft, address, e.StepError(f"no signal {name!r} came in time", "timeout"))
         case _:
             limit = draft.plan.definition.timeout
-            draft.emit(e.ExecutionFailed(error=e.StepError(f"not finished within {limit}", "timeout"), at=draft.at))
+            late = e.StepError(f"not finished within {limit}", "timeout")
+            saga.end(draft, e.UndoPlanned(status="failed", mode="", error=late, at=draft.at))
+
+
+def _cancel(draft: Draft, command: c.CancelExecution) -> None:
+    undoing = draft.running.undoing
+    if undoing is None:
+        draft.emit(e.CancelRequested(reason=command.reason, actor=command.actor, at=draft.at))
+        saga.end(draft, e.UndoPlanned(status="cancelled", mode="", reason=command.reason, at=draft.at))
+    elif undoing.status != "cancelled":
+        raise Rejected("the execution has failed, and what it has done is being undone: that cannot be cancelled")
 
 
 def _receive(draft: Draft, command: c.ReceiveSignal) -> None:

@@ -45,11 +45,15 @@ class CancelSteps(Struct, frozen=True, gc=False):
     turn: str
 
 
+class RetainSteps(Struct, frozen=True, gc=False):
+    """The execution is being undone: cancel what runs for it and is not in flight any more."""
+
+
 class StopSteps(Struct, frozen=True, gc=False):
     """The execution has ended: cancel what still runs for it, tell who waits for it, forget it."""
 
 
-Effect = RunStep | ArmTimer | CancelSteps | StopSteps
+Effect = RunStep | ArmTimer | CancelSteps | RetainSteps | StopSteps
 
 
 def effects(state: State, events: Iterable[e.Event]) -> tuple[Effect, ...]:
@@ -65,6 +69,8 @@ def effects(state: State, events: Iterable[e.Event]) -> tuple[Effect, ...]:
                 owed_now.append(ArmTimer(event.timer_id, event.due))
             case e.TurnFailed() | e.TurnAbandoned():
                 owed_now.append(CancelSteps(event.address))
+            case e.UndoPlanned():
+                owed_now.append(RetainSteps())
             case _:
                 pass
     return tuple(owed_now)

@@ -6,8 +6,7 @@ what is stored, never the Python path. `tests/core/golden/` holds what each rele
 
 Names kept for the parts of the language to come: StepCached, ApprovalRequested, ApprovalGiven,
 ChildStarted, ChildFinished, ExecutionPaused, ExecutionResumed, BreakpointHit,
-CheckpointMarked, UndoPlanned, StepCompensating, StepCompensated, CompensationFailed, ManualActionRequested,
-ManualActionDone, ExecutionRewound, ExecutionForked, ExecutionMigrated.
+CheckpointMarked, ExecutionRewound, ExecutionForked, ExecutionMigrated.
 
 Comes from: `decide`. Goes to: `evolve`, `eventstore/codec`.
 """
@@ -20,23 +19,29 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from daemon.core.saga_events import (
+    CompensationOwed,
+    ManualActionDone,
+    ManualActionRequested,
+    UndoCompleted,
+    UndoPlanned,
+)
+from daemon.core.step_error import StepError
 from daemon.core.templates import SecretSlot
 from daemon.core.values import NULL, Json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-class StepError(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Why an attempt failed: what an `error` edge hands on as `{message, code, type, attempt}`."""
-
-    message: str
-    code: str
-    """Stable word for rules: `error`, `timeout`, `expression`, `http_404`, or what the handler chose."""
-    type: str = ""
-    """Class name of the Python exception, when there was one."""
-    attempt: int = 1
-    details: Json = NULL
+__all__ = (
+    "CompensationOwed",
+    "ManualActionDone",
+    "ManualActionRequested",
+    "StepError",
+    "UndoCompleted",
+    "UndoPlanned",
+)
+"""What is defined elsewhere and found here too."""
 
 
 class ExecutionStarted(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -131,6 +136,8 @@ class StepFailed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
     the node declares a default; empty for none."""
     output: Json = NULL
     """The declared default; of use with port `out` only."""
+    unknown: bool = False
+    """Whether it is open that the attempt took effect: there was no answer."""
     at: datetime
 
 
@@ -380,6 +387,11 @@ Event = (
     | ExecutionCancelled
     | ExecutionCompleted
     | ExecutionFailed
+    | CompensationOwed
+    | UndoPlanned
+    | ManualActionRequested
+    | ManualActionDone
+    | UndoCompleted
 )
 
 EVENT_TYPES: tuple[type[Event], ...] = Event.__args__

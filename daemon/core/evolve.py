@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, assert_never
 from msgspec.structs import replace
 
 from daemon.core import events as e
+from daemon.core.address import UNDO
+from daemon.core.evolve_saga import SAGA, compensated
 from daemon.core.evolve_turns import TURNS, left, put
 from daemon.core.state import (
     INITIAL,
@@ -95,9 +97,11 @@ def _not_started(state: NotStarted, event: e.Event) -> State:
 def _step_started(state: Running, event: e.StepStarted, version: int) -> Running:
     address, before = event.address, state.steps.get(event.address)
     if event.attempt == 1:
-        step = InFlight(event.attempt, event.input, event.secrets, event.at)
+        step = InFlight(event.attempt, event.input, event.secrets, event.at, began=version)
     elif isinstance(before, Retrying | Queued):
-        step = InFlight(event.attempt, before.input, before.secrets, event.at)
+        step = InFlight(event.attempt, before.input, before.secrets, event.at, began=before.began, doubt=before.doubt)
+    elif before is None and address.endswith(UNDO):
+        step = InFlight(event.attempt, event.input, event.secrets, event.at, began=version)
     else:
         raise TypeError(f"attempt {event.attempt} of {address} starts, but no attempt before it failed")
     if before is not None:
@@ -110,7 +114,7 @@ def _step_queued(state: Running, event: e.StepQueued, version: int) -> Running:
     address, before = event.address, state.steps.get(event.address)
     step = Queued(state.next_ticket, event.at)
     if isinstance(before, Retrying):
-        step = replace(step, attempt=before.attempt, input=before.input, secrets=before.secrets)
+        step = Queued(step.ticket, event.at, before.attempt, before.input, before.secrets, before.began, before.doubt)
     state = left(state, address, before)
     return replace(
         state,
@@ -135,6 +139,9 @@ def _step_succeeded(state: Running, event: e.StepSucceeded, version: int) -> Run
     step = Succeeded(event.output, event.port, event.attempt, version, event.at)
     steps = put(state, event.address, before, step)
     size = state.size + size_of(event.output)
+    if event.address.endswith(UNDO):
+        state = compensated(state, event.address)
+        return replace(state, version=version, steps=steps, size=state.size + size_of(event.output))
     if event.signal_id is None:
         return replace(state, version=version, steps=steps, size=size)
     return replace(state, version=version, steps=steps, size=size, signals=state.signals.delete(event.signal_id))
@@ -149,7 +156,16 @@ def _step_failed(state: Running, event: e.StepFailed, version: int) -> Running:
         return replace(state, version=version, steps=steps, size=state.size + size_of(event.output))
     if not isinstance(before, InFlight):
         raise TypeError(f"{event.address} is to be retried but was not in flight")
-    step = Retrying(event.attempt + 1, before.input, before.secrets, event.error, event.retry_at, event.at)
+    step = Retrying(
+        attempt=event.attempt + 1,
+        input=before.input,
+        secrets=before.secrets,
+        error=event.error,
+        due=event.retry_at,
+        since=event.at,
+        began=before.began,
+        doubt=before.doubt or event.unknown,
+    )
     steps = state.steps.set(event.address, step)
     return replace(state, version=version, steps=steps, sleeping=state.sleeping + 1)
 
@@ -283,5 +299,6 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.ExecutionCompleted: _completed,
     e.ExecutionFailed: _failed,
     **TURNS,
+    **SAGA,
 }
 """A table and not a `match`: this is asked for every event, and a ladder of classes costs as much as the fold."""

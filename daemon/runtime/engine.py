@@ -20,7 +20,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from daemon.core.commands import Command, StartExecution
-from daemon.core.effects import ArmTimer, CancelSteps, RunStep, StopSteps, effects, owed
+from daemon.core.effects import ArmTimer, CancelSteps, RetainSteps, RunStep, StopSteps, effects, owed
 from daemon.core.errors import Rejected
 from daemon.core.events import Event
 from daemon.core.state import INITIAL, Finished, Running, State
@@ -354,6 +354,8 @@ class Engine:
                     self.timers.arm(effect)
                 case CancelSteps():
                     self.steps.cancel(execution_id, effect.turn)
+                case RetainSteps() if isinstance(after, Running):
+                    self.steps.retain(execution_id, after.in_flight)
                 case StopSteps():
                     self.steps.cancel(execution_id)
                 case _:

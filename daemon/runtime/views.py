@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from daemon.core.state import (
+    Abandoned,
     Awaiting,
     Failed,
     Finished,
@@ -57,6 +58,7 @@ STEP_STATUSES: Mapping[type[Step], str] = {
     Succeeded: "succeeded",
     Failed: "failed",
     Skipped: "skipped",
+    Abandoned: "abandoned",
 }
 
 _encode = msgspec.json.Encoder().encode
@@ -206,7 +208,7 @@ def step_view(address: str, step: Step, timing: Timing | None = None) -> View:
         case Failed():
             view |= {"attempt": step.error.attempt, "finished_at": step.at, "error": error_view(step.error)}
             view |= {"port": step.port or None, "output": step.output}
-        case Skipped():
+        case Skipped() | Abandoned():
             view |= {"finished_at": step.at}
     if timing is not None:
         view |= {"started_at": timing.begun_at, "attempts": [_attempt_view(one) for one in timing.attempts]}

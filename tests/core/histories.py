@@ -15,6 +15,7 @@ from daemon.core.errors import Rejected
 from daemon.core.events import Event, StepError
 from daemon.core.evolve import fold
 from daemon.core.plan import Plan
+from daemon.core.saga import CHOICES
 from daemon.core.state import INITIAL, Finished, Running, State
 from daemon.core.values import to_json
 from tests.core.spec import EXECUTION, NOON
@@ -34,6 +35,9 @@ KINDS = (
     "{join: all}",
     "{join: any}",
     "{fail: {message: no, code: refused}}",
+    "{task: t.x, compensate: {task: t.undo, with: '{{ step.output }}'}}",
+    "{task: t.x, timeout: 1m, compensate: {task: t.undo, kind: idempotent, retry: {max_attempts: 2, initial: 1m}}}",
+    "{task: t.x, retry: {max_attempts: 2, initial: 1m}, compensate: {irreversible: {reason: gone}}}",
     '{set: {count: "{{ vars.count + 1 }}"}}',
 )
 REPEATS = (
@@ -81,6 +85,7 @@ def plans(draw: st.DrawFn) -> Plan:
         "workflow: random",
         "vars: {count: 0}",
         f"concurrency: {draw(st.sampled_from([1, 2, 64]))}",
+        f"undo: {draw(st.sampled_from(['automatic', 'automatic', 'manual', 'confirm_each', 'none']))}",
         f"on_error: {draw(st.sampled_from(['stop', 'continue']))}",
         *(["timeout: 60m"] if draw(st.booleans()) else []),
         f"nodes: {nodes}",
@@ -158,6 +163,16 @@ def _next_command(state: State, at: datetime) -> st.SearchStrategy[c.Command]:
                 ]
             case ArmTimer(timer_id=timer_id, due=due):
                 choices.append(st.just(c.FireTimer(timer_id=timer_id, at=max(at, due))))
+    for address, ask in state.asking.items():
+        answer = st.builds(
+            c.AnswerUndo,
+            address=st.just(address),
+            question=st.just(ask.version),
+            choice=st.sampled_from(CHOICES[ask.kind]),
+            actor=st.just("test"),
+            at=st.just(at),
+        )
+        choices += [answer, answer]
     cancel = st.just(c.CancelExecution(reason="enough", actor="test", at=at))
     return st.one_of(*choices, *choices, *choices, cancel)
 
@@ -183,7 +198,7 @@ def _fail(address: str, attempt: int, at: datetime) -> st.SearchStrategy[c.Comma
         c.FailStep,
         address=st.just(address),
         attempt=st.just(attempt),
-        error=st.just(StepError("broken", "error", "", attempt)),
+        error=st.builds(StepError, st.just("broken"), st.sampled_from(["error", "timeout"]), attempt=st.just(attempt)),
         retryable=st.booleans(),
         jitter=st.floats(0, 1, exclude_max=True),
         at=st.just(at),

@@ -63,6 +63,16 @@ edges: [each -> fan, fan -> much]
 """
 
 
+UNDONE = """
+workflow: undone
+nodes:
+  a: {task: t.a, compensate: {task: t.undo, with: "{{ step.output }}", retry: {max_attempts: 2, initial: 1m}}}
+  b: {task: t.b, compensate: {irreversible: {reason: gone}}}
+  c: {task: t.c, compensate: {task: t.undo}}
+edges: [a -> b -> c]
+"""
+
+
 def stories() -> Iterator[Story]:
     """Tell stories in which every event type occurs."""
     first = Story.of(EVERYTHING)
@@ -98,6 +108,21 @@ def stories() -> Iterator[Story]:
     fifth.complete("a", "x" * 1024)
     fifth.complete("b", 1)
     yield fifth
+    sixth = Story.of(UNDONE)
+    sixth.start({})
+    sixth.complete("a", {"id": 7})
+    sixth.complete("b", 1)
+    sixth.cancel()
+    sixth.fail("c", "timeout")
+    sixth.answer("c", "go")
+    sixth.complete("c~undo")
+    sixth.answer("b", "done")
+    sixth.fail("a~undo", "busy")
+    sixth.fire("a~undo#retry", after=1)
+    sixth.fail("a~undo", "busy", attempt=2)
+    sixth.answer("a", "retry")
+    sixth.complete("a~undo", attempt=3)
+    yield sixth
 
 
 def told(story: Story) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from daemon.core import events as e
+from daemon.core.address import UNDO
 from daemon.core.evolve import evolve
 from daemon.core.state import INITIAL, NotStarted, State, cause
 from tests.faults.checker.violations import Violation
@@ -149,7 +150,10 @@ def _check(life: Life, version: int, event: e.Event) -> Iterator[tuple[str, str]
             if event.signal_id in life.signals:
                 yield "signals", f"signal {event.signal_id} a second time"
             life.signals.add(event.signal_id)
-        case e.CancelRequested():
+        case e.ManualActionDone(choice="retry"):
+            step = life.steps[event.address + UNDO]
+            step.settled, step.to_retry = 0, True
+        case _:
             pass
 
 
@@ -189,7 +193,8 @@ def _answer(
         rule = "success" if succeeds and step.succeeded else "settled"
         yield rule, f"{event.NAME} of {event.address}, settled at version {step.settled}"
     attempt = event.attempt if isinstance(event, e.StepSucceeded | e.StepFailed) else 0
-    if step.attempt and (not step.at_work or attempt != step.attempt):
+    given_up = isinstance(event, e.StepFailed) and event.error.code == "given_up"
+    if step.attempt and not given_up and (not step.at_work or attempt != step.attempt):
         state = f"attempt {step.attempt} is {'at work' if step.at_work else 'answered'}"
         yield "attempts", f"{event.NAME} of attempt {attempt} of {event.address}, but {state}"
     step.at_work = False
