@@ -111,6 +111,9 @@ class StepSucceeded(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     attempt: int = 1
     output: Json
     port: str = "out"
+    """Empty for none: no edge fires."""
+    to: tuple[str, ...] | None = None
+    """The nodes that the step has chosen of those that its `out` edges lead to; None for all."""
     signal_id: str | None = None
     """The buffered signal that this step has consumed."""
     at: datetime
@@ -131,6 +134,22 @@ class StepFailed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
     the node declares a default; empty for none."""
     output: Json = NULL
     """The declared default; of use with port `out` only."""
+    at: datetime
+
+
+class StepPostponed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """The attempt ended without a result, and another follows at `due`: the handler has asked for it. No failure.
+
+    `state` is what the attempts to come are handed, until one asks again.
+    """
+
+    NAME: ClassVar = "StepPostponed"
+    VERSION: ClassVar = 1
+
+    address: str
+    attempt: int = 1
+    due: datetime
+    state: Json = NULL
     at: datetime
 
 
@@ -354,33 +373,13 @@ class ExecutionFailed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     at: datetime
 
 
-Event = (
-    ExecutionStarted
-    | StepQueued
-    | StepStarted
-    | StepProgressed
-    | StepSucceeded
-    | StepFailed
-    | StepSkipped
-    | OutputsReleased
-    | LoopStarted
-    | FanOutExpanded
-    | TurnStarted
-    | TurnSkipped
-    | TurnSucceeded
-    | TurnFailed
-    | TurnAbandoned
-    | VariableSet
-    | TimerSet
-    | TimerCancelled
-    | TimerFired
-    | SignalAwaited
-    | SignalReceived
-    | CancelRequested
-    | ExecutionCancelled
-    | ExecutionCompleted
-    | ExecutionFailed
-)
+_Steps = StepQueued | StepStarted | StepProgressed | StepSucceeded | StepFailed | StepPostponed | StepSkipped
+_Turns = LoopStarted | FanOutExpanded | TurnStarted | TurnSkipped | TurnSucceeded | TurnFailed | TurnAbandoned
+_Values = OutputsReleased | VariableSet
+_Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived
+_Ends = CancelRequested | ExecutionCancelled | ExecutionCompleted | ExecutionFailed
+
+Event = ExecutionStarted | _Steps | _Turns | _Values | _Waits | _Ends
 
 EVENT_TYPES: tuple[type[Event], ...] = Event.__args__
 

@@ -97,9 +97,18 @@ def _step_started(state: Running, event: e.StepStarted, version: int) -> Running
     if event.attempt == 1:
         step = InFlight(event.attempt, event.input, event.secrets, event.at)
     elif isinstance(before, Retrying | Queued):
-        step = InFlight(event.attempt, before.input, before.secrets, event.at)
+        step = InFlight(
+            attempt=event.attempt,
+            input=before.input,
+            secrets=before.secrets,
+            since=event.at,
+            state=before.state,
+            postponed=before.postponed,
+        )
     else:
-        raise TypeError(f"attempt {event.attempt} of {address} starts, but no attempt before it failed")
+        raise TypeError(
+            f"attempt {event.attempt} of {address} starts, but no attempt before it failed or was postponed"
+        )
     if before is not None:
         state = left(state, address, before)
     in_flight = state.in_flight.set(address, event.attempt)
@@ -110,7 +119,8 @@ def _step_queued(state: Running, event: e.StepQueued, version: int) -> Running:
     address, before = event.address, state.steps.get(event.address)
     step = Queued(state.next_ticket, event.at)
     if isinstance(before, Retrying):
-        step = replace(step, attempt=before.attempt, input=before.input, secrets=before.secrets)
+        names = ("attempt", "input", "secrets", "state", "postponed")
+        step = replace(step, **{name: getattr(before, name) for name in names})
     state = left(state, address, before)
     return replace(
         state,
@@ -132,7 +142,7 @@ def _step_progressed(state: Running, event: e.StepProgressed, version: int) -> R
 def _step_succeeded(state: Running, event: e.StepSucceeded, version: int) -> Running:
     before = state.steps.get(event.address)
     state = left(state, event.address, before)
-    step = Succeeded(event.output, event.port, event.attempt, version, event.at)
+    step = Succeeded(event.output, event.port, event.attempt, version, event.at, to=event.to)
     steps = put(state, event.address, before, step)
     size = state.size + size_of(event.output)
     if event.signal_id is None:
@@ -149,7 +159,31 @@ def _step_failed(state: Running, event: e.StepFailed, version: int) -> Running:
         return replace(state, version=version, steps=steps, size=state.size + size_of(event.output))
     if not isinstance(before, InFlight):
         raise TypeError(f"{event.address} is to be retried but was not in flight")
-    step = Retrying(event.attempt + 1, before.input, before.secrets, event.error, event.retry_at, event.at)
+    return _retrying(state, event, before, event.retry_at, version)
+
+
+def _step_postponed(state: Running, event: e.StepPostponed, version: int) -> Running:
+    before = state.steps.get(event.address)
+    if not isinstance(before, InFlight):
+        raise TypeError(f"{event.address} is postponed but was not in flight")
+    asked = replace(before, state=event.state, postponed=before.postponed + 1)
+    return _retrying(left(state, event.address, before), event, asked, event.due, version)
+
+
+def _retrying(
+    state: Running, event: e.StepFailed | e.StepPostponed, ended: InFlight, due: datetime, version: int
+) -> Running:
+    """Return the state in which the step waits for another attempt after the one that has ended."""
+    step = Retrying(
+        attempt=event.attempt + 1,
+        input=ended.input,
+        secrets=ended.secrets,
+        error=event.error if isinstance(event, e.StepFailed) else None,
+        due=due,
+        since=event.at,
+        state=ended.state,
+        postponed=ended.postponed,
+    )
     steps = state.steps.set(event.address, step)
     return replace(state, version=version, steps=steps, sleeping=state.sleeping + 1)
 
@@ -270,6 +304,7 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.StepProgressed: _step_progressed,
     e.StepSucceeded: _step_succeeded,
     e.StepFailed: _step_failed,
+    e.StepPostponed: _step_postponed,
     e.StepSkipped: _step_skipped,
     e.OutputsReleased: _outputs_released,
     e.VariableSet: _variable_set,

@@ -1,8 +1,9 @@
-"""How a step settles: with its result, or by what follows when an attempt, a step or a turn fails.
+"""How an attempt ends: with the step's result, to be made again later, or by what follows when it fails.
 
 An error is taken by the first of these: another attempt, the step's `error` edge, its policy to go on without a result.
 When none takes it, what is around the step fails: the turn that it stands in, and with that the loop, where the same is
-asked again; in the outermost scope, the execution.
+asked again; in the outermost scope, the execution. What was postponed at its own wish has not failed, and no retry
+policy counts it.
 
 Comes from: `decide`, `walk`, `turns`. Goes to: `draft`.
 """
@@ -21,12 +22,22 @@ from daemon.core.state import InFlight, Turn
 from daemon.core.values import size_of, to_json
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from daemon.core.draft import Draft
     from daemon.core.state import Repeating
     from daemon.core.values import Json
 
 
-def succeed(draft: Draft, address: str, output: Json, *, attempt: int = 1, port: str = "out") -> None:
+def succeed(
+    draft: Draft,
+    address: str,
+    output: Json,
+    *,
+    attempt: int = 1,
+    port: str = "out",
+    to: tuple[str, ...] | None = None,
+) -> None:
     """Record the step's result, unless it is larger than the workflow allows: then the step fails."""
     limits, size = draft.plan.definition.limits, size_of(output)
     if size > limits.output_bytes:
@@ -35,8 +46,24 @@ def succeed(draft: Draft, address: str, output: Json, *, attempt: int = 1, port:
         held = draft.running.size + size
         problem, code = f"the execution would hold {held} bytes, more than {limits.context_bytes}", "context_too_large"
     else:
-        draft.emit(e.StepSucceeded(address=address, attempt=attempt, output=output, port=port, at=draft.at))
+        draft.emit(e.StepSucceeded(address=address, attempt=attempt, output=output, port=port, to=to, at=draft.at))
         return
+    _fail_as_too_large(draft, address, problem, code, attempt)
+
+
+def postpone(draft: Draft, address: str, after: timedelta, state: Json, *, attempt: int) -> None:
+    """Record that the handler is to be called again, unless what it wants to be handed then is too large."""
+    limits, size = draft.plan.definition.limits, size_of(state)
+    if size > limits.output_bytes:
+        problem = f"the state for the next call has {size} bytes, more than {limits.output_bytes}"
+        _fail_as_too_large(draft, address, problem, "state_too_large", attempt)
+        return
+    due = draft.at + after
+    draft.emit(e.StepPostponed(address=address, attempt=attempt, due=due, state=state, at=draft.at))
+    draft.wait(address, "retry", due)
+
+
+def _fail_as_too_large(draft: Draft, address: str, problem: str, code: str, attempt: int) -> None:
     message = f"{problem}: store it elsewhere and give what names it, or raise `limits`"
     fail(draft, address, e.StepError(message, code, attempt=attempt), retryable=False)
 
@@ -46,9 +73,9 @@ def fail(draft: Draft, address: str, error: e.StepError, *, jitter: float = 0.0,
     node = draft.plan.nodes[node_of(address)]
     step = draft.running.steps.get(address)
     at_work = isinstance(step, InFlight)
-    attempt = step.attempt if isinstance(step, InFlight) else 1
-    if retryable and at_work and may_retry(node.retry, attempt=attempt, code=error.code, type_name=error.type):
-        due = draft.at + delay_before(node.retry, attempt + 1, jitter)
+    attempt, tries = (step.attempt, step.tries) if isinstance(step, InFlight) else (1, 1)
+    if retryable and at_work and may_retry(node.retry, attempt=tries, code=error.code, type_name=error.type):
+        due = draft.at + delay_before(node.retry, tries + 1, jitter)
         draft.emit(e.StepFailed(address=address, attempt=attempt, error=error, retry_at=due, at=draft.at))
         draft.wait(address, "retry", due)
     elif node.catches:
