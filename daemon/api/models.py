@@ -9,7 +9,9 @@ from uuid import UUID  # noqa: TC003  pydantic resolves the annotations at run t
 from pydantic import BaseModel, ConfigDict
 
 Status = Literal["pending", "running", "completed", "failed", "cancelled"]
-StepStatus = Literal["queued", "running", "retrying", "sleeping", "awaiting", "succeeded", "failed", "skipped"]
+StepStatus = Literal[
+    "queued", "running", "retrying", "postponed", "sleeping", "awaiting", "succeeded", "failed", "skipped"
+]
 
 
 class _Model(BaseModel):
