@@ -10,7 +10,16 @@ from pydantic import BaseModel, ConfigDict
 
 Status = Literal["pending", "running", "compensating", "completed", "failed", "cancelled"]
 StepStatus = Literal[
-    "queued", "running", "retrying", "sleeping", "awaiting", "succeeded", "failed", "skipped", "abandoned"
+    "queued",
+    "running",
+    "retrying",
+    "postponed",
+    "sleeping",
+    "awaiting",
+    "succeeded",
+    "failed",
+    "skipped",
+    "abandoned",
 ]
 
 

@@ -16,20 +16,22 @@ from msgspec import Struct
 from daemon.core import events as e
 from daemon.core.state import Finished, InFlight, Running, State
 from daemon.core.templates import SecretSlot
-from daemon.core.values import Json
+from daemon.core.values import NULL, Json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
 class RunStep(Struct, frozen=True, gc=False):
-    """Run the node's handler with this input; answer with `CompleteStep` or `FailStep`."""
+    """Run the node's handler with this input; answer with `CompleteStep`, `PostponeStep` or `FailStep`."""
 
     address: str
     attempt: int
     input: Json
     secrets: tuple[SecretSlot, ...]
     since: datetime
+    state: Json = NULL
+    """What the last attempt that was postponed has left for this one."""
 
 
 class ArmTimer(Struct, frozen=True, gc=False):
@@ -92,4 +94,4 @@ def _in_flight(state: State, address: str) -> InFlight | None:
 
 
 def _run(address: str, step: InFlight) -> RunStep:
-    return RunStep(address, step.attempt, step.input, step.secrets, step.since)
+    return RunStep(address, step.attempt, step.input, step.secrets, step.since, step.state)

@@ -116,6 +116,9 @@ class StepSucceeded(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     attempt: int = 1
     output: Json
     port: str = "out"
+    """Empty for none: no edge fires."""
+    to: tuple[str, ...] | None = None
+    """The nodes that the step has chosen of those that its `out` edges lead to; None for all."""
     signal_id: str | None = None
     """The buffered signal that this step has consumed."""
     at: datetime
@@ -138,6 +141,22 @@ class StepFailed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
     """The declared default; of use with port `out` only."""
     unknown: bool = False
     """Whether it is open that the attempt took effect: there was no answer."""
+    at: datetime
+
+
+class StepPostponed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """The attempt ended without a result, and another follows at `due`: the handler has asked for it. No failure.
+
+    `state` is what the attempts to come are handed, until one asks again.
+    """
+
+    NAME: ClassVar = "StepPostponed"
+    VERSION: ClassVar = 1
+
+    address: str
+    attempt: int = 1
+    due: datetime
+    state: Json = NULL
     at: datetime
 
 
@@ -361,38 +380,14 @@ class ExecutionFailed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     at: datetime
 
 
-Event = (
-    ExecutionStarted
-    | StepQueued
-    | StepStarted
-    | StepProgressed
-    | StepSucceeded
-    | StepFailed
-    | StepSkipped
-    | OutputsReleased
-    | LoopStarted
-    | FanOutExpanded
-    | TurnStarted
-    | TurnSkipped
-    | TurnSucceeded
-    | TurnFailed
-    | TurnAbandoned
-    | VariableSet
-    | TimerSet
-    | TimerCancelled
-    | TimerFired
-    | SignalAwaited
-    | SignalReceived
-    | CancelRequested
-    | ExecutionCancelled
-    | ExecutionCompleted
-    | ExecutionFailed
-    | CompensationOwed
-    | UndoPlanned
-    | ManualActionRequested
-    | ManualActionDone
-    | UndoCompleted
-)
+_Steps = StepQueued | StepStarted | StepProgressed | StepSucceeded | StepFailed | StepPostponed | StepSkipped
+_Turns = LoopStarted | FanOutExpanded | TurnStarted | TurnSkipped | TurnSucceeded | TurnFailed | TurnAbandoned
+_Values = OutputsReleased | VariableSet
+_Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived
+_Ends = CancelRequested | ExecutionCancelled | ExecutionCompleted | ExecutionFailed
+_Undo = CompensationOwed | UndoPlanned | ManualActionRequested | ManualActionDone | UndoCompleted
+
+Event = ExecutionStarted | _Steps | _Turns | _Values | _Waits | _Undo | _Ends
 
 EVENT_TYPES: tuple[type[Event], ...] = Event.__args__
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from daemon.core.state import Owed, Running
 
 DOUBTFUL = frozenset({
-    "timeout", "http_timeout", "process_died", "invalid_output", "output_too_large", "context_too_large", "port",
+    "timeout", "http_timeout", "process_died", "given_up",
+    "invalid_output", "output_too_large", "context_too_large", "state_too_large", "port", "route", "again",
 })  # fmt: skip
 """Codes of errors after which it is open whether an attempt took effect, or certain that it did."""
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -117,7 +118,9 @@ def settle_doubts(draft: Draft, turn: str = "", *, but: Collection[str] = ()) ->
         step = running.steps[address]
         if address in but or draft.plan.nodes[node_of(address)].compensation is None:
             continue
-        if not isinstance(step, InFlight) and not (isinstance(step, Retrying | Queued) and step.doubt):
+        if not isinstance(step, InFlight) and not (
+            isinstance(step, Retrying | Queued) and (step.doubt or step.postponed)
+        ):
             continue
         error = e.StepError("given up; whether it took effect is not known", "given_up", attempt=step.attempt)
         draft.emit(e.StepFailed(address=address, attempt=step.attempt, error=error, unknown=True, at=draft.at))

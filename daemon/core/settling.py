@@ -1,8 +1,9 @@
-"""How a step settles: with its result, or by what follows when an attempt, a step or a turn fails.
+"""How an attempt ends: with the step's result, to be made again later, or by what follows when it fails.
 
 An error is taken by the first of these: another attempt, the step's `error` edge, its policy to go on without a result.
 When none takes it, what is around the step fails: the turn that it stands in, and with that the loop, where the same is
-asked again; in the outermost scope, the execution.
+asked again; in the outermost scope, the execution. What was postponed at its own wish has not failed, and no retry
+policy counts it.
 
 Comes from: `decide`, `walk`, `turns`. Goes to: `draft`.
 """
@@ -23,19 +24,29 @@ from daemon.core.state import InFlight, Turn
 from daemon.core.values import size_of, to_json
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from daemon.core.draft import Draft
     from daemon.core.plan import PlannedNode
     from daemon.core.state import Repeating
     from daemon.core.values import Json
 
 
-def succeed(draft: Draft, address: str, output: Json, *, attempt: int = 1, port: str = "out") -> None:
+def succeed(
+    draft: Draft,
+    address: str,
+    output: Json,
+    *,
+    attempt: int = 1,
+    port: str = "out",
+    to: tuple[str, ...] | None = None,
+) -> None:
     """Record the step's result, and what would undo it; one larger than the workflow allows fails the step."""
     before = draft.running.steps.get(address)
     if (problem := _too_large(draft, address, output)) is not None:
         fail(draft, address, replace(problem, attempt=attempt), retryable=False)
         return
-    draft.emit(e.StepSucceeded(address=address, attempt=attempt, output=output, port=port, at=draft.at))
+    draft.emit(e.StepSucceeded(address=address, attempt=attempt, output=output, port=port, to=to, at=draft.at))
     if isinstance(before, InFlight):
         saga.capture(draft, address, before)
 
@@ -51,7 +62,30 @@ def _too_large(draft: Draft, address: str, output: Json) -> e.StepError | None:
         code, problem = "context_too_large", f"the execution would hold {held} bytes, more than {limits.context_bytes}"
     else:
         return None
+    return _told(problem, code)
+
+
+def _told(problem: str, code: str) -> e.StepError:
     return e.StepError(f"{problem}: store it elsewhere and give what names it, or raise `limits`", code)
+
+
+def postpone(draft: Draft, address: str, after: timedelta, state: Json, *, attempt: int) -> None:
+    """Record that the handler is to be called again, unless what it wants to be handed then is too large.
+
+    Of an execution that is being undone no step goes on: what this one has done is in doubt then.
+    """
+    if draft.ended() and not address.endswith(UNDO):
+        given_up = e.StepError("given up; it had asked to be called again", "given_up", attempt=attempt)
+        fail(draft, address, given_up, retryable=False)
+        return
+    limits, size = draft.plan.definition.limits, size_of(state)
+    if size > limits.output_bytes:
+        problem = f"the state for the next call has {size} bytes, more than {limits.output_bytes}"
+        fail(draft, address, replace(_told(problem, "state_too_large"), attempt=attempt), retryable=False)
+        return
+    due = draft.at + after
+    draft.emit(e.StepPostponed(address=address, attempt=attempt, due=due, state=state, at=draft.at))
+    draft.wait(address, "retry", due)
 
 
 def fail(draft: Draft, address: str, error: e.StepError, *, jitter: float = 0.0, retryable: bool = True) -> None:
@@ -67,7 +101,7 @@ def fail(draft: Draft, address: str, error: e.StepError, *, jitter: float = 0.0,
         at=draft.at,
     )
     if retryable and isinstance(step, InFlight) and _may_retry(node, step, error):
-        due = draft.at + delay_before(node.retry, step.attempt + 1, jitter)
+        due = draft.at + delay_before(node.retry, step.tries + 1, jitter)
         draft.emit(replace(failed, retry_at=due))
         draft.wait(address, "retry", due)
         return
@@ -86,7 +120,7 @@ def fail(draft: Draft, address: str, error: e.StepError, *, jitter: float = 0.0,
 
 
 def _may_retry(node: PlannedNode, step: InFlight, error: e.StepError) -> bool:
-    return may_retry(node.retry, attempt=step.attempt, code=error.code, type_name=error.type)
+    return may_retry(node.retry, attempt=step.tries, code=error.code, type_name=error.type)
 
 
 def _unhandled(draft: Draft, address: str, error: e.StepError) -> None:

@@ -24,13 +24,15 @@ from daemon.core.values import NULL, Json
 
 
 class Queued(Struct, frozen=True, gc=False, tag=True):
-    """Ready, waiting for a slot; `ticket` gives its place in the queue. A retry (attempt 2 and on) has its input."""
+    """Ready, waiting for a slot; `ticket` gives its place in the queue. Attempt 2 and on has what it takes along."""
 
     ticket: int
     since: datetime
     attempt: int = 1
     input: Json = NULL
     secrets: tuple[SecretSlot, ...] = ()
+    state: Json = NULL
+    postponed: int = 0
     began: int = 0
     doubt: bool = False
 
@@ -48,17 +50,29 @@ class InFlight(Struct, frozen=True, gc=False, tag=True):
     """Version of the event by which the first attempt began."""
     doubt: bool = False
     """Whether an attempt before has failed in a way that leaves open whether it took effect."""
+    state: Json = NULL
+    """What the last attempt that was postponed has left for this one."""
+    postponed: int = 0
+    """How many of the attempts before this one were postponed."""
+
+    @property
+    def tries(self) -> int:
+        """How many attempts there were that a retry policy counts, this one among them."""
+        return self.attempt - self.postponed
 
 
 class Retrying(Struct, frozen=True, gc=False, tag=True):
-    """The attempt before `attempt` failed; the timer for this one runs."""
+    """The attempt before `attempt` failed, or was postponed; the timer for this one runs."""
 
     attempt: int
     input: Json
     secrets: tuple[SecretSlot, ...]
-    error: StepError
+    error: StepError | None
+    """None when it was postponed."""
     due: datetime
     since: datetime
+    state: Json = NULL
+    postponed: int = 0
     began: int = 0
     doubt: bool = False
 
@@ -115,11 +129,14 @@ class Succeeded(Struct, frozen=True, gc=False, tag=True):
     output: Json
     """Null when it was released."""
     port: str
+    """Empty for none: no edge fires."""
     attempt: int
     version: int
     at: datetime
     released: bool = False
     """Whether the output is in the log only, because nothing can read it any more."""
+    to: tuple[str, ...] | None = None
+    """The nodes that go on, of those that its `out` edges lead to; None for all."""
 
 
 class Failed(Struct, frozen=True, gc=False, tag=True):

@@ -111,7 +111,8 @@ def _reach(draft: Draft, turn: str, edge: Edge) -> None:
 def _edge_condition(state: Running, turn: str, edge: Edge) -> str:
     step = state.steps.get(within(turn, edge.source))
     if isinstance(step, Succeeded | Failed):
-        return "fired" if step.port == edge.port else "dead"
+        chosen = isinstance(step, Failed) or step.to is None or edge.target in step.to
+        return "fired" if chosen and step.port == edge.port else "dead"
     return "dead" if isinstance(step, Skipped) else "open"
 
 

@@ -27,14 +27,14 @@ class Cause(Struct, frozen=True, kw_only=True):
     """One thing that an execution waits for."""
 
     kind: str
-    """`step` | `retry` | `timer` | `signal` | `slot` | `start` | `person`."""
+    """`step` | `retry` | `postponed` | `timer` | `signal` | `slot` | `start` | `person`."""
     sentence: str
     address: str | None = None
     since: datetime | None = None
     due: datetime | None = None
     attempt: int | None = None
     max_attempts: int | None = None
-    """None when the definition is not at hand."""
+    """Those of the retry policy, and one for each that was postponed; None when the definition is not at hand."""
     signal: str | None = None
     place: int | None = None
     """Place in the queue for a slot, from 1."""
@@ -115,7 +115,7 @@ def _waiting(state: Running) -> list[tuple[str, Step]]:
 
 
 def _cause(address: str, step: Step, state: Running, plan: Plan | None, now: datetime) -> Cause:
-    most = _max_attempts(plan, address)
+    most = _max_attempts(plan, address, step)
     match step:
         case InFlight():
             attempt = _attempt(step.attempt, most)
@@ -136,13 +136,9 @@ def _cause(address: str, step: Step, state: Running, plan: Plan | None, now: dat
             )
             return Cause(kind="slot", sentence=sentence, address=address, since=step.since, place=place)
         case Retrying():
-            sentence = (
-                f"Step {address}: attempt {step.attempt - 1} failed ({step.error.message});"
-                f"{_attempt(step.attempt, most, ' attempt')} is due {_until(step.due, now)}."
-            )
             return Cause(
-                kind="retry",
-                sentence=sentence,
+                kind="retry" if step.error is not None else "postponed",
+                sentence=_next_attempt(address, step, most, now),
                 address=address,
                 since=step.since,
                 due=step.due,
@@ -179,9 +175,18 @@ def _undoing(state: Running) -> str:
     return "" if undoing is None else f"has {undoing.status}, what it has done is being undone, and it "
 
 
-def _max_attempts(plan: Plan | None, address: str) -> int | None:
+def _next_attempt(address: str, step: Retrying, most: int | None, now: datetime) -> str:
+    next_one, due = _attempt(step.attempt, most, "attempt"), _until(step.due, now)
+    if step.error is None:
+        return f"Step {address}: attempt {step.attempt - 1} has asked for another; {next_one} is called {due}."
+    return f"Step {address}: attempt {step.attempt - 1} failed ({step.error.message}); {next_one} is due {due}."
+
+
+def _max_attempts(plan: Plan | None, address: str, step: Step) -> int | None:
+    """Return how many attempts there are at most as it stands: those that were postponed are not counted."""
     node = plan.nodes.get(node_of(address)) if plan is not None else None
-    return node.retry.max_attempts if node is not None else None
+    postponed = step.postponed if isinstance(step, InFlight | Retrying) else 0
+    return node.retry.max_attempts + postponed if node is not None else None
 
 
 def _attempt(attempt: int, most: int | None, word: str = ", attempt") -> str:

@@ -59,10 +59,21 @@ class Story:
             c.StartExecution(execution_id=EXECUTION, input=to_json(value), actor="test", at=minute(self.clock))
         )
 
-    def complete(self, address: str, output: Any = None, *, attempt: int = 1, port: str = "out") -> list[str]:
-        return self.when(
-            c.CompleteStep(address=address, attempt=attempt, output=to_json(output), port=port, at=minute(self.clock))
-        )
+    def complete(
+        self,
+        address: str,
+        output: Any = None,
+        *,
+        attempt: int = 1,
+        port: str = "out",
+        to: tuple[str, ...] | None = None,
+    ) -> list[str]:
+        at, value = minute(self.clock), to_json(output)
+        return self.when(c.CompleteStep(address=address, attempt=attempt, output=value, port=port, to=to, at=at))
+
+    def postpone(self, address: str, state: Any = None, *, after: float, attempt: int = 1) -> list[str]:
+        length, at = timedelta(minutes=after), minute(self.clock)
+        return self.when(c.PostponeStep(address=address, attempt=attempt, after=length, state=to_json(state), at=at))
 
     def fail(
         self,

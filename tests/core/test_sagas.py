@@ -335,3 +335,30 @@ def test_a_turn_that_is_given_up_in_the_middle_leaves_a_doubt() -> None:
         "StepStarted address=each[1].book~undo input=1",
         "StepStarted address=each[0].book~undo input=0",
     ]
+
+
+def test_a_step_that_asks_to_be_called_again_is_in_doubt_when_it_is_given_up() -> None:
+    story = Story.of(KINDS % "{task: t.undo, kind: idempotent}")
+    story.start()
+    story.postpone("mail", {"job": 7}, after=5)
+    decided = story.cancel()
+    assert decided[1] == "StepFailed address=mail attempt=2 error=given_up unknown=true"
+    assert decided[-1] == "StepStarted address=mail~undo input={}"
+
+
+def test_a_step_that_is_waited_for_is_not_called_again() -> None:
+    story = Story.of(KINDS % "{task: t.undo, kind: idempotent}")
+    story.start()
+    assert story.cancel()[1].endswith('draining=["mail"]')
+    assert story.postpone("mail", {"job": 7}, after=5) == [
+        "StepFailed address=mail error=given_up unknown=true",
+        "CompensationOwed address=mail began=2 kind=idempotent unknown=true input={}",
+        "StepStarted address=mail~undo input={}",
+    ]
+
+
+def test_a_compensation_may_ask_to_be_called_again() -> None:
+    story = failed_undo()
+    story.answer("hotel", "retry")
+    assert story.postpone("hotel~undo", after=1, attempt=2)[0].startswith("StepPostponed address=hotel~undo attempt=2")
+    assert story.fire("hotel~undo#retry", after=1)[1] == "StepStarted address=hotel~undo attempt=3"
