@@ -17,7 +17,7 @@ from daemon.api.describe import ANSWERS, body_of
 from daemon.api.errors import BadRequest
 from daemon.api.parameters import PRINTABLE, Actor, Api, ExecutionId, IdempotencyKey, Name, Wait
 from daemon.api.waiting import answered, finished, read_wait
-from daemon.core.commands import CancelExecution
+from daemon.core.commands import CancelExecution, PauseExecution, ResumeExecution
 from daemon.core.errors import ExecutionNotFound
 from daemon.core.state import Running
 from daemon.runtime.plans import MissingDefinition
@@ -29,6 +29,12 @@ from eventstore.index import ExecutionFilter
 
 class CancelBody(Struct, forbid_unknown_fields=True):
     """Why it is cancelled."""
+
+    reason: str = ""
+
+
+class PauseBody(Struct, forbid_unknown_fields=True):
+    """Why it is paused."""
 
     reason: str = ""
 
@@ -146,13 +152,30 @@ async def cancel(*, request: Request, daemon: Api, execution_id: ExecutionId, ac
 
 
 @routes.post(
+    "/executions/{execution_id}/pause",
+    response_model=models.Changed,
+    responses=ANSWERS[400, 404, 409, 413, 422, 500, 503],
+    openapi_extra=body_of(PauseBody, "Why.", {"reason": "the bank is down"}),
+)
+async def pause(*, request: Request, daemon: Api, execution_id: ExecutionId, actor: Actor = "api") -> Response:
+    """Begin no more handlers for it until it is resumed. Those at work go on; timers and signals are taken."""
+    body = await read_json(request, daemon.settings.http.max_body_bytes, PauseBody, PauseBody())
+    command = PauseExecution(reason=body.reason, actor=actor, at=daemon.clock.now())
+    handled = await answered(daemon.engine.send(execution_id, command))
+    return answer({**summary_view(execution_id, handled.state), "changed": bool(handled.events)})
+
+
+@routes.post(
     "/executions/{execution_id}/resume", response_model=models.Summary, responses=ANSWERS[404, 409, 422, 500, 503]
 )
-async def resume(*, daemon: Api, execution_id: ExecutionId) -> Response:
-    """Load an execution and carry out what is owed to it. Harmless for one that is at work or has ended.
+async def resume(*, daemon: Api, execution_id: ExecutionId, actor: Actor = "api") -> Response:
+    """End its pause, and carry out what is owed to it. Harmless for one that is at work or has ended.
 
     Where another daemon works on it, that one is asked to.
     """
+    if isinstance(before := await daemon.history.existing(execution_id), Running) and before.paused is not None:
+        command = ResumeExecution(actor=actor, at=daemon.clock.now())
+        await answered(daemon.engine.send(execution_id, command))
     state = await answered(daemon.recovery.resume(execution_id))
     return answer(summary_view(execution_id, state or await daemon.history.existing(execution_id)))
 

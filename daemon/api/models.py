@@ -8,7 +8,7 @@ from uuid import UUID  # noqa: TC003  pydantic resolves the annotations at run t
 
 from pydantic import BaseModel, ConfigDict
 
-Status = Literal["pending", "running", "compensating", "completed", "failed", "cancelled"]
+Status = Literal["pending", "running", "paused", "compensating", "completed", "failed", "cancelled"]
 StepStatus = Literal[
     "queued",
     "running",

@@ -94,8 +94,23 @@ def cancel(
     _print_changed(view, as_json=as_json, done="cancelled", before=f"had already {view['status']}")
 
 
+def pause(
+    execution_id: ExecutionIdArgument,
+    *,
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "",
+    as_json: Json = False,
+    config: Config = None,
+    url: Url = None,
+) -> None:
+    """Begin no more handlers for an execution until `sagad resume`."""
+    with Connection(settings_of(config), url) as connection:
+        found = find(DaemonSource(connection), execution_id)
+        view = connection.post(f"/executions/{found}/pause", {"reason": reason})
+    _print_changed(view, as_json=as_json, done="paused", before=f"was {view['status']} already")
+
+
 def resume(execution_id: ExecutionIdArgument, *, as_json: Json = False, config: Config = None, url: Url = None) -> None:
-    """Carry out what is owed to an execution: by the daemon, or here where none answers.
+    """End an execution's pause, and carry out what is owed to it: by the daemon, or here where none answers.
 
     Here, it goes on until the execution has ended or waits for a timer or a signal; unless a daemon that does not
     answer here works on it: then that one carries it on.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from daemon.core.commands import ResumeExecution
 from daemon.core.state import Running
 from daemon.main import open_daemon
 from daemon.runtime import logs
@@ -41,6 +42,9 @@ async def drive(settings: Settings, execution_id: UUID) -> tuple[State, str | No
 async def _drive(daemon: Daemon, execution_id: UUID) -> tuple[State, str | None]:
     with daemon.changes.watch(execution_id) as hint:
         hint.clear()
+        before = await daemon.history.existing(execution_id)
+        if isinstance(before, Running) and before.paused is not None:
+            await daemon.engine.send(execution_id, ResumeExecution(actor="cli", at=daemon.clock.now()))
         state = await daemon.recovery.resume(execution_id)
         if state is None:
             holder = await daemon.store.leases.holder(execution_id)

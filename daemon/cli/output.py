@@ -27,6 +27,7 @@ STYLES = {
     "retrying": "yellow",
     "running": "cyan",
     "compensating": "magenta",
+    "paused": "yellow",
     "skipped": "dim",
     "pending": "dim",
 }

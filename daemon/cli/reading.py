@@ -17,7 +17,7 @@ from eventstore.index import ExecutionFilter
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-STATUSES = ("pending", "running", "compensating", "completed", "failed", "cancelled")
+STATUSES = ("pending", "running", "paused", "compensating", "completed", "failed", "cancelled")
 
 
 def list_executions(

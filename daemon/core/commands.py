@@ -99,6 +99,21 @@ class CancelExecution(Struct, frozen=True, gc=False, kw_only=True):
     at: datetime
 
 
+class PauseExecution(Struct, frozen=True, gc=False, kw_only=True):
+    """Begin no handler until it is resumed. One that is paused, or has ended, decides nothing."""
+
+    reason: str = ""
+    actor: str
+    at: datetime
+
+
+class ResumeExecution(Struct, frozen=True, gc=False, kw_only=True):
+    """Go on after a pause. One that is not paused decides nothing."""
+
+    actor: str
+    at: datetime
+
+
 class AnswerUndo(Struct, frozen=True, gc=False, kw_only=True):
     """A person decides about a compensation, or about the undo plan. Identity: the question, by its event's version."""
 
@@ -121,5 +136,7 @@ Command = (
     | FireTimer
     | ReceiveSignal
     | CancelExecution
+    | PauseExecution
+    | ResumeExecution
     | AnswerUndo
 )

@@ -110,6 +110,12 @@ def _while_running(draft: Draft, command: c.Command) -> None:
                 _receive(draft, command)
         case c.CancelExecution():
             _cancel(draft, command)
+        case c.PauseExecution():
+            if draft.running.paused is None:
+                draft.emit(e.ExecutionPaused(reason=command.reason, actor=command.actor, at=draft.at))
+        case c.ResumeExecution():
+            if draft.running.paused is not None:
+                draft.emit(e.ExecutionResumed(actor=command.actor, at=draft.at))
         case c.AnswerUndo():
             saga.answer(draft, command)
         case _:

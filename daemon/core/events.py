@@ -5,7 +5,7 @@ meaning raises `VERSION` and adds an upcaster (`dict -> dict`) to `UPCASTERS`. `
 what is stored, never the Python path. `tests/core/golden/` holds what each release wrote.
 
 Names kept for the parts of the language to come: StepCached, ApprovalRequested, ApprovalGiven,
-ChildStarted, ChildFinished, ExecutionPaused, ExecutionResumed, BreakpointHit,
+ChildStarted, ChildFinished, BreakpointHit,
 CheckpointMarked, ExecutionRewound, ExecutionForked, ExecutionMigrated.
 
 Comes from: `decide`. Goes to: `evolve`, `eventstore/codec`.
@@ -19,6 +19,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from daemon.core.pause_events import ExecutionPaused, ExecutionResumed
 from daemon.core.saga_events import (
     CompensationOwed,
     ManualActionDone,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = (
     "CompensationOwed",
+    "ExecutionPaused",
+    "ExecutionResumed",
     "ManualActionDone",
     "ManualActionRequested",
     "StepError",
@@ -384,7 +387,7 @@ _Steps = StepQueued | StepStarted | StepProgressed | StepSucceeded | StepFailed 
 _Turns = LoopStarted | FanOutExpanded | TurnStarted | TurnSkipped | TurnSucceeded | TurnFailed | TurnAbandoned
 _Values = OutputsReleased | VariableSet
 _Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived
-_Ends = CancelRequested | ExecutionCancelled | ExecutionCompleted | ExecutionFailed
+_Ends = ExecutionPaused | ExecutionResumed | CancelRequested | ExecutionCancelled | ExecutionCompleted | ExecutionFailed
 _Undo = CompensationOwed | UndoPlanned | ManualActionRequested | ManualActionDone | UndoCompleted
 
 Event = ExecutionStarted | _Steps | _Turns | _Values | _Waits | _Undo | _Ends

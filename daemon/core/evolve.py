@@ -24,6 +24,7 @@ from daemon.core.state import (
     Finished,
     InFlight,
     NotStarted,
+    Paused,
     Queued,
     Retrying,
     Running,
@@ -245,6 +246,14 @@ def _signal_received(state: Running, event: e.SignalReceived, version: int) -> R
     return replace(state, version=version, signals=signals, seen=seen)
 
 
+def _paused(state: Running, event: e.ExecutionPaused, version: int) -> Running:
+    return replace(state, version=version, paused=Paused(event.reason, event.actor, event.at))
+
+
+def _resumed(state: Running, _: e.ExecutionResumed, version: int) -> Running:
+    return replace(state, version=version, paused=None)
+
+
 def _cancel_requested(state: Running, _: e.CancelRequested, version: int) -> Running:
     return replace(state, version=version)
 
@@ -315,6 +324,8 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.TimerFired: _timer_gone,
     e.SignalAwaited: _signal_awaited,
     e.SignalReceived: _signal_received,
+    e.ExecutionPaused: _paused,
+    e.ExecutionResumed: _resumed,
     e.CancelRequested: _cancel_requested,
     e.ExecutionCancelled: _cancelled,
     e.ExecutionCompleted: _completed,

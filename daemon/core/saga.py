@@ -142,7 +142,9 @@ def proceed(draft: Draft) -> None:
     running, undoing = draft.running, draft.running.undoing
     if undoing is None:
         raise TypeError("nothing is being undone")
-    if any(not address.endswith(UNDO) for address in running.in_flight) or "" in running.asking:
+    if any(not address.endswith(UNDO) for address in running.in_flight):
+        return
+    if "" in running.asking or running.paused is not None:
         return
     for owed in list(_due(draft)):
         if len(draft.running.in_flight) >= draft.plan.concurrency:

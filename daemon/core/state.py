@@ -228,6 +228,14 @@ class Ask(Struct, frozen=True, gc=False):
     since: datetime
 
 
+class Paused(Struct, frozen=True, gc=False):
+    """Nobody is to begin a handler."""
+
+    reason: str
+    actor: str
+    since: datetime
+
+
 class NotStarted(Struct, frozen=True, gc=False, tag=True):
     """No start yet; signals may already be here."""
 
@@ -267,6 +275,7 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """How many steps wait for a timer: `Sleeping` and `Retrying`, and a `Repeating` that takes breath."""
     variables: Map[str, Json] = Map()
     """What the execution has set; until then a variable is as the definition says."""
+    paused: Paused | None = None
     owed: Map[int, Owed] = Map()
     """By the version of the event by which the step had its effect."""
     newest_owed: int = 0
@@ -322,8 +331,8 @@ INITIAL: State = NotStarted()
 def cause(state: State) -> str:
     """Return the one kind of thing that an execution waits for; empty when it has ended.
 
-    With several at once the one nearest to progress is named: `step`, `slot`, `timer`, `signal`, `person`; one that was
-    signalled before its start waits for its `start`. Empty for a running execution is a bug, and an alarm.
+    With several at once the one nearest to progress is named: `step`, `pause`, `slot`, `timer`, `signal`, `person`; one
+    that was signalled before its start waits for its `start`. Empty for a running execution is a bug, and an alarm.
     """
     match state:
         case Finished():
@@ -333,6 +342,7 @@ def cause(state: State) -> str:
         case Running():
             kinds = (
                 ("step", state.in_flight),
+                ("pause", state.paused),
                 ("slot", state.queue),
                 ("timer", state.sleeping),
                 ("signal", state.awaiting),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from daemon.core import events as e
 from daemon.core import saga, turns
-from daemon.core.address import UNDO, node_of, turn_around, within
+from daemon.core.address import node_of, turn_around, within
 from daemon.core.expressions import EvaluationError
 from daemon.core.node import Assign, AwaitSignal, Beginning, Done, Fail, Repeat, Run, WaitUntil
 from daemon.core.settling import fail, succeed
@@ -47,6 +47,7 @@ def advance(draft: Draft) -> None:
         else:
             break
     if isinstance(draft.state, Running) and draft.state.undoing is not None:
+        _fill_slots(draft)
         saga.proceed(draft)
 
 
@@ -170,7 +171,7 @@ def start_or_queue(draft: Draft, address: str) -> None:
     step = draft.running.steps[address]
     if not isinstance(step, Retrying):
         raise TypeError(f"the retry timer of {address} fired, but it does not wait for a retry")
-    if _slot_free(draft) or address.endswith(UNDO):
+    if _slot_free(draft):
         draft.emit(e.StepStarted(address=address, attempt=step.attempt, at=draft.at))
     else:
         draft.emit(e.StepQueued(address=address, at=draft.at))
@@ -178,7 +179,7 @@ def start_or_queue(draft: Draft, address: str) -> None:
 
 def _fill_slots(draft: Draft) -> None:
     """Start queued steps, those that have waited longest first, while there are slots."""
-    while not draft.ended() and draft.running.queue and _slot_free(draft):
+    while isinstance(draft.state, Running) and draft.running.queue and _slot_free(draft):
         address = draft.running.queue[draft.running.first_ticket]
         step = draft.running.steps[address]
         if isinstance(step, Queued) and step.attempt > 1:
@@ -188,7 +189,7 @@ def _fill_slots(draft: Draft) -> None:
 
 
 def _slot_free(draft: Draft) -> bool:
-    return len(draft.running.in_flight) < draft.plan.concurrency
+    return draft.running.paused is None and len(draft.running.in_flight) < draft.plan.concurrency
 
 
 def _complete(draft: Draft) -> None:

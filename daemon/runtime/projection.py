@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from daemon.core import events as e
-from daemon.core.state import Finished, NotStarted, Running, State, cause
+from daemon.core.state import Finished, NotStarted, Paused, Running, State, Undoing, cause
 from eventstore.index import UNCHANGED, ExecutionChange, ExecutionRow, IndexChange, TimerRow
 
 if TYPE_CHECKING:
@@ -99,13 +99,17 @@ def execution_row(execution_id: UUID, state: State, at: datetime) -> ExecutionRo
 def status_of(state: State) -> str:
     """Return the word for what the execution is.
 
-    `pending`, `running`, `compensating` (what it has done is being undone), `completed`, `failed` or `cancelled`.
+    `pending`, `running`, `paused`, `compensating` (it is being undone), `completed`, `failed` or `cancelled`.
     """
     match state:
         case NotStarted():
             return "pending"
+        case Running(undoing=Undoing()):
+            return "compensating"
+        case Running(paused=Paused()):
+            return "paused"
         case Running():
-            return "running" if state.undoing is None else "compensating"
+            return "running"
         case Finished():
             return state.status
 

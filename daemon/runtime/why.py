@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from daemon.core.plan import Plan
-    from daemon.core.state import Ask, State, Step, Timer
+    from daemon.core.state import Ask, Paused, State, Step, Timer
 
 
 class Cause(Struct, frozen=True, kw_only=True):
     """One thing that an execution waits for."""
 
     kind: str
-    """`step` | `retry` | `postponed` | `timer` | `signal` | `slot` | `start` | `person`."""
+    """`step` | `retry` | `postponed` | `timer` | `signal` | `slot` | `start` | `person` | `pause`."""
     sentence: str
     address: str | None = None
     since: datetime | None = None
@@ -65,6 +65,8 @@ def why(state: State, plan: Plan | None, now: datetime, *, holder: str | None = 
         case Running():
             causes = tuple(_cause(address, step, state, plan, now) for address, step in _waiting(state))
             causes += tuple(_question(address, ask, now) for address, ask in sorted(state.asking.items()))
+            if state.paused is not None:
+                causes = (_pause(state.paused, now), *causes)
             causes += tuple(_breath(timer) for _, timer in sorted(state.timers.items()) if timer.purpose == "turn")
             limit = _limit(state, now)
             holder = holder if state.in_flight else None
@@ -163,6 +165,12 @@ def _question(address: str, ask: Ask, now: datetime) -> Cause:
     choices = ", ".join(CHOICES[ask.kind])
     sentence = f"{what}: {ask.message}; a person decides ({choices}), since {_ago(ask.since, now)}."
     return Cause(kind="person", sentence=sentence, address=address or None, since=ask.since)
+
+
+def _pause(paused: Paused, now: datetime) -> Cause:
+    reason = f": {paused.reason}" if paused.reason else ""
+    sentence = f"Paused by {paused.actor} since {_ago(paused.since, now)}{reason}. `sagad resume` lets it go on."
+    return Cause(kind="pause", sentence=sentence, since=paused.since)
 
 
 def _breath(timer: Timer) -> Cause:

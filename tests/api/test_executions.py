@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from daemon.api import waiting
+from daemon.core.state import cause
 from eventstore.errors import Unavailable
 from eventstore.index import ExecutionFilter
 from tests.api.conftest import client_of, started
@@ -226,3 +227,20 @@ async def test_a_store_that_does_not_answer_gives_503(daemon: Daemon, monkeypatc
 
 async def _never(_batch: object) -> None:
     raise Unavailable("planned")
+
+
+async def test_a_pause_keeps_handlers_from_beginning_until_it_is_resumed(
+    client: httpx.AsyncClient, daemon: Daemon
+) -> None:
+    target = UUID((await started(client, "order", LARGE))["execution_id"])
+    await until(daemon, target, lambda state: cause(state) == "signal")
+    paused = (await client.post(f"/executions/{target}/pause", json={"reason": "lunch"})).json()
+    assert (paused["changed"], paused["status"], paused["waits_for"]) == (True, "paused", "pause")
+    assert (await client.post(f"/executions/{target}/pause")).json()["changed"] is False
+    await client.post(f"/executions/{target}/signals/reviewed", json={})
+    assert (await client.get(f"/executions/{target}")).json()["steps"][-1]["status"] == "queued"
+    why = (await client.get(f"/executions/{target}/why")).json()
+    assert why["causes"][0]["sentence"].startswith("Paused by api since")
+    assert [row["status"] for row in (await client.get("/executions?status=paused")).json()["executions"]] == ["paused"]
+    await client.post(f"/executions/{target}/resume")
+    assert (await finished(daemon, target)).status == "completed"

@@ -201,3 +201,11 @@ def until_true(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_an_execution_is_paused_and_resumed(sagad: Sagad, running: Running) -> None:
+    begun = sagad("start", "order", "-i", LARGE, "--json").json["execution_id"]
+    assert sagad("pause", begun, "--reason", "lunch").out == f"{begun} paused\n"
+    assert sagad("pause", begun).out == f"{begun} was paused already\n"
+    assert "lunch" in sagad("why", begun).out
+    assert sagad("resume", begun).out == f"{begun} running, waits for signal\n"

@@ -32,6 +32,8 @@ def _next(state: State, number: int) -> c.Command | None:
     if not isinstance(state, Running):
         return None
     at = minute(10_000 + number)
+    if state.paused is not None:
+        return c.ResumeExecution(actor="test", at=at)
     for effect in owed(state):
         match effect:
             case RunStep(address=address, attempt=attempt):

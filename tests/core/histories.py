@@ -177,6 +177,10 @@ def _next_command(plan: Plan, state: State, at: datetime) -> st.SearchStrategy[c
             at=st.just(at),
         )
         choices += [answer, answer]
+    pausing: type[c.PauseExecution | c.ResumeExecution] = (
+        c.PauseExecution if state.paused is None else c.ResumeExecution
+    )
+    choices.append(st.just(pausing(actor="test", at=at)))
     cancel = st.just(c.CancelExecution(reason="enough", actor="test", at=at))
     return st.one_of(*choices, *choices, *choices, cancel)
 

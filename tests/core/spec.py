@@ -108,6 +108,12 @@ class Story:
             c.ReceiveSignal(signal_id=signal_id, name=name, data=to_json(data), actor="test", at=minute(self.clock))
         )
 
+    def pause(self, reason: str = "") -> list[str]:
+        return self.when(c.PauseExecution(reason=reason, actor="ann", at=minute(self.clock)))
+
+    def resume(self) -> list[str]:
+        return self.when(c.ResumeExecution(actor="ann", at=minute(self.clock)))
+
     def answer(self, address: str, choice: str, *, question: int | None = None) -> list[str]:
         """Answer what is asked about the compensation of this step."""
         asked = self.state.asking.get(address) if isinstance(self.state, Running) else None

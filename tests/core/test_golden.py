@@ -120,22 +120,32 @@ def stories() -> Iterator[Story]:
     fifth.complete("a", "x" * 1024)
     fifth.complete("b", 1)
     yield fifth
-    sixth = Story.of(UNDONE)
-    sixth.start({})
-    sixth.complete("a", {"id": 7})
-    sixth.complete("b", 1)
-    sixth.cancel()
-    sixth.fail("c", "timeout")
-    sixth.answer("c", "go")
-    sixth.complete("c~undo")
-    sixth.answer("b", "done")
-    sixth.fail("a~undo", "busy")
-    sixth.fire("a~undo#retry", after=1)
-    sixth.fail("a~undo", "busy", attempt=2)
-    sixth.answer("a", "retry")
-    sixth.complete("a~undo", attempt=3)
-    yield sixth
+    yield from _stories_of_undo()
     yield from _stories_of_answers()
+
+
+def _stories_of_undo() -> Iterator[Story]:
+    first = Story.of(UNDONE)
+    first.start({})
+    first.complete("a", {"id": 7})
+    first.complete("b", 1)
+    first.cancel()
+    first.fail("c", "timeout")
+    first.answer("c", "go")
+    first.complete("c~undo")
+    first.answer("b", "done")
+    first.fail("a~undo", "busy")
+    first.fire("a~undo#retry", after=1)
+    first.fail("a~undo", "busy", attempt=2)
+    first.answer("a", "retry")
+    first.complete("a~undo", attempt=3)
+    yield first
+    second = Story.of(UNDONE)
+    second.start({})
+    second.pause("lunch")
+    second.complete("a", {"id": 8})
+    second.resume()
+    yield second
 
 
 def _stories_of_answers() -> Iterator[Story]:

