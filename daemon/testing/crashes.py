@@ -50,6 +50,7 @@ class _Outcome:
 
     state: object
     """The end of the execution, its steps and variables."""
+    inputs: dict[str, Any]
     results: dict[str, Any]
     outside: object
     calls: Counter[str] = field(default_factory=Counter)
@@ -107,6 +108,7 @@ class _Act:
             if self.then is not None:
                 await self.then(execution)
             await stage.until(lambda: execution.finished, lambda: f"it does not end. {execution.waits_for}")
+            await stage.rest()  # who is killed after the end is followed too, by one that has nothing left to do
             store = await stage.stored()
             state = fold(each.event for each in await store.log.read(execution.id))
             if not isinstance(state, Finished):
@@ -114,6 +116,7 @@ class _Act:
             calls = Counter(f"{each.address}, attempt {each.attempt}" for each in stage.record.calls)
             return _Outcome(
                 state=plain_state(state),
+                inputs=stage.record.inputs,
                 results=stage.record.results,
                 outside=None if self.outside is None else self.outside(),
                 calls=calls,
@@ -132,7 +135,12 @@ async def _staged(flow: Flow, fault: Fault | None) -> AsyncIterator[Stage]:
 
 
 def _compared(outcome: _Outcome) -> dict[str, object]:
-    return {"execution": outcome.state, "results by idempotency key": outcome.results, "outside": outcome.outside}
+    return {
+        "execution": outcome.state,
+        "inputs by idempotency key": outcome.inputs,
+        "results by idempotency key": outcome.results,
+        "outside": outcome.outside,
+    }
 
 
 def _asked_too_often(expected: _Outcome, got: _Outcome) -> list[str]:

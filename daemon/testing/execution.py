@@ -55,7 +55,6 @@ class Execution:
     def __init__(self, stage: Stage, execution_id: UUID) -> None:
         self.id = execution_id
         self._stage = stage
-        self._signals = 0
 
     @property
     def state(self) -> State:
@@ -120,8 +119,8 @@ class Execution:
 
     async def signal(self, name: str, data: object = None, *, signal_id: str | None = None) -> None:
         """Send a signal; return when it is durable. The same `signal_id` counts once."""
-        self._signals += 1
-        identity = signal_id or f"test-{self._signals}"
+        self._stage.signals += 1
+        identity = signal_id or f"test-{self._stage.signals}"
         await self._stage.act(
             lambda daemon: daemon.intake.signal(self.id, name, data, signal_id=identity, actor=ACTOR),
             f"the signal {name!r}",

@@ -68,8 +68,6 @@ class Call(Struct, frozen=True, kw_only=True):
     node: str
     address: str
     attempt: int
-    key: str
-    """The idempotency key."""
     input: Any
 
 
@@ -78,6 +76,8 @@ class Record:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self.inputs: dict[str, Any] = {}
+        """Idempotency key -> what was asked for last."""
         self.results: dict[str, Any] = {}
         """Idempotency key -> the result that was given last."""
 
@@ -156,6 +156,7 @@ class Cast:
                     check()
                     handler = node_type.handler(context.config)
                     record.calls.append(_call(context, handler, value))
+                    record.inputs[context.idempotency_key] = record.calls[-1].input
                     output = await self._play(node_type, handler, context, value, work.nap)
                     check()
                     record.results[context.idempotency_key] = deepcopy(output)
@@ -256,6 +257,5 @@ def _call(context: NodeContext, handler: str | None, value: Any) -> Call:
         node=node_of(context.address),
         address=context.address,
         attempt=context.attempt,
-        key=context.idempotency_key,
         input=deepcopy(value),
     )

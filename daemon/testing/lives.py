@@ -226,6 +226,8 @@ class Stage:
         self.tape = Tape()
         self.record = Record()
         self.lives = 0
+        self.signals = 0
+        """How many have been sent: each has an id of its own."""
         self._fault = fault
         self._place = ExitStack()
         url = self._place.enter_context(new_store(store))
@@ -276,7 +278,12 @@ class Stage:
                 await passing
         finally:
             passing.cancel()
-            await asyncio.wait({passing})
+            await asyncio.gather(passing, return_exceptions=True)
+
+    async def rest(self) -> None:
+        """Have a daemon live, and let it do all that needs no time to pass."""
+        await self._living()
+        await self.time.rest()
 
     async def kill(self) -> None:
         """Kill the daemon as it is, if there is one."""

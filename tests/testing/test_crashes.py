@@ -29,6 +29,49 @@ nodes:
   each: {parallel: [1, 2, 3], do: {nodes: {work: {task: shop.work, with: {n: "{{ parallel.currentItem }}"}}}}}
 """
 
+RETRY = "retry: {max_attempts: 2, initial: 30s}"
+WORKFLOWS = [
+    f"""
+workflow: turns
+vars: {{sum: 0}}
+nodes:
+  rounds:
+    forEach: [1, 2]
+    do:
+      nodes:
+        work: {{task: shop.work, {RETRY}}}
+        nap: {{wait: 5m}}
+        add: {{set: {{sum: "{{{{ vars.sum + work * loop.item }}}}"}}}}
+      edges: [work -> nap, nap -> add]
+  end: {{transform: "{{{{ vars.sum }}}}"}}
+edges: [rounds -> end]
+output: "{{{{ end }}}}"
+""",
+    f"""
+workflow: errors
+timeout: 10h
+nodes:
+  slow: {{task: shop.work, timeout: 10s, on_error: continue, default: late}}
+  asked: {{signal: {{name: never, timeout: 1h}}}}
+  sorry: {{task: shop.work, with: {{code: "{{{{ asked.error.code }}}}"}}, {RETRY}}}
+  nap: {{wait: 30d}}
+edges: [slow -> asked, asked.error -> sorry, sorry -> nap]
+""",
+    f"""
+workflow: side-by-side
+concurrency: 2
+nodes:
+  a: {{task: shop.work, {RETRY}}}
+  b: {{task: shop.work, {RETRY}}}
+  c: {{task: shop.work, {RETRY}}}
+  nap: {{wait: 3m}}
+  first: {{join: any}}
+  all: {{join: all}}
+  stop: {{fail: {{message: enough, code: over}}}}
+edges: [a -> all, b -> all, c -> all, all -> first, nap -> first, first -> stop]
+""",
+]
+
 
 class Bank:
     """Charges once for each idempotency key, as it ought to."""
@@ -131,6 +174,21 @@ async def test_a_service_that_refuses_repeats_is_shown(sagad: Sagad) -> None:
 
     with pytest.raises(AssertionError, match="refused: seen before"):
         await crash_everywhere(pay(sagad, charge), 20, then=reviewed, reset=seen.clear)
+
+
+async def test_a_daemon_that_does_not_take_up_its_work_is_shown(sagad: Sagad, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tool sees faults of sagad too: here what is owed after a crash is forgotten."""
+    monkeypatch.setattr("daemon.runtime.engine.owed", lambda _state: ())
+    with pytest.raises(AssertionError, match=r"^killed (before|after) append \d.*does not come to its end"):
+        await crash_everywhere(pay(sagad, Bank().charge), 20, then=reviewed)
+
+
+@pytest.mark.parametrize("number", range(len(WORKFLOWS)))
+async def test_every_kind_of_node_is_lived_through(sagad: Sagad, number: int) -> None:
+    flow = sagad.workflow(WORKFLOWS[number])
+    flow.fake("shop.work", fails="busy", times=1, returns=3, takes="20s")
+    report = await crash_everywhere(flow, {"n": 2})
+    assert (report.missed, report.points) == (0, 2 * report.appends)
 
 
 async def test_the_flow_itself_stays_as_it_was(sagad: Sagad) -> None:
