@@ -4,7 +4,7 @@ It is run once undisturbed. Then, for each append of that run, twice more: kille
 daemon is gone, a new one opens the same store. However it went, three things must be the same: how the execution ended,
 what the fold of its stored events says, and what the outside was asked for, by idempotency key, each key counted once.
 
-Comes from: the test. Goes to: `lives`, `differences`.
+Comes from: the test. Goes to: `stage`, `differences`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from daemon.testing.execution import Execution
     from daemon.testing.flow import Flow
-    from daemon.testing.lives import Stage
+    from daemon.testing.stage import Stage
     from eventstore.log import Append
 
 

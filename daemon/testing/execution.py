@@ -1,6 +1,6 @@
 """An execution as a test sees it: what can be asked at once, what is waited for, what is sent to it.
 
-Comes from: `flow`. Goes to: `lives`.
+Comes from: `flow`. Goes to: `stage`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from daemon.core.state import State, Step
-    from daemon.testing.lives import Stage
+    from daemon.testing.stage import Stage
 
     AnyEvent = TypeVar("AnyEvent", bound=e.Event)
 

@@ -1,6 +1,6 @@
 """A workflow under test, with its fakes; and `Sagad`, which the fixture `sagad` gives: where a test begins.
 
-Comes from: `plugin`. Goes to: `execution`, `lives`.
+Comes from: `plugin`. Goes to: `execution`, `stage`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from daemon.runtime.secrets import PREFIX
 from daemon.testing.errors import Misused
 from daemon.testing.execution import ACTOR, Execution
 from daemon.testing.fakes import Cast, fake_of, meant
-from daemon.testing.lives import Script, Stage, StoreFaults
+from daemon.testing.lives import Script
+from daemon.testing.stage import Stage
+from daemon.testing.staged_log import StoreFaults
 from daemon.testing.virtual_time import VirtualClock, VirtualTime, duration
 
 if TYPE_CHECKING:

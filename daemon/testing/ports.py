@@ -5,6 +5,7 @@ Comes from: `lives`. Goes to: eventstore.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import fields, replace
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Protocol
@@ -59,3 +60,12 @@ def mortal(store: Store, gate: Gate, log: Mortal) -> Store:
         if port.name not in ("log", "url", "hints", "schema") and not callable(value):
             ports[port.name] = Mortal(value, gate)
     return replace(store, **ports)
+
+
+def only_crashes(error: BaseException) -> None:
+    """Let what a dead process raises pass; anything else is a bug that death brought to light."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            only_crashes(each)
+    elif not isinstance(error, Crash | asyncio.CancelledError):
+        raise error

@@ -1,6 +1,6 @@
 """The tape: every event that the store has taken, and each execution's state after it, at hand without waiting.
 
-Comes from: `lives`, whose log tells it of each append. Goes to: `execution`, and `virtual_time`, for the due times.
+Comes from: `staged_log`, which tells it of each append. Goes to: `execution`, and `virtual_time`, for the due times.
 """
 
 from __future__ import annotations

@@ -29,8 +29,7 @@ from daemon.settings import Limits, Outbound, Settings, Workflows
 from daemon.testing.clock import FakeClock, settle
 from daemon.testing.databases import new_database
 from daemon.testing.differences import first_difference
-from daemon.testing.lives import only_crashes
-from daemon.testing.ports import Crash
+from daemon.testing.ports import Crash, only_crashes
 from eventstore.codec import Codec
 from eventstore.index import ExecutionFilter
 from eventstore.memory_leases import MemoryLeases
