@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from msgspec import Struct
 
 from daemon.core import events as e
+from daemon.core.address import node_of
 from daemon.core.commands import CancelExecution
 from daemon.core.state import Failed, Finished, InFlight, Queued, Retrying, Succeeded
 from daemon.core.values import from_json
@@ -38,7 +39,7 @@ class StepSeen(Struct, frozen=True, kw_only=True):
 
     address: str
     status: str
-    """`queued` | `running` | `retrying` | `sleeping` | `awaiting` | `succeeded` | `failed` | `skipped` | …"""
+    """`not reached`, `queued`, `running`, `retrying`, `sleeping`, `awaiting`, `succeeded`, `failed` or `skipped`."""
     attempt: int = 0
     """0 for a step that has none, or none yet."""
     input: Any = None
@@ -94,11 +95,10 @@ class Execution:
         ]
 
     def step(self, address: str) -> StepSeen:
-        """Return the step at this address (`charge`, `each[3].charge`); raises Misused when it was not reached."""
+        """Return the step at this address (`charge`, `each[3].charge`); raises Misused when no node can be there."""
+        self._stage.script.cast.check_node(node_of(address))
         found = self._stage.tape.steps(self.id).get(address)
-        if found is None:
-            raise Misused(f"no step {address!r} was reached{meant(address, self._stage.tape.steps(self.id))}")
-        return self._seen(address, found)
+        return self._seen(address, found) if found is not None else StepSeen(address=address, status="not reached")
 
     @property
     def steps(self) -> dict[str, StepSeen]:
@@ -114,7 +114,7 @@ class Execution:
         raise self._failure(state)
 
     async def until(self, condition: Callable[[Execution], bool]) -> None:
-        """Wait until this holds: `lambda execution: "review" in execution.steps`. Raises Stuck when it never will."""
+        """Wait until this holds: `lambda it: it.step("review").status == "awaiting"`. Raises Stuck if it never will."""
         await self._stage.until_told(lambda: condition(self), lambda: f"it does not come to that. {self.waits_for}")
 
     async def signal(self, name: str, data: object = None, *, signal_id: str | None = None) -> None:

@@ -43,7 +43,7 @@ class Fake(Struct, frozen=True, kw_only=True):
     returns: Any = None
     calls: Callable[..., Any] | None = None
     """Is called, and gives the result; takes the place of `returns`."""
-    fails: str | BaseException | None = None
+    fails: str | Exception | None = None
     """Code of the error, or what is raised."""
     times: int | None = None
     """How many attempts of each step fail; None: all."""
@@ -51,7 +51,7 @@ class Fake(Struct, frozen=True, kw_only=True):
     takes: timedelta = timedelta(0)
     """Virtual time from the call to its end."""
 
-    def failure(self, attempt: int, name: str) -> BaseException | None:
+    def failure(self, attempt: int, name: str) -> Exception | None:
         """Return how this attempt fails; None when it does not."""
         if self.fails is None or (self.times is not None and attempt > self.times):
             return None
@@ -200,7 +200,7 @@ def fake_of(
     returns: Any,
     *,
     calls: Callable[..., Any] | None,
-    fails: str | BaseException | None,
+    fails: str | Exception | None,
     times: int | None,
     retryable: bool,
     takes: timedelta,
@@ -208,6 +208,8 @@ def fake_of(
     """Return the fake that these arguments describe; raises Misused when they contradict."""
     if calls is not None and returns is not None:
         raise Misused("returns= or calls=, not both: what the function gives is the result")
+    if not isinstance(fails, str | Exception | None):
+        raise Misused(f"fails= is an error's code, or an exception to raise, and is {fails!r}")
     if times is not None and fails is None:
         raise Misused('times= says how many attempts fail: add fails="a_code"')
     if times is not None and (isinstance(times, bool) or times < 1):

@@ -50,7 +50,7 @@ class Flow:
         *,
         returns: Any = None,
         calls: Callable[..., Any] | None = None,
-        fails: str | BaseException | None = None,
+        fails: str | Exception | None = None,
         times: int | None = None,
         retryable: bool = True,
         takes: str | float = 0,
@@ -71,7 +71,7 @@ class Flow:
         *,
         returns: Any = None,
         calls: Callable[..., Any] | None = None,
-        fails: str | BaseException | None = None,
+        fails: str | Exception | None = None,
         times: int | None = None,
         retryable: bool = True,
         takes: str | float = 0,
@@ -95,7 +95,7 @@ class Flow:
         return [call.input for call in self.stage.record.calls if call.node == node]
 
     async def start(self, input_value: object = None, *, key: str | None = None) -> Execution:
-        """Start an execution; return when that is durable. The same `key` gives the same execution.
+        """Start an execution; return when that is durable: its first steps may have begun. A `key` is one execution.
 
         Raises Unfaked with all that the workflow needs and the test does not have, InvalidInput for an input that its
         schema refuses.

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
+PATIENCE_S = 10.0
+"""Real time after which work that gives no sign is told as the reason why a test does not go on."""
+MOST_OVERDUE = 100
+"""Leaps while something is overdue: then it is something that nobody keeps."""
+
+
 def duration(given: str | float) -> timedelta:
     """Read `"1h30m"`, or seconds; raise Misused for what is neither."""
     if isinstance(given, int | float) and not isinstance(given, bool) and given >= 0:
@@ -35,12 +41,6 @@ def duration(given: str | float) -> timedelta:
         return parse_duration(given)
     except DurationError as error:
         raise Misused(str(error)) from None
-
-
-PATIENCE_S = 10.0
-"""Real time after which work that gives no sign is told as the reason why a test does not go on."""
-MOST_OVERDUE = 100
-"""Leaps while something is overdue: then it is something that nobody keeps."""
 
 
 class Work:

@@ -92,7 +92,7 @@ def pay(sagad: Sagad, charge: Any, store: str | None = None) -> Flow:
 
 
 async def reviewed(execution: Execution) -> None:
-    await execution.until(lambda execution: "review" in execution.steps)
+    await execution.until(lambda execution: execution.step("review").status == "awaiting")
     await execution.signal("reviewed", "fine")
 
 

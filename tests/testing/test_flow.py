@@ -180,8 +180,8 @@ async def test_nothing_leaves_the_test_by_accident(sagad: Sagad) -> None:
 async def test_a_signal_is_taken_and_a_large_order_reviewed(sagad: Sagad) -> None:
     flow = order(sagad)
     execution = await flow.start(LARGE)
-    await execution.until(lambda execution: "review" in execution.steps)
-    assert (execution.status, execution.step("review").status) == ("running", "awaiting")
+    await execution.until(lambda execution: execution.step("review").status == "awaiting")
+    assert (execution.status, execution.step("charge").status) == ("running", "not reached")
     assert "reviewed" in execution.waits_for
     await execution.signal("reviewed", {"ok": True})
     await execution.result()
@@ -280,6 +280,8 @@ def misuse(flow: Flow, sagad: Sagad) -> list[tuple[str, Any]]:
         ("never gives a result", lambda: flow.fake("payments.charge", fails="x", returns=1)),
         ("no JSON form", lambda: flow.fake("payments.charge", returns=object())),
         ("must be a function", lambda: flow.fake("payments.charge", calls=3)),  # type: ignore[arg-type]  # that is the mistake
+        ("or an exception to raise", lambda: flow.fake("payments.charge", fails=ValueError)),  # type: ignore[arg-type]  # that is the mistake
+        ("after counts from 0", lambda: sagad.store.fails(after=-1)),
         ("cannot be a handler", lambda: flow.fake("payments.charge", calls=lambda *numbers: numbers)),
         ("is not a duration", lambda: flow.fake("payments.charge", takes="soon")),
         ("did you mean 'reserve'", lambda: flow.node_calls("reserv")),
@@ -302,10 +304,22 @@ async def test_every_misuse_is_told(sagad: Sagad) -> None:
 async def test_what_was_not_reached_and_does_not_exist_is_told(sagad: Sagad) -> None:
     execution = await order(sagad).start(SMALL)
     await execution.result()
-    with pytest.raises(Misused, match="no step 'chrage' was reached; did you mean 'charge'"):
+    assert execution.step("review").status == "skipped"
+    assert execution.step("sorry").status == "skipped"
+    with pytest.raises(Misused, match="has no node 'chrage'; did you mean 'charge'"):
         execution.step("chrage")
     with pytest.raises(Misused, match="did you mean 'StepSucceeded'"):
         execution.events("StepSuceeded")
+
+
+async def test_a_condition_that_fails_fails_the_test_alone(sagad: Sagad) -> None:
+    execution = await order(sagad).start(SMALL)
+    with pytest.raises(Misused, match="has no node 'reviw'"):
+        await execution.until(lambda execution: execution.step("reviw").status == "awaiting")
+    answers = [False]
+    with pytest.raises(IndexError):
+        await execution.until(lambda _: answers.pop())
+    await execution.result()
 
 
 async def test_a_test_may_stand_in_a_handler(sagad: Sagad) -> None:
