@@ -1,4 +1,4 @@
-"""What the author of handlers imports: `from daemon.handlers import handler, Context, StepFailure`.
+"""What the author of handlers imports: `from daemon.handlers import handler, Context, StepFailure, Again, …`.
 
     @handler("payments.charge")
     async def charge(amount: float, reservation: str, *, context: Context) -> Receipt:
@@ -12,6 +12,11 @@ builtins, dataclasses, msgspec structs, TypedDicts and pydantic models.
 `async def` runs in the event loop and must not block it; `def` runs in a thread; `cpu=True` is for `def` that computes
 for long, and runs in a process of its own.
 
+What a handler returns is the step's output, and its `out` edges fire. It may say more than that: `Port(name, output)`
+leaves by another port, `Route(ids, output)` chooses among the nodes that follow, `End(output)` ends the branch, and
+`Again(after, state)` asks for another call later, which sees `state` as `context.state`. In the annotation of what it
+returns they stand beside the type of the output: `-> Receipt | Port | Again`.
+
 Goes to: daemon/runtime/handler_registry, which collects what is decorated.
 """
 
@@ -23,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from msgspec import Struct
 
+from daemon.nodes.answers import Again, End, Port, Route
 from daemon.nodes.context import StepFailure
 
 if TYPE_CHECKING:
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-__all__ = ["Context", "HandlerSpec", "StepFailure", "handler", "spec_of"]
+__all__ = ["Again", "Context", "End", "HandlerSpec", "Port", "Route", "StepFailure", "handler", "spec_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,6 +58,8 @@ class Context(Protocol):
     """When the attempt is given up; None when the node has no timeout."""
     traceparent: str | None
     """W3C trace context of the attempt, to be passed on."""
+    state: Any
+    """What the last `Again` of this step has left, a copy of this attempt's own; None before the first."""
     logger: FilteringBoundLogger
     """Bound to the execution, step, attempt and trace."""
 

@@ -8,8 +8,19 @@ from uuid import UUID  # noqa: TC003  pydantic resolves the annotations at run t
 
 from pydantic import BaseModel, ConfigDict
 
-Status = Literal["pending", "running", "completed", "failed", "cancelled"]
-StepStatus = Literal["queued", "running", "retrying", "sleeping", "awaiting", "succeeded", "failed", "skipped"]
+Status = Literal["pending", "running", "compensating", "completed", "failed", "cancelled"]
+StepStatus = Literal[
+    "queued",
+    "running",
+    "retrying",
+    "postponed",
+    "sleeping",
+    "awaiting",
+    "succeeded",
+    "failed",
+    "skipped",
+    "abandoned",
+]
 
 
 class _Model(BaseModel):
@@ -111,6 +122,54 @@ class ExecutionState(Summary):
     steps: dict[str, Step] | None = None
     timers: dict[str, Any] | None = None
     signals: dict[str, Any] | None = None
+    variables: dict[str, Any] | None = None
+
+
+class OwedCompensation(_Model):
+    """One entry of the undo plan. `input` is what the compensation is sent, secrets masked."""
+
+    address: str
+    version: int
+    kind: str
+    unknown: bool
+    problem: str | None
+    input: Any
+    at_work: bool
+
+
+class Question(_Model):
+    """What is asked of a person; the address is empty for the plan as a whole."""
+
+    address: str
+    question: str
+    kind: str
+    message: str
+    choices: list[str]
+    since: datetime
+
+
+class SideEffect(_Model):
+    """A step that was run, and what became of what it did."""
+
+    address: str
+    status: str
+    at: datetime
+    kind: str | None
+    version: int | None
+    error: str | None
+    note: str | None
+    actor: str | None
+
+
+class Undo(_Model):
+    """The undo plan, newest first; what is asked of people; and all that the execution has done outside."""
+
+    undoing: bool
+    ends_as: str | None
+    mode: str | None
+    plan: list[OwedCompensation]
+    asking: list[Question]
+    effects: list[SideEffect]
 
 
 class Event(_Model):

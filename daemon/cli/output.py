@@ -26,6 +26,7 @@ STYLES = {
     "warning": "yellow",
     "retrying": "yellow",
     "running": "cyan",
+    "compensating": "magenta",
     "skipped": "dim",
     "pending": "dim",
 }

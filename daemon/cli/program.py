@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "events": ("reading:events", "Show the events of an execution."),
     "state": ("reading:state", "Show the state of an execution, now or in the past."),
     "why": ("reading:why", "Say what an execution waits for, or how it ended."),
+    "undo": ("undoing:undo", "Show what an execution has done and what would undo it; answer what the undo asks."),
     "daemons": ("reading:daemons", "Show the daemons that work on the store."),
     "signal": ("changing:signal", "Give an execution a signal."),
     "cancel": ("changing:cancel", "End an execution without a result."),

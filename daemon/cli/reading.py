@@ -17,7 +17,7 @@ from eventstore.index import ExecutionFilter
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-STATUSES = ("pending", "running", "completed", "failed", "cancelled")
+STATUSES = ("pending", "running", "compensating", "completed", "failed", "cancelled")
 
 
 def list_executions(
@@ -222,12 +222,14 @@ def _took(attempts: list[dict[str, Any]]) -> str:
 def _result(step: dict[str, Any]) -> str:
     match step["status"]:
         case "succeeded":
-            port = "" if step["port"] == "out" else f"{step['port']}: "
-            return port + output.short(step["output"])
+            way = ", ".join(step["to"]) if "to" in step else step["port"]
+            return ("" if way == "out" else f"{way or 'end'}: ") + output.short(step["output"])
         case "failed":
             return output.short(output.error_text(step["error"]))
         case "retrying":
             return f"next at {output.moment(step['due'])}: {output.short(output.error_text(step['error']))}"
+        case "postponed":
+            return f"called again at {output.moment(step['due'])}"
         case "sleeping":
             return f"until {output.moment(step['due'])}"
         case "awaiting":

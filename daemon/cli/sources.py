@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
@@ -18,10 +18,11 @@ from daemon.cli.faults import BadUsage, NoAnswer, NotFound
 from daemon.cli.stores import is_memory, opened
 from daemon.core.errors import ExecutionNotFound
 from daemon.core.events import ExecutionCancelled, ExecutionCompleted, ExecutionFailed
-from daemon.core.state import Running
+from daemon.core.state import NotStarted, Running
 from daemon.runtime.clock import SystemClock
 from daemon.runtime.history import History
 from daemon.runtime.plans import MissingDefinition, Plans
+from daemon.runtime.undo import undo_view
 from daemon.runtime.views import daemons_view, event_view, execution_view, plain, row_view, state_view
 from daemon.runtime.why import parked, why
 from eventstore.errors import Undecodable
@@ -66,6 +67,9 @@ class Source(Protocol):
 
     def why(self, execution_id: UUID) -> dict[str, Any]:
         """Return what it waits for."""
+
+    def undo(self, execution_id: UUID) -> dict[str, Any]:
+        """Return its undo plan and side-effect log."""
 
     def daemons(self) -> dict[str, Any]:
         """Return the daemons that work on the store."""
@@ -164,6 +168,18 @@ class StoreSource:
         view: dict[str, Any] = plain(why(state, plan, datetime.now(UTC), holder=name))
         return view
 
+    def undo(self, execution_id: UUID) -> dict[str, Any]:
+        """Return its undo plan and side-effect log."""
+        history = self._existing(execution_id, 0)
+        state = self._run(self._history.load(execution_id, up_to_version=history[-1].version))
+        plan = None
+        if not isinstance(state, NotStarted):
+            plans = Plans(self._store.definitions, self._compiler.compile_stored, SystemClock())
+            with suppress(MissingDefinition):  # it only adds which nodes have no side effects
+                plan = self._run(plans.pinned(state.definition))
+        view: dict[str, Any] = plain(undo_view(state, history, plan))
+        return view
+
     def daemons(self) -> dict[str, Any]:
         """Return the daemons that work on the store."""
         leases = self._store.leases
@@ -239,6 +255,11 @@ class DaemonSource:
     def why(self, execution_id: UUID) -> dict[str, Any]:
         """Return what it waits for."""
         view: dict[str, Any] = self._connection.get(f"/executions/{execution_id}/why")
+        return view
+
+    def undo(self, execution_id: UUID) -> dict[str, Any]:
+        """Return its undo plan and side-effect log."""
+        view: dict[str, Any] = self._connection.get(f"/executions/{execution_id}/undo")
         return view
 
     def daemons(self) -> dict[str, Any]:

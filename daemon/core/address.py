@@ -11,6 +11,9 @@ import re
 
 NODE_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
+UNDO = "~undo"
+"""What the address of a compensation adds to that of its step: `each[3].charge~undo`."""
+
 _TURN = re.compile(r"\[\d+\]")
 
 
@@ -22,8 +25,8 @@ def node_of(address: str) -> str:
 
 
 def turn_around(address: str) -> str:
-    """Return the address of the turn that a step stands in; empty for the outermost scope."""
-    return address.rpartition(".")[0] if "." in address else ""
+    """Return the address of the turn that a step stands in; empty for the outermost scope, and for compensations."""
+    return address.rpartition(".")[0] if "." in address and not address.endswith(UNDO) else ""
 
 
 def within(turn: str, node_id: str) -> str:

@@ -5,7 +5,7 @@ Comes from: daemon/runtime (intake, steps, timers, API). Goes to: `decide`.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from msgspec import Struct
@@ -35,6 +35,20 @@ class CompleteStep(Struct, frozen=True, gc=False, kw_only=True):
     attempt: int
     output: Json
     port: str = "out"
+    """Empty for none: no edge fires."""
+    to: tuple[str, ...] | None = None
+    """Of the nodes that the `out` edges lead to, those that go on; None for all."""
+    at: datetime
+
+
+class PostponeStep(Struct, frozen=True, gc=False, kw_only=True):
+    """A handler asks to be called again after this length of time. Identity: address and attempt."""
+
+    address: str
+    attempt: int
+    after: timedelta
+    state: Json
+    """What the next attempts see as `context.state`."""
     at: datetime
 
 
@@ -85,4 +99,27 @@ class CancelExecution(Struct, frozen=True, gc=False, kw_only=True):
     at: datetime
 
 
-Command = StartExecution | CompleteStep | FailStep | ReportProgress | FireTimer | ReceiveSignal | CancelExecution
+class AnswerUndo(Struct, frozen=True, gc=False, kw_only=True):
+    """A person decides about a compensation, or about the undo plan. Identity: the question, by its event's version."""
+
+    address: str
+    """Of the step; empty for the plan."""
+    question: int
+    choice: str
+    """`go` | `retry` | `skip` | `done`; which, is said in `saga.CHOICES`."""
+    note: str = ""
+    actor: str
+    at: datetime
+
+
+Command = (
+    StartExecution
+    | CompleteStep
+    | PostponeStep
+    | FailStep
+    | ReportProgress
+    | FireTimer
+    | ReceiveSignal
+    | CancelExecution
+    | AnswerUndo
+)

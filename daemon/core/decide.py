@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from daemon.core import commands as c
 from daemon.core import events as e
+from daemon.core import saga
 from daemon.core.address import node_of
 from daemon.core.draft import Draft, timer_id_of
 from daemon.core.errors import ExecutionFinished, Rejected
 from daemon.core.evolve import evolve
-from daemon.core.settling import fail, succeed
+from daemon.core.settling import fail, postpone, succeed
 from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Running, State
 from daemon.core.values import to_json
 from daemon.core.walk import advance, start_or_queue
 
 if TYPE_CHECKING:
-    from daemon.core.plan import Plan
+    from daemon.core.plan import Plan, PlannedNode
 
 EXECUTION_TIMER = "execution"
 
@@ -86,6 +87,9 @@ def _while_running(draft: Draft, command: c.Command) -> None:
         case c.CompleteStep():
             if _at_work(draft, command.address, command.attempt):
                 _complete_step(draft, command)
+        case c.PostponeStep(address=address, attempt=attempt):
+            if _at_work(draft, address, attempt):
+                postpone(draft, address, command.after, command.state, attempt=attempt)
         case c.StartExecution():
             pass
         case c.FailStep():
@@ -105,8 +109,9 @@ def _while_running(draft: Draft, command: c.Command) -> None:
             if command.signal_id not in draft.running.seen:
                 _receive(draft, command)
         case c.CancelExecution():
-            draft.emit(e.CancelRequested(reason=command.reason, actor=command.actor, at=draft.at))
-            draft.emit(e.ExecutionCancelled(reason=command.reason, at=draft.at))
+            _cancel(draft, command)
+        case c.AnswerUndo():
+            saga.answer(draft, command)
         case _:
             assert_never(command)
 
@@ -134,12 +139,27 @@ def _start(draft: Draft, command: c.StartExecution) -> None:
 
 
 def _complete_step(draft: Draft, command: c.CompleteStep) -> None:
-    node = draft.plan.nodes[node_of(command.address)]
-    if command.port in node.ports:
-        succeed(draft, command.address, command.output, attempt=command.attempt, port=command.port)
-    else:
-        message = f"the handler left by port {command.port!r}; the node has: {', '.join(node.ports)}"
-        fail(draft, command.address, e.StepError(message, "port", attempt=command.attempt), retryable=False)
+    if (refused := _refused(draft.plan.nodes[node_of(command.address)], command)) is not None:
+        fail(draft, command.address, refused, retryable=False)
+        return
+    succeed(draft, command.address, command.output, attempt=command.attempt, port=command.port, to=command.to)
+
+
+def _refused(node: PlannedNode, command: c.CompleteStep) -> e.StepError | None:
+    """Return why the step cannot be left like this; None when it can."""
+    if command.to is not None:
+        known = [edge.target for edge in node.outgoing if edge.port == "out"]
+        unknown = [node_id for node_id in command.to if node_id not in known]
+        if unknown:
+            there = f"they lead to: {', '.join(known)}" if known else "there is none"
+            message = f"the handler routed to {', '.join(map(repr, unknown))}, where no `out` edge leads; {there}"
+            return e.StepError(message, "route", attempt=command.attempt)
+    ports = [port for port in node.ports if port != "error"]
+    if command.port and command.port not in ports:
+        hint = "; a failure is raised: StepFailure" if command.port == "error" else ""
+        message = f"the handler left by port {command.port!r}; the node has: {', '.join(ports)}{hint}"
+        return e.StepError(message, "port", attempt=command.attempt)
+    return None
 
 
 def _fire(draft: Draft, timer_id: str) -> None:
@@ -161,7 +181,17 @@ def _fire(draft: Draft, timer_id: str) -> None:
             fail(draft, address, e.StepError(f"no signal {name!r} came in time", "timeout"))
         case _:
             limit = draft.plan.definition.timeout
-            draft.emit(e.ExecutionFailed(error=e.StepError(f"not finished within {limit}", "timeout"), at=draft.at))
+            late = e.StepError(f"not finished within {limit}", "timeout")
+            saga.end(draft, e.UndoPlanned(status="failed", mode="", error=late, at=draft.at))
+
+
+def _cancel(draft: Draft, command: c.CancelExecution) -> None:
+    undoing = draft.running.undoing
+    if undoing is None:
+        draft.emit(e.CancelRequested(reason=command.reason, actor=command.actor, at=draft.at))
+        saga.end(draft, e.UndoPlanned(status="cancelled", mode="", reason=command.reason, at=draft.at))
+    elif undoing.status != "cancelled":
+        raise Rejected("the execution has failed, and what it has done is being undone: that cannot be cancelled")
 
 
 def _receive(draft: Draft, command: c.ReceiveSignal) -> None:

@@ -23,6 +23,18 @@ class BodyDefinition(Struct, frozen=True, kw_only=True):
     """Template of a turn's output."""
 
 
+class CompensationDefinition(Struct, frozen=True, kw_only=True):
+    """What undoes a node's step, as written."""
+
+    node: NodeDefinition | None
+    """Who does it; None when only a person can."""
+    kind: str = "reversible"
+    """`reversible` | `idempotent` | `eventual` | `irreversible`."""
+    reason: str = ""
+    manual: str = ""
+    """What a person has to do."""
+
+
 class NodeDefinition(Struct, frozen=True, kw_only=True):
     """One node as written. `type` is the key that names its node type; `own` holds that key and the type's others."""
 
@@ -33,6 +45,9 @@ class NodeDefinition(Struct, frozen=True, kw_only=True):
     scope: str = ""
     """Id of the loop or fan-out in whose body it stands; empty for the outermost scope."""
     body: BodyDefinition | None = None
+    compensation: CompensationDefinition | None = None
+    side_effects: bool = True
+    """False for a node that changes nothing outside, so that there is nothing to undo."""
     own: Mapping[str, Any]
     description: str = ""
     retry: RetryPolicy = RetryPolicy()
@@ -122,6 +137,8 @@ class Definition(Struct, frozen=True, kw_only=True):
     timeout: timedelta | None = None
     """Limit of the whole execution, from its start."""
     on_error: str = "stop"
+    undo: str = "automatic"
+    """What becomes of owed compensations at a bad end: `automatic` | `manual` | `confirm_each` | `none`."""
     limits: Limits = Limits()
     snapshot_every: int = 200
     """Events between two snapshots; 0 for none."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from daemon.core import events as e
 from daemon.core.evolve import evolve
 from daemon.core.scope import Scope
-from daemon.core.state import Finished, Repeating, Running, State, Turn
+from daemon.core.state import Repeating, Running, State, Turn
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -62,16 +62,23 @@ class Draft:
 
     def repeating_at(self, address: str) -> Repeating | None:
         """Return the loop or fan-out that is under way there; None when it, or the execution, has ended."""
-        step = self.state.steps.get(address) if isinstance(self.state, Running) else None
+        step = None if self.ended() else self.running.steps.get(address)
         return step if isinstance(step, Repeating) else None
 
+    def give_up(self) -> None:
+        """Forget what is still to be looked at."""
+        self.ready.clear()
+        self.settled.clear()
+        self.touched.clear()
+        self.repeating.clear()
+
     def ended(self) -> bool:
-        """Tell whether an event of this decision has ended the execution."""
-        return isinstance(self.state, Finished)
+        """Tell whether nothing begins any more: the execution has ended, or is being undone."""
+        return not isinstance(self.state, Running) or self.state.undoing is not None
 
     def over(self, turn: str) -> bool:
         """Tell whether the execution, or the turn in it, has ended; an empty address is the outermost scope."""
-        if isinstance(self.state, Finished):
+        if self.ended():
             return True
         return bool(turn) and not isinstance(self.running.steps.get(turn), Turn)
 

@@ -16,20 +16,22 @@ from msgspec import Struct
 from daemon.core import events as e
 from daemon.core.state import Finished, InFlight, Running, State
 from daemon.core.templates import SecretSlot
-from daemon.core.values import Json
+from daemon.core.values import NULL, Json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
 class RunStep(Struct, frozen=True, gc=False):
-    """Run the node's handler with this input; answer with `CompleteStep` or `FailStep`."""
+    """Run the node's handler with this input; answer with `CompleteStep`, `PostponeStep` or `FailStep`."""
 
     address: str
     attempt: int
     input: Json
     secrets: tuple[SecretSlot, ...]
     since: datetime
+    state: Json = NULL
+    """What the last attempt that was postponed has left for this one."""
 
 
 class ArmTimer(Struct, frozen=True, gc=False):
@@ -45,11 +47,15 @@ class CancelSteps(Struct, frozen=True, gc=False):
     turn: str
 
 
+class RetainSteps(Struct, frozen=True, gc=False):
+    """The execution is being undone: cancel what runs for it and is not in flight any more."""
+
+
 class StopSteps(Struct, frozen=True, gc=False):
     """The execution has ended: cancel what still runs for it, tell who waits for it, forget it."""
 
 
-Effect = RunStep | ArmTimer | CancelSteps | StopSteps
+Effect = RunStep | ArmTimer | CancelSteps | RetainSteps | StopSteps
 
 
 def effects(state: State, events: Iterable[e.Event]) -> tuple[Effect, ...]:
@@ -65,6 +71,8 @@ def effects(state: State, events: Iterable[e.Event]) -> tuple[Effect, ...]:
                 owed_now.append(ArmTimer(event.timer_id, event.due))
             case e.TurnFailed() | e.TurnAbandoned():
                 owed_now.append(CancelSteps(event.address))
+            case e.UndoPlanned():
+                owed_now.append(RetainSteps())
             case _:
                 pass
     return tuple(owed_now)
@@ -86,4 +94,4 @@ def _in_flight(state: State, address: str) -> InFlight | None:
 
 
 def _run(address: str, step: InFlight) -> RunStep:
-    return RunStep(address, step.attempt, step.input, step.secrets, step.since)
+    return RunStep(address, step.attempt, step.input, step.secrets, step.since, step.state)

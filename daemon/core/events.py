@@ -6,8 +6,7 @@ what is stored, never the Python path. `tests/core/golden/` holds what each rele
 
 Names kept for the parts of the language to come: StepCached, ApprovalRequested, ApprovalGiven,
 ChildStarted, ChildFinished, ExecutionPaused, ExecutionResumed, BreakpointHit,
-CheckpointMarked, UndoPlanned, StepCompensating, StepCompensated, CompensationFailed, ManualActionRequested,
-ManualActionDone, ExecutionRewound, ExecutionForked, ExecutionMigrated.
+CheckpointMarked, ExecutionRewound, ExecutionForked, ExecutionMigrated.
 
 Comes from: `decide`. Goes to: `evolve`, `eventstore/codec`.
 """
@@ -20,23 +19,29 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from daemon.core.saga_events import (
+    CompensationOwed,
+    ManualActionDone,
+    ManualActionRequested,
+    UndoCompleted,
+    UndoPlanned,
+)
+from daemon.core.step_error import StepError
 from daemon.core.templates import SecretSlot
 from daemon.core.values import NULL, Json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-class StepError(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Why an attempt failed: what an `error` edge hands on as `{message, code, type, attempt}`."""
-
-    message: str
-    code: str
-    """Stable word for rules: `error`, `timeout`, `expression`, `http_404`, or what the handler chose."""
-    type: str = ""
-    """Class name of the Python exception, when there was one."""
-    attempt: int = 1
-    details: Json = NULL
+__all__ = (
+    "CompensationOwed",
+    "ManualActionDone",
+    "ManualActionRequested",
+    "StepError",
+    "UndoCompleted",
+    "UndoPlanned",
+)
+"""What is defined elsewhere and found here too."""
 
 
 class ExecutionStarted(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -111,6 +116,9 @@ class StepSucceeded(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     attempt: int = 1
     output: Json
     port: str = "out"
+    """Empty for none: no edge fires."""
+    to: tuple[str, ...] | None = None
+    """The nodes that the step has chosen of those that its `out` edges lead to; None for all."""
     signal_id: str | None = None
     """The buffered signal that this step has consumed."""
     at: datetime
@@ -131,6 +139,24 @@ class StepFailed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
     the node declares a default; empty for none."""
     output: Json = NULL
     """The declared default; of use with port `out` only."""
+    unknown: bool = False
+    """Whether it is open that the attempt took effect: there was no answer."""
+    at: datetime
+
+
+class StepPostponed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """The attempt ended without a result, and another follows at `due`: the handler has asked for it. No failure.
+
+    `state` is what the attempts to come are handed, until one asks again.
+    """
+
+    NAME: ClassVar = "StepPostponed"
+    VERSION: ClassVar = 1
+
+    address: str
+    attempt: int = 1
+    due: datetime
+    state: Json = NULL
     at: datetime
 
 
@@ -354,33 +380,14 @@ class ExecutionFailed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     at: datetime
 
 
-Event = (
-    ExecutionStarted
-    | StepQueued
-    | StepStarted
-    | StepProgressed
-    | StepSucceeded
-    | StepFailed
-    | StepSkipped
-    | OutputsReleased
-    | LoopStarted
-    | FanOutExpanded
-    | TurnStarted
-    | TurnSkipped
-    | TurnSucceeded
-    | TurnFailed
-    | TurnAbandoned
-    | VariableSet
-    | TimerSet
-    | TimerCancelled
-    | TimerFired
-    | SignalAwaited
-    | SignalReceived
-    | CancelRequested
-    | ExecutionCancelled
-    | ExecutionCompleted
-    | ExecutionFailed
-)
+_Steps = StepQueued | StepStarted | StepProgressed | StepSucceeded | StepFailed | StepPostponed | StepSkipped
+_Turns = LoopStarted | FanOutExpanded | TurnStarted | TurnSkipped | TurnSucceeded | TurnFailed | TurnAbandoned
+_Values = OutputsReleased | VariableSet
+_Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived
+_Ends = CancelRequested | ExecutionCancelled | ExecutionCompleted | ExecutionFailed
+_Undo = CompensationOwed | UndoPlanned | ManualActionRequested | ManualActionDone | UndoCompleted
+
+Event = ExecutionStarted | _Steps | _Turns | _Values | _Waits | _Undo | _Ends
 
 EVENT_TYPES: tuple[type[Event], ...] = Event.__args__
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, assert_never
 from msgspec.structs import replace
 
 from daemon.core import events as e
+from daemon.core.address import UNDO
+from daemon.core.evolve_saga import SAGA, compensated
 from daemon.core.evolve_turns import TURNS, left, put
 from daemon.core.state import (
     INITIAL,
@@ -95,11 +97,15 @@ def _not_started(state: NotStarted, event: e.Event) -> State:
 def _step_started(state: Running, event: e.StepStarted, version: int) -> Running:
     address, before = event.address, state.steps.get(event.address)
     if event.attempt == 1:
-        step = InFlight(event.attempt, event.input, event.secrets, event.at)
+        step = InFlight(event.attempt, event.input, event.secrets, event.at, began=version)
     elif isinstance(before, Retrying | Queued):
-        step = InFlight(event.attempt, before.input, before.secrets, event.at)
+        step = InFlight(attempt=event.attempt, since=event.at, **_carried(before))
+    elif before is None and address.endswith(UNDO):
+        step = InFlight(event.attempt, event.input, event.secrets, event.at, began=version)
     else:
-        raise TypeError(f"attempt {event.attempt} of {address} starts, but no attempt before it failed")
+        raise TypeError(
+            f"attempt {event.attempt} of {address} starts, but no attempt before it failed or was postponed"
+        )
     if before is not None:
         state = left(state, address, before)
     in_flight = state.in_flight.set(address, event.attempt)
@@ -110,7 +116,7 @@ def _step_queued(state: Running, event: e.StepQueued, version: int) -> Running:
     address, before = event.address, state.steps.get(event.address)
     step = Queued(state.next_ticket, event.at)
     if isinstance(before, Retrying):
-        step = replace(step, attempt=before.attempt, input=before.input, secrets=before.secrets)
+        step = Queued(step.ticket, event.at, before.attempt, **_carried(before))
     state = left(state, address, before)
     return replace(
         state,
@@ -132,9 +138,12 @@ def _step_progressed(state: Running, event: e.StepProgressed, version: int) -> R
 def _step_succeeded(state: Running, event: e.StepSucceeded, version: int) -> Running:
     before = state.steps.get(event.address)
     state = left(state, event.address, before)
-    step = Succeeded(event.output, event.port, event.attempt, version, event.at)
+    step = Succeeded(event.output, event.port, event.attempt, version, event.at, to=event.to)
     steps = put(state, event.address, before, step)
     size = state.size + size_of(event.output)
+    if event.address.endswith(UNDO):
+        state = compensated(state, event.address)
+        return replace(state, version=version, steps=steps, size=state.size + size_of(event.output))
     if event.signal_id is None:
         return replace(state, version=version, steps=steps, size=size)
     return replace(state, version=version, steps=steps, size=size, signals=state.signals.delete(event.signal_id))
@@ -149,9 +158,36 @@ def _step_failed(state: Running, event: e.StepFailed, version: int) -> Running:
         return replace(state, version=version, steps=steps, size=state.size + size_of(event.output))
     if not isinstance(before, InFlight):
         raise TypeError(f"{event.address} is to be retried but was not in flight")
-    step = Retrying(event.attempt + 1, before.input, before.secrets, event.error, event.retry_at, event.at)
+    doubted = replace(before, doubt=before.doubt or event.unknown)
+    return _retrying(state, event, doubted, event.retry_at, version)
+
+
+def _step_postponed(state: Running, event: e.StepPostponed, version: int) -> Running:
+    before = state.steps.get(event.address)
+    if not isinstance(before, InFlight):
+        raise TypeError(f"{event.address} is postponed but was not in flight")
+    asked = replace(before, state=event.state, postponed=before.postponed + 1)
+    return _retrying(left(state, event.address, before), event, asked, event.due, version)
+
+
+def _retrying(
+    state: Running, event: e.StepFailed | e.StepPostponed, ended: InFlight, due: datetime, version: int
+) -> Running:
+    """Return the state in which the step waits for another attempt after the one that has ended."""
+    step = Retrying(
+        attempt=event.attempt + 1,
+        error=event.error if isinstance(event, e.StepFailed) else None,
+        due=due,
+        since=event.at,
+        **_carried(ended),
+    )
     steps = state.steps.set(event.address, step)
     return replace(state, version=version, steps=steps, sleeping=state.sleeping + 1)
+
+
+def _carried(step: InFlight | Retrying | Queued) -> dict[str, Any]:
+    """Return what the attempts of a step have in common."""
+    return {name: getattr(step, name) for name in ("input", "secrets", "state", "postponed", "began", "doubt")}
 
 
 def _step_skipped(state: Running, event: e.StepSkipped, version: int) -> Running:
@@ -270,6 +306,7 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.StepProgressed: _step_progressed,
     e.StepSucceeded: _step_succeeded,
     e.StepFailed: _step_failed,
+    e.StepPostponed: _step_postponed,
     e.StepSkipped: _step_skipped,
     e.OutputsReleased: _outputs_released,
     e.VariableSet: _variable_set,
@@ -283,5 +320,6 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.ExecutionCompleted: _completed,
     e.ExecutionFailed: _failed,
     **TURNS,
+    **SAGA,
 }
 """A table and not a `match`: this is asked for every event, and a ladder of classes costs as much as the fold."""

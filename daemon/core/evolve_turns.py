@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from daemon.core import events as e
 from daemon.core.address import split_turn, turn_around, turn_of
 from daemon.core.state import (
+    Abandoned,
     Awaiting,
     Failed,
     InFlight,
@@ -80,7 +81,7 @@ def left(state: Running, address: str, step: Step | None) -> Running:
             return replace(state, size=state.size - kept_by(step))
         case None:
             return state
-        case Turn() | Succeeded() | Failed() | Skipped():
+        case Turn() | Succeeded() | Failed() | Skipped() | Abandoned():
             raise TypeError(f"{address} is settled and cannot change")
         case _:
             assert_never(step)

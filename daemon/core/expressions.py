@@ -120,20 +120,24 @@ def _follow(path: Path, roots: Mapping[str, object]) -> object:
 _FAULTS = (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError, msgspec.MsgspecError)
 
 
+_PLAIN_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
+_WORDS = frozenset({
+    "and", "or", "not", "in", "is", "if", "else", "elif", "none", "None", "true", "True", "false", "False", "null",
+    "self", "undefined", "secret",
+})  # fmt: skip
+
+
 @lru_cache(maxsize=4_096)
 def compile_expression(source: str) -> Expression:
     """Compile a condition, or what stands in `{{ }}`; raise `ExpressionError`. Results are kept and shared."""
     if len(source) > MAX_SOURCE:
         raise ExpressionError(f"the expression is longer than {MAX_SOURCE} characters", source)
+    keys = tuple(source.split(".")) if _PLAIN_PATH.fullmatch(source) else ()
+    if 0 < len(keys) <= MAX_DEPTH and not _WORDS.intersection(keys):
+        return Expression(source, frozenset(keys[:1]), frozenset((keys,)), _Code(source), keys)
     try:
-        parser = Parser(_ENVIRONMENT, source, state="variable")
-        tree = parser.parse_expression()
-        if not parser.stream.eos:
-            parser.fail(f"unexpected {describe_token(parser.stream.current)!r}", parser.stream.current.lineno)
+        tree = _parse(source)
         names, paths = _check(tree)
-        straight = _names_alone(tree)
-        body = nodes.Assign(nodes.Name("result", "store"), _Rewriter().visit(tree), lineno=1)
-        root = _ENVIRONMENT.from_string(nodes.Template([body], lineno=1)).root_render_func
     except TemplateSyntaxError as error:
         message = re.sub(r" at \d+$", "", str(error.message).replace("end of template", "end of the expression"))
         raise ExpressionError(message, source, min(error.lineno, len(source)), _hint(source)) from None
@@ -141,7 +145,34 @@ def compile_expression(source: str) -> Expression:
         raise ExpressionError(error.message, source, error.offset, error.hint) from None
     except (MemoryError, RecursionError, SyntaxError, ValueError) as error:
         raise ExpressionError(f"the expression cannot be read: {error}", source) from error
-    return Expression(source, names, paths, root, straight)
+    return Expression(source, names, paths, _Code(source), _names_alone(tree))
+
+
+def _parse(source: str) -> nodes.Expr:
+    parser = Parser(_ENVIRONMENT, source, state="variable")
+    tree = parser.parse_expression()
+    if not parser.stream.eos:
+        parser.fail(f"unexpected {describe_token(parser.stream.current)!r}", parser.stream.current.lineno)
+    return tree
+
+
+class _Code:
+    """What runs an expression that was checked, generated when it is first run: most of a large definition never is."""
+
+    __slots__ = ("_function", "_source")
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._function: Callable[[Any], Iterator[object]] | None = None
+
+    def __call__(self, run: Any) -> Iterator[object]:
+        if self._function is None:
+            body = nodes.Assign(nodes.Name("result", "store"), _Rewriter().visit(_parse(self._source)), lineno=1)
+            try:
+                self._function = _ENVIRONMENT.from_string(nodes.Template([body], lineno=1)).root_render_func
+            except (MemoryError, RecursionError, SyntaxError, ValueError) as error:
+                raise EvaluationError(f"the expression cannot be run: {error}", self._source) from error
+        return self._function(run)
 
 
 def _names_alone(tree: nodes.Node) -> Path | None:
@@ -234,13 +265,20 @@ def _check_use(word: str, node: nodes.Filter | nodes.Test, table: Mapping[str, F
         close = get_close_matches(node.name, table, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(table))}"
         raise refuse(f"there is no {word} {node.name!r}", hint=hint)
+    named = [str(option.key) for option in node.kwargs]
+    if len(set(named)) < len(named):
+        raise refuse(f"{word} {node.name!r} is given an argument twice")
     if node.dyn_args or node.dyn_kwargs:
         raise refuse(f"{word} {node.name!r} takes no `*` arguments")
-    function = getattr(table[node.name], "__wrapped__", partial(table[node.name], None))
     try:
-        inspect.signature(function).bind(None, *node.args, **{str(option.key): None for option in node.kwargs})
+        _signature(table[node.name]).bind(None, *node.args, **dict.fromkeys(named))
     except TypeError as error:
         raise refuse(f"{word} {node.name!r}: {error}") from None
+
+
+@lru_cache(maxsize=256)
+def _signature(function: Function) -> inspect.Signature:
+    return inspect.signature(getattr(function, "__wrapped__", partial(function, None)))
 
 
 class _Rewriter(NodeTransformer):

@@ -146,7 +146,10 @@ class NodeType(Struct, frozen=True, kw_only=True):
     begin: Callable[[Any, Beginning], Begin]
     """Pure; what it raises as `EvaluationError` fails the step with code `expression`."""
     execute: Callable[..., Any] | None = None
-    """`async (context, input) -> output` for types that answer `Run`; see `daemon/runtime/steps`."""
+    """`async (context, input) -> output` for types that answer `Run`; see `daemon/runtime/steps`.
+
+    Instead of the output it may give one of daemon/nodes/answers: the port to leave by, or when to be called again.
+    """
     handler: Callable[[Any], str | None] = lambda _config: None
     """Name of the registered handler that the node needs, for the compiler's checks."""
     turns: Callable[[Any], Turns] | None = None

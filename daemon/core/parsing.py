@@ -14,15 +14,22 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import UNSET, Struct
 
-from daemon.core.address import NODE_ID
-from daemon.core.definition import BodyDefinition, Definition, EdgeDefinition, Limits, NodeDefinition
+from daemon.core.address import NODE_ID, UNDO
+from daemon.core.definition import (
+    BodyDefinition,
+    CompensationDefinition,
+    Definition,
+    EdgeDefinition,
+    Limits,
+    NodeDefinition,
+)
 from daemon.core.edge_syntax import EdgeSyntaxError, parse_edge
 from daemon.core.parsing_retry import parse_retry, read_duration
 from daemon.core.parsing_triggers import parse_triggers
 from daemon.core.problems import Findings, Problem, did_you_mean, nowhere
 from daemon.core.references import RESERVED
 from daemon.core.retry import RetryPolicy
-from daemon.core.schema import BODY_KEY, RUN_KEYS, body_schema, document_schema, node_schema
+from daemon.core.schema import BODY_KEY, RUN_KEYS, body_schema, compensation_schema, document_schema, node_schema
 from daemon.core.values import from_json, to_json
 
 if TYPE_CHECKING:
@@ -106,6 +113,7 @@ class _Reading:
             concurrency=given.get("concurrency", 64),
             timeout=self._duration(given, ()),
             on_error=given.get("on_error", "stop"),
+            undo=given.get("undo", "automatic"),
             limits=Limits(**given.get("limits", {})),
             snapshot_every=given.get("snapshot_every", 200),
         )
@@ -162,6 +170,8 @@ class _Reading:
             path=path,
             scope=scope,
             body=body,
+            compensation=self._compensation(node_id, sound, path),
+            side_effects="side_effects" not in sound,
             own={key: each for key, each in sound.items() if key in own_keys},
             description=sound.get("description", ""),
             retry=parse_retry(sound.get("retry"), RetryPolicy(), (*path, "retry"), self._findings, node=node_id),
@@ -171,6 +181,46 @@ class _Reading:
             join=sound.get("after"),
         )
         return node, nodes, edges
+
+    def _compensation(self, node_id: str, given: Mapping[str, Any], path: Path) -> CompensationDefinition | None:
+        """Read what undoes the node's step: a node of its own, or a note for people."""
+        if "compensate" not in given:
+            return None
+        value, path = given["compensate"], (*path, "compensate")
+        if "side_effects" in given:
+            hint = "take one of the two out"
+            self._findings.error("a node without side effects has nothing to undo", path, node=node_id, hint=hint)
+        node_type = None if "irreversible" in value else self._type_of(node_id, value, path)
+        if node_type is not None and node_type.execute is None:
+            hint = f"one of: {', '.join(sorted(name for name, each in self._node_types.items() if each.execute))}"
+            self._findings.error(f"a `{node_type.name}` undoes nothing", path, node=node_id, hint=hint)
+            node_type = None
+        elif node_type is not None or "irreversible" in value:
+            found = self._check(compensation_schema(node_type), value)
+            for problem in found:
+                self._findings.adopt(problem, path, node=node_id)
+            if not found:
+                return self._sound_compensation(node_id, node_type, value, path)
+        self.opaque.add(node_id)
+        return None
+
+    def _sound_compensation(
+        self, node_id: str, node_type: NodeType | None, value: Mapping[str, Any], path: Path
+    ) -> CompensationDefinition:
+        if node_type is None:
+            given = value["irreversible"]
+            manual = given.get("manual", "")
+            return CompensationDefinition(node=None, kind="irreversible", reason=given["reason"], manual=manual)
+        own = {node_type.name, *node_type.keys}
+        node = NodeDefinition(
+            id=node_id + UNDO,
+            type=node_type.name,
+            path=path,
+            own={key: each for key, each in value.items() if key in own},
+            retry=parse_retry(value.get("retry"), RetryPolicy(), (*path, "retry"), self._findings, node=node_id),
+            timeout=self._duration(value, path, node=node_id),
+        )
+        return CompensationDefinition(node=node, kind=value.get("kind", "reversible"))
 
     def _body(
         self, node_id: str, node_type: NodeType, given: Mapping[str, Any], path: Path

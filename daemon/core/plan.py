@@ -36,6 +36,16 @@ class Body(Struct, frozen=True, kw_only=True):
     """What it gives; None gives the outputs of `last`, by id."""
 
 
+class PlannedCompensation(Struct, frozen=True, kw_only=True):
+    """What undoes a node's step."""
+
+    node: PlannedNode | None
+    """Who does it; None when only a person can."""
+    kind: str
+    reason: str = ""
+    """Why only a person can, and what there is to do."""
+
+
 class PlannedNode(Struct, frozen=True, kw_only=True):
     """One node, wired."""
 
@@ -62,6 +72,8 @@ class PlannedNode(Struct, frozen=True, kw_only=True):
     around it may read it too."""
     reads: tuple[str, ...] = ()
     """The nodes beside it whose output it, or its body, reads."""
+    compensation: PlannedCompensation | None = None
+    """What undoes its step; None when nothing has to."""
     turns: Turns | None = None
     """How it repeats its body; None for a node without one."""
     body: Body | None = None
@@ -84,6 +96,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     definition: Definition
     nodes: Mapping[str, PlannedNode]
+    """By id; compensations by that of their node and `~undo`."""
     body: Body
     env: Mapping[str, str]
     """The allow-listed environment variables, as they were when the plan was made."""

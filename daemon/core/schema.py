@@ -9,7 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from daemon.core.address import NODE_ID
-from daemon.core.schema_parts import DEFS, anything, either, list_of, mapping, mapping_of, ref, text, whole_number
+from daemon.core.schema_parts import (
+    DEFS,
+    anything,
+    choice,
+    either,
+    list_of,
+    mapping,
+    mapping_of,
+    ref,
+    text,
+    whole_number,
+)
 from daemon.core.trigger_schemas import KINDS, NAME_PATTERN, trigger_schema
 
 if TYPE_CHECKING:
@@ -36,6 +47,11 @@ COMMON_KEYS: Mapping[str, Schema] = {
 RUN_KEYS: Mapping[str, Schema] = {
     "retry": ref("retry", "When a failed attempt is tried again; without it there is one attempt."),
     "timeout": ref("duration", "Limit of one attempt."),
+    "compensate": ref("compensation", "What undoes the step if the execution does not complete."),
+    "side_effects": {
+        "const": "none",
+        "description": "`none`: the step changes nothing outside, so there is nothing to undo.",
+    },
 }
 """Keys of the nodes that do something outside, and so take time and may be tried again."""
 
@@ -47,6 +63,23 @@ _EDGE = text(
     pattern="->",
     examples=["reserve -> charge", "charge.error -> apologise"],
 ) | {"x-expected": "an edge such as `a -> b`"}
+
+_KIND = choice(
+    "`reversible`: it takes the effect back; `idempotent`: it may also run when the effect never happened, and does"
+    " when that is not known; `eventual`: it only asks for it, and the effect is gone some time later.",
+    "reversible",
+    "idempotent",
+    "eventual",
+    default="reversible",
+)
+_IRREVERSIBLE = mapping(
+    "The effect stays: a person is asked to see to it.",
+    {
+        "reason": text("Why nothing undoes it."),
+        "manual": text("What the person has to do."),
+    },
+    "reason",
+)
 
 GRAPH: Mapping[str, Schema] = {
     "nodes": mapping_of("The nodes by id: letters, digits and `_`.", {}) | {"minProperties": 1},
@@ -96,6 +129,16 @@ TOP_LEVEL: Mapping[str, Schema] = {
             ),
         },
     ),
+    "undo": choice(
+        "What becomes of the compensations that are owed when the execution fails, times out or is cancelled:"
+        " `automatic` runs them, `manual` waits until a person lets the plan run, `confirm_each` asks for each,"
+        " `none` leaves everything as it is.",
+        "automatic",
+        "manual",
+        "confirm_each",
+        "none",
+        default="automatic",
+    ),
     "snapshot_every": whole_number("Events between two snapshots; 0 for none.", minimum=0, default=200),
 }
 
@@ -112,6 +155,15 @@ def allowed_keys(node_type: NodeType) -> Mapping[str, Schema]:
     if node_type.turns is not None:
         return {**COMMON_KEYS, BODY_KEY: ref("body", "What is repeated: nodes, edges, and what a turn gives.")}
     return COMMON_KEYS if node_type.execute is None else {**COMMON_KEYS, **RUN_KEYS}
+
+
+def compensation_schema(node_type: NodeType | None) -> Schema:
+    """Return the schema of a compensation by a node of this type; None is for what only a person can undo."""
+    if node_type is None:
+        return mapping("What only a person can undo.", {"irreversible": _IRREVERSIBLE}, "irreversible")
+    own = {node_type.name: node_type.schema, **node_type.keys}
+    how = {key: RUN_KEYS[key] for key in ("retry", "timeout")} | {"kind": _KIND}
+    return mapping(node_type.summary, {**own, **how}, node_type.name, *node_type.required)
 
 
 def body_schema() -> Schema:
@@ -139,6 +191,13 @@ def definition_schema(node_types: Mapping[str, NodeType]) -> dict[str, Any]:
         "propertyNames": {"pattern": f"^{NODE_ID.pattern}$"},
         "minProperties": 1,
     }
+    runs = [node_type for _, node_type in sorted(node_types.items()) if node_type.execute is not None]
+    definitions |= {f"{each.name}_compensation": compensation_schema(each) for each in runs}
+    definitions["compensation"] = either(
+        "What undoes the step: a node; its templates may read `step.input` and `step.output`.",
+        *(ref(f"{each.name}_compensation") for each in runs),
+        compensation_schema(None),
+    )
     definitions["body"] = mapping("What is repeated.", {**BODY, "nodes": nodes}, "nodes")
     properties = {
         **TOP_LEVEL,

@@ -127,6 +127,7 @@ DEFS: Mapping[str, Schema] = {
         "continue",
         default="stop",
     ),
+    "compensation": {"type": "object", "x-expected": "a mapping", "description": "What undoes the step."},
     "body": {"type": "object", "x-expected": "a mapping with `nodes`", "description": "A graph of its own."},
     "scalar": {
         "type": ["string", "number", "boolean"],

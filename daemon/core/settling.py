@@ -1,8 +1,9 @@
-"""How a step settles: with its result, or by what follows when an attempt, a step or a turn fails.
+"""How an attempt ends: with the step's result, to be made again later, or by what follows when it fails.
 
 An error is taken by the first of these: another attempt, the step's `error` edge, its policy to go on without a result.
 When none takes it, what is around the step fails: the turn that it stands in, and with that the loop, where the same is
-asked again; in the outermost scope, the execution.
+asked again; in the outermost scope, the execution. What was postponed at its own wish has not failed, and no retry
+policy counts it.
 
 Comes from: `decide`, `walk`, `turns`. Goes to: `draft`.
 """
@@ -12,55 +13,114 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from daemon.core import events as e
-from daemon.core.address import node_of, split_turn, turn_around, turn_of
+from daemon.core import saga
+from daemon.core.address import UNDO, node_of, split_turn, turn_around, turn_of
 from daemon.core.draft import timer_id_of
 from daemon.core.retry import delay_before, may_retry
 from daemon.core.state import InFlight, Turn
 from daemon.core.values import size_of, to_json
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from daemon.core.draft import Draft
+    from daemon.core.plan import PlannedNode
     from daemon.core.state import Repeating
     from daemon.core.values import Json
 
 
-def succeed(draft: Draft, address: str, output: Json, *, attempt: int = 1, port: str = "out") -> None:
-    """Record the step's result, unless it is larger than the workflow allows: then the step fails."""
-    limits, size = draft.plan.definition.limits, size_of(output)
-    if size > limits.output_bytes:
-        problem, code = f"the output has {size} bytes, more than {limits.output_bytes}", "output_too_large"
-    elif draft.running.size + size > limits.context_bytes:
-        held = draft.running.size + size
-        problem, code = f"the execution would hold {held} bytes, more than {limits.context_bytes}", "context_too_large"
-    else:
-        draft.emit(e.StepSucceeded(address=address, attempt=attempt, output=output, port=port, at=draft.at))
+def succeed(
+    draft: Draft,
+    address: str,
+    output: Json,
+    *,
+    attempt: int = 1,
+    port: str = "out",
+    to: tuple[str, ...] | None = None,
+) -> None:
+    """Record the step's result, and what would undo it; one larger than the workflow allows fails the step."""
+    before = draft.running.steps.get(address)
+    if (problem := _too_large(draft, address, output)) is not None:
+        fail(draft, address, replace(problem, attempt=attempt), retryable=False)
         return
-    message = f"{problem}: store it elsewhere and give what names it, or raise `limits`"
-    fail(draft, address, e.StepError(message, code, attempt=attempt), retryable=False)
+    draft.emit(e.StepSucceeded(address=address, attempt=attempt, output=output, port=port, to=to, at=draft.at))
+    if isinstance(before, InFlight):
+        saga.capture(draft, address, before)
+
+
+def _too_large(draft: Draft, address: str, output: Json) -> e.StepError | None:
+    limits, size = draft.plan.definition.limits, size_of(output)
+    held = draft.running.size + size
+    if address.endswith(UNDO):
+        return None
+    if size > limits.output_bytes:
+        code, problem = "output_too_large", f"the output has {size} bytes, more than {limits.output_bytes}"
+    elif held > limits.context_bytes:
+        code, problem = "context_too_large", f"the execution would hold {held} bytes, more than {limits.context_bytes}"
+    else:
+        return None
+    return _told(problem, code)
+
+
+def _told(problem: str, code: str) -> e.StepError:
+    return e.StepError(f"{problem}: store it elsewhere and give what names it, or raise `limits`", code)
+
+
+def postpone(draft: Draft, address: str, after: timedelta, state: Json, *, attempt: int) -> None:
+    """Record that the handler is to be called again, unless what it wants to be handed then is too large.
+
+    Of an execution that is being undone no step goes on: what this one has done is in doubt then.
+    """
+    if draft.ended() and not address.endswith(UNDO):
+        given_up = e.StepError("given up; it had asked to be called again", "given_up", attempt=attempt)
+        fail(draft, address, given_up, retryable=False)
+        return
+    limits, size = draft.plan.definition.limits, size_of(state)
+    if size > limits.output_bytes:
+        problem = f"the state for the next call has {size} bytes, more than {limits.output_bytes}"
+        fail(draft, address, replace(_told(problem, "state_too_large"), attempt=attempt), retryable=False)
+        return
+    due = draft.at + after
+    draft.emit(e.StepPostponed(address=address, attempt=attempt, due=due, state=state, at=draft.at))
+    draft.wait(address, "retry", due)
 
 
 def fail(draft: Draft, address: str, error: e.StepError, *, jitter: float = 0.0, retryable: bool = True) -> None:
     """Record the failure and what follows: another attempt, an `error` edge, going on without, or the end."""
     node = draft.plan.nodes[node_of(address)]
     step = draft.running.steps.get(address)
-    at_work = isinstance(step, InFlight)
-    attempt = step.attempt if isinstance(step, InFlight) else 1
-    if retryable and at_work and may_retry(node.retry, attempt=attempt, code=error.code, type_name=error.type):
-        due = draft.at + delay_before(node.retry, attempt + 1, jitter)
-        draft.emit(e.StepFailed(address=address, attempt=attempt, error=error, retry_at=due, at=draft.at))
+    retryable = retryable and (draft.running.undoing is None or address.endswith(UNDO))
+    failed = e.StepFailed(
+        address=address,
+        attempt=step.attempt if isinstance(step, InFlight) else 1,
+        error=error,
+        unknown=isinstance(step, InFlight) and error.code in saga.DOUBTFUL,
+        at=draft.at,
+    )
+    if retryable and isinstance(step, InFlight) and _may_retry(node, step, error):
+        due = draft.at + delay_before(node.retry, step.tries + 1, jitter)
+        draft.emit(replace(failed, retry_at=due))
         draft.wait(address, "retry", due)
-    elif node.catches:
-        draft.emit(e.StepFailed(address=address, attempt=attempt, error=error, port="error", at=draft.at))
+        return
+    ended = draft.ended()
+    if node.catches and not ended:
+        failed = replace(failed, port="error")
     elif node.on_error == "continue" and node.default is not UNSET:
-        default = to_json(node.default)
-        failed = e.StepFailed(address=address, attempt=attempt, error=error, port="out", output=default, at=draft.at)
-        draft.emit(failed)
-    else:
-        draft.emit(e.StepFailed(address=address, attempt=attempt, error=error, at=draft.at))
-        if node.on_error != "continue":
-            _unhandled(draft, address, error)
+        failed = replace(failed, port="out", output=to_json(node.default))
+    draft.emit(failed)
+    if isinstance(step, InFlight) and (step.doubt or failed.unknown):
+        saga.capture(draft, address, step, unknown=True)
+    if address.endswith(UNDO):
+        saga.ask_after_failure(draft, address, error)
+    elif not failed.port and node.on_error != "continue" and not ended:
+        _unhandled(draft, address, error)
+
+
+def _may_retry(node: PlannedNode, step: InFlight, error: e.StepError) -> bool:
+    return may_retry(node.retry, attempt=step.tries, code=error.code, type_name=error.type)
 
 
 def _unhandled(draft: Draft, address: str, error: e.StepError) -> None:
@@ -68,13 +128,14 @@ def _unhandled(draft: Draft, address: str, error: e.StepError) -> None:
     if turn := turn_around(address):
         fail_turn(draft, turn, error)
     else:
-        draft.emit(e.ExecutionFailed(error=error, address=address, at=draft.at))
+        ending = e.UndoPlanned(status="failed", mode="", error=error, failed_step=address, at=draft.at)
+        saga.end(draft, ending)
 
 
 def fail_turn(draft: Draft, turn: str, error: e.StepError) -> None:
     """Give up the turn; then the loop or fan-out fails too, or it goes on with the others."""
     address, _ = split_turn(turn)
-    _cancel_timers(draft, turn)
+    _give_up(draft, turn)
     draft.emit(e.TurnFailed(address=turn, error=error, at=draft.at))
     how = draft.plan.nodes[node_of(address)].turns
     if how is not None and how.tolerant:
@@ -91,7 +152,7 @@ def abandon_turns(draft: Draft, address: str) -> None:
     for index in range(repeating.begun if repeating.running else 0):
         turn = turn_of(address, index)
         if isinstance(draft.running.steps.get(turn), Turn):
-            _cancel_timers(draft, turn)
+            _give_up(draft, turn)
             draft.emit(e.TurnAbandoned(address=turn, at=draft.at))
 
 
@@ -100,7 +161,9 @@ def breath_of(address: str, repeating: Repeating) -> str:
     return timer_id_of(address, f"turn-{repeating.begun}")
 
 
-def _cancel_timers(draft: Draft, turn: str) -> None:
+def _give_up(draft: Draft, turn: str) -> None:
+    """Cancel the timers in the turn, and note what may have taken effect there."""
+    saga.settle_doubts(draft, turn)
     for timer_id in sorted(timer_id for timer_id in draft.running.timers if timer_id.startswith(f"{turn}.")):
         _cancel_timer(draft, timer_id)
 

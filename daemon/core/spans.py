@@ -116,7 +116,7 @@ def spans_of(trace: Trace | None, event: e.Event) -> tuple[Trace | None, tuple[S
     if trace is None:
         return None, ()
     match event:
-        case e.StepQueued() | e.StepStarted() | e.StepSucceeded() | e.StepFailed():
+        case e.StepQueued() | e.StepStarted() | e.StepSucceeded() | e.StepFailed() | e.StepPostponed():
             after, spans = _step(trace, event)
         case e.SignalAwaited():
             after, spans = _opened(trace, event.address, Open(SIGNAL, 1, event.at, event.name)), ()
@@ -169,7 +169,7 @@ def _opened(trace: Trace, address: str, what: Open) -> Trace:
 
 
 def _step(
-    trace: Trace, event: e.StepQueued | e.StepStarted | e.StepSucceeded | e.StepFailed
+    trace: Trace, event: e.StepQueued | e.StepStarted | e.StepSucceeded | e.StepFailed | e.StepPostponed
 ) -> tuple[Trace, Iterable[Span]]:
     """Close what the step was at, and open what it is at now."""
     address, before = event.address, trace.open.get(event.address)
@@ -183,18 +183,25 @@ def _step(
         case _:
             at_work = before if before is not None and not between else Open("", event.attempt, event.at)
             spans.append(_settled(trace, event, at_work))
-            if isinstance(event, e.StepFailed) and event.retry_at is not None:
+            if _goes_on(event):
                 trace = _opened(trace, address, Open(PAUSE, event.attempt + 1, event.at))
             elif before is not None:
                 trace = replace(trace, open=trace.open.delete(address))
     return trace, spans
 
 
-def _settled(trace: Trace, event: e.StepSucceeded | e.StepFailed, at_work: Open) -> Span:
+def _goes_on(event: e.StepSucceeded | e.StepFailed | e.StepPostponed) -> bool:
+    """Tell whether another attempt follows."""
+    return isinstance(event, e.StepPostponed) or (isinstance(event, e.StepFailed) and event.retry_at is not None)
+
+
+def _settled(trace: Trace, event: e.StepSucceeded | e.StepFailed | e.StepPostponed, at_work: Open) -> Span:
+    if isinstance(event, e.StepPostponed):
+        return _step_span(trace, event.address, at_work, event.at, {"sagad.status": "postponed"})
     if isinstance(event, e.StepSucceeded):
-        return _step_span(
-            trace, event.address, at_work, event.at, {"sagad.status": "succeeded", "sagad.port": event.port}
-        )
+        chosen = {"sagad.to": ", ".join(event.to)} if event.to is not None else {}
+        taken: dict[str, Attribute] = {"sagad.status": "succeeded", "sagad.port": event.port, **chosen}
+        return _step_span(trace, event.address, at_work, event.at, taken)
     outcome = {"sagad.status": "failed", "sagad.retried": event.retry_at is not None, **_error(event.error)}
     return _step_span(trace, event.address, at_work, event.at, outcome, error=event.error.message)
 

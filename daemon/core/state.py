@@ -16,7 +16,7 @@ from uuid import UUID
 from immutables import Map
 from msgspec import Struct
 
-from daemon.core.events import StepError
+from daemon.core.step_error import StepError
 from daemon.core.templates import SecretSlot
 from daemon.core.values import NULL, Json
 
@@ -24,13 +24,17 @@ from daemon.core.values import NULL, Json
 
 
 class Queued(Struct, frozen=True, gc=False, tag=True):
-    """Ready, waiting for a slot; `ticket` gives its place in the queue. A retry (attempt 2 and on) has its input."""
+    """Ready, waiting for a slot; `ticket` gives its place in the queue. Attempt 2 and on has what it takes along."""
 
     ticket: int
     since: datetime
     attempt: int = 1
     input: Json = NULL
     secrets: tuple[SecretSlot, ...] = ()
+    state: Json = NULL
+    postponed: int = 0
+    began: int = 0
+    doubt: bool = False
 
 
 class InFlight(Struct, frozen=True, gc=False, tag=True):
@@ -42,17 +46,35 @@ class InFlight(Struct, frozen=True, gc=False, tag=True):
     since: datetime
     progress: Json = NULL
     progress_number: int = 0
+    began: int = 0
+    """Version of the event by which the first attempt began."""
+    doubt: bool = False
+    """Whether an attempt before has failed in a way that leaves open whether it took effect."""
+    state: Json = NULL
+    """What the last attempt that was postponed has left for this one."""
+    postponed: int = 0
+    """How many of the attempts before this one were postponed."""
+
+    @property
+    def tries(self) -> int:
+        """How many attempts there were that a retry policy counts, this one among them."""
+        return self.attempt - self.postponed
 
 
 class Retrying(Struct, frozen=True, gc=False, tag=True):
-    """The attempt before `attempt` failed; the timer for this one runs."""
+    """The attempt before `attempt` failed, or was postponed; the timer for this one runs."""
 
     attempt: int
     input: Json
     secrets: tuple[SecretSlot, ...]
-    error: StepError
+    error: StepError | None
+    """None when it was postponed."""
     due: datetime
     since: datetime
+    state: Json = NULL
+    postponed: int = 0
+    began: int = 0
+    doubt: bool = False
 
 
 class Sleeping(Struct, frozen=True, gc=False, tag=True):
@@ -107,11 +129,14 @@ class Succeeded(Struct, frozen=True, gc=False, tag=True):
     output: Json
     """Null when it was released."""
     port: str
+    """Empty for none: no edge fires."""
     attempt: int
     version: int
     at: datetime
     released: bool = False
     """Whether the output is in the log only, because nothing can read it any more."""
+    to: tuple[str, ...] | None = None
+    """The nodes that go on, of those that its `out` edges lead to; None for all."""
 
 
 class Failed(Struct, frozen=True, gc=False, tag=True):
@@ -128,14 +153,20 @@ class Failed(Struct, frozen=True, gc=False, tag=True):
     at: datetime
 
 
+class Abandoned(Struct, frozen=True, gc=False, tag=True):
+    """Was given up because the execution is being undone."""
+
+    at: datetime
+
+
 class Skipped(Struct, frozen=True, gc=False, tag=True):
     """Will never run: no edge into it can fire."""
 
     at: datetime
 
 
-Step = Queued | InFlight | Retrying | Sleeping | Awaiting | Repeating | Turn | Succeeded | Failed | Skipped
-Settled = (Succeeded, Failed, Skipped)
+Step = Queued | InFlight | Retrying | Sleeping | Awaiting | Repeating | Turn | Succeeded | Failed | Skipped | Abandoned
+Settled = (Succeeded, Failed, Skipped, Abandoned)
 
 
 class Timer(Struct, frozen=True, gc=False):
@@ -152,6 +183,49 @@ class Signal(Struct, frozen=True, gc=False):
     name: str
     data: Json
     version: int
+
+
+class Owed(Struct, frozen=True, gc=False):
+    """A compensation that is owed if the execution does not complete. See `events.CompensationOwed`."""
+
+    address: str
+    began: int
+    kind: str
+    unknown: bool
+    input: Json
+    secrets: tuple[SecretSlot, ...]
+    problem: str
+    older: int
+    """Version of the one before, 0 for none: from the newest they are a list."""
+    attempts: int = 0
+    """Of the compensation, that failed before a person asked for another."""
+    cleared: bool = False
+    """Whether a person has said that it may run."""
+
+
+class Undoing(Struct, frozen=True, gc=False, kw_only=True):
+    """The execution is at its end, and what it has done is being undone. See `events.UndoPlanned`."""
+
+    status: str
+    mode: str
+    error: StepError | None
+    failed_step: str
+    reason: str
+    since: datetime
+    cleared: bool = False
+    """Whether a person has let the plan run."""
+    compensated: int = 0
+    by_hand: int = 0
+    skipped: int = 0
+
+
+class Ask(Struct, frozen=True, gc=False):
+    """A question to a person about one compensation, or about the plan. `version` is the event's: its identity."""
+
+    kind: str
+    message: str
+    version: int
+    since: datetime
 
 
 class NotStarted(Struct, frozen=True, gc=False, tag=True):
@@ -193,13 +267,19 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """How many steps wait for a timer: `Sleeping` and `Retrying`, and a `Repeating` that takes breath."""
     variables: Map[str, Json] = Map()
     """What the execution has set; until then a variable is as the definition says."""
+    owed: Map[int, Owed] = Map()
+    """By the version of the event by which the step had its effect."""
+    newest_owed: int = 0
+    undoing: Undoing | None = None
+    asking: Map[str, Ask] = Map()
+    """By the step's address; empty for the plan."""
     size: int = 0
     """Bytes of its input, of the outputs and items in `steps`, and of `variables`: the execution's context."""
 
     @property
     def open(self) -> int:
         """How many things are waited for; none left means that the execution is at its end."""
-        return len(self.in_flight) + len(self.queue) + len(self.awaiting) + self.sleeping
+        return len(self.in_flight) + len(self.queue) + len(self.awaiting) + self.sleeping + len(self.asking)
 
     def repeating(self, address: str) -> Repeating:
         """Return the loop or fan-out that is under way there. TypeError when there is none."""
@@ -242,7 +322,7 @@ INITIAL: State = NotStarted()
 def cause(state: State) -> str:
     """Return the one kind of thing that an execution waits for; empty when it has ended.
 
-    With several at once the one nearest to progress is named: `step`, `slot`, `timer`, `signal`; an execution that was
+    With several at once the one nearest to progress is named: `step`, `slot`, `timer`, `signal`, `person`; one that was
     signalled before its start waits for its `start`. Empty for a running execution is a bug, and an alarm.
     """
     match state:
@@ -256,6 +336,7 @@ def cause(state: State) -> str:
                 ("slot", state.queue),
                 ("timer", state.sleeping),
                 ("signal", state.awaiting),
+                ("person", state.asking),
             )
             return next((kind for kind, waiting in kinds if waiting), "")
         case _:

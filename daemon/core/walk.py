@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from daemon.core import events as e
-from daemon.core import turns
-from daemon.core.address import node_of, turn_around, within
+from daemon.core import saga, turns
+from daemon.core.address import UNDO, node_of, turn_around, within
 from daemon.core.expressions import EvaluationError
 from daemon.core.node import Assign, AwaitSignal, Beginning, Done, Fail, Repeat, Run, WaitUntil
 from daemon.core.settling import fail, succeed
@@ -46,6 +46,8 @@ def advance(draft: Draft) -> None:
             _complete(draft)
         else:
             break
+    if isinstance(draft.state, Running) and draft.state.undoing is not None:
+        saga.proceed(draft)
 
 
 def _begin_unless_over(draft: Draft, address: str) -> None:
@@ -109,7 +111,8 @@ def _reach(draft: Draft, turn: str, edge: Edge) -> None:
 def _edge_condition(state: Running, turn: str, edge: Edge) -> str:
     step = state.steps.get(within(turn, edge.source))
     if isinstance(step, Succeeded | Failed):
-        return "fired" if step.port == edge.port else "dead"
+        chosen = isinstance(step, Failed) or step.to is None or edge.target in step.to
+        return "fired" if chosen and step.port == edge.port else "dead"
     return "dead" if isinstance(step, Skipped) else "open"
 
 
@@ -167,7 +170,7 @@ def start_or_queue(draft: Draft, address: str) -> None:
     step = draft.running.steps[address]
     if not isinstance(step, Retrying):
         raise TypeError(f"the retry timer of {address} fired, but it does not wait for a retry")
-    if _slot_free(draft):
+    if _slot_free(draft) or address.endswith(UNDO):
         draft.emit(e.StepStarted(address=address, attempt=step.attempt, at=draft.at))
     else:
         draft.emit(e.StepQueued(address=address, at=draft.at))
@@ -192,7 +195,8 @@ def _complete(draft: Draft) -> None:
     try:
         output = turns.output_of_body(draft, draft.plan.body, "")
     except EvaluationError as error:
-        draft.emit(e.ExecutionFailed(error=e.StepError(f"output: {error}", "expression"), at=draft.at))
+        failed = e.StepError(f"output: {error}", "expression")
+        saga.end(draft, e.UndoPlanned(status="failed", mode="", error=failed, at=draft.at))
     else:
         draft.emit(e.ExecutionCompleted(output=output, at=draft.at))
 

@@ -13,7 +13,6 @@ case that is true is taken, and those after it are not evaluated.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import Struct
@@ -28,7 +27,6 @@ from daemon.nodes.reading import Reader
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PORT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 OTHERWISE = "default"
 
 
@@ -103,11 +101,8 @@ def _cases(cases: Mapping[str, Any] | list[Any]) -> list[tuple[str | int, str, l
 
 
 def _check_port(reader: Reader, port: str, path: tuple[str | int, ...]) -> None:
-    if not PORT_NAME.fullmatch(port):
-        hint = "use letters, digits, _ and -; other values can be given as {name: value}"
-        reader.refuse(f"{port!r} cannot be the name of a port", path, hint)
-    elif port in ("error", OTHERWISE):
-        reader.refuse(f"every branch has a port {port!r} already", path, "choose another name")
+    hint = "use letters, digits, _ and -; other values can be given as {name: value}"
+    reader.port_name(port, path, type_name="branch", taken=("error", OTHERWISE), hint=hint)
 
 
 def begin(config: Branch, beginning: Beginning) -> Begin:

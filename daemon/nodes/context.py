@@ -67,7 +67,7 @@ class Services(Protocol):
         """
 
     async def call(self, handler: str, value: Any, context: NodeContext) -> object:
-        """Run a registered handler with this input and return its output, a value with a JSON form.
+        """Run a registered handler with this input and return its output, a value with a JSON form, or its `Answer`.
 
         What the handler raises passes through.
         """
@@ -87,6 +87,8 @@ class NodeContext(Protocol):
     """When the attempt is given up; None when the node has no timeout."""
     traceparent: str | None
     """W3C trace context of the attempt, to be passed on."""
+    state: Any
+    """What the last `Again` of this step has left; None before the first."""
     config: Any
     """What the node type's `parse` made."""
     services: Services

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, TypeVar
 
 from daemon.core.durations import DurationError, parse_duration
@@ -10,10 +11,11 @@ from daemon.core.problems import Problem
 from daemon.core.templates import Template, TemplateError, compile_template
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 T = TypeVar("T")
 
+PORT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BROKEN = compile_template(None)
 """Stands for a template with a mistake until `finish` raises."""
 
@@ -52,6 +54,21 @@ class Reader:
             except DurationError as error:
                 self.refuse(error.message, path, error.hint)
         return template
+
+    def port_name(
+        self,
+        port: str,
+        path: Iterable[str | int],
+        *,
+        type_name: str,
+        taken: Collection[str],
+        hint: str = "use letters, digits, _ and -",
+    ) -> None:
+        """Check the name that a definition gives a port; `taken` are those that every node of the type has."""
+        if not PORT_NAME.fullmatch(port):
+            self.refuse(f"{port!r} cannot be the name of a port", path, hint)
+        elif port in taken:
+            self.refuse(f"every {type_name} has a port {port!r} already", path, "choose another name")
 
     def refuse(self, message: str, path: Iterable[str | int], hint: str | None = None) -> None:
         """Note a mistake."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from daemon.core.node import Beginning, NodeType, Run
-from daemon.core.schema_parts import ref, text
+from daemon.core.schema_parts import list_of, ref, text
 from daemon.core.templates import Template
 from daemon.nodes.reading import Reader
 
@@ -22,13 +22,21 @@ class Task(Struct, frozen=True):
 
     handler: str
     input: Template
+    ports: tuple[str, ...] = ()
+    """Those that the handler may leave by beside `out`."""
 
 
 def parse(own: Mapping[str, Any]) -> Task:
     """Without `with` the handler gets an empty mapping."""
     reader = Reader()
     given = reader.template(own.get("with", {}), "with", allow_secrets=True)
-    return reader.finish(Task(own["task"], given))
+    ports = tuple(own.get("ports", ()))
+    for index, port in enumerate(ports):
+        path = ("ports", index)
+        reader.port_name(port, path, type_name="task", taken=("out", "error"))
+        if port in ports[:index]:
+            reader.refuse(f"the port {port!r} is there twice", path, "take one of them out")
+    return reader.finish(Task(own["task"], given, ports))
 
 
 def begin(config: Task, beginning: Beginning) -> Run:
@@ -38,7 +46,7 @@ def begin(config: Task, beginning: Beginning) -> Run:
 
 
 async def execute(context: NodeContext, value: Any) -> object:
-    """Run the handler."""
+    """Run the handler; what it answers beside a plain value is the step's answer too."""
     return await context.services.call(context.config.handler, value, context)
 
 
@@ -51,7 +59,15 @@ NODE_TYPE = NodeType(
         examples=["inventory.reserve"],
     )
     | {"x-expected": "a handler's name such as inventory.reserve"},
-    keys={"with": ref("value", "The handler's input; an empty mapping if not given.")},
+    keys={
+        "with": ref("value", "The handler's input; an empty mapping if not given."),
+        "ports": list_of(
+            "Ways out beside `out`, for a handler that answers `Port(name)`.",
+            text("Letters, digits, _ and -.", examples=["declined"]),
+            minItems=1,
+        ),
+    },
+    ports=lambda config: ("out", *config.ports),
     parse=parse,
     templates=lambda config: (config.input,),
     begin=begin,

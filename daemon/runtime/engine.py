@@ -14,13 +14,13 @@ Comes from: `intake`, `steps`, `timers`, the API. Goes to: daemon/core/decide, e
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from msgspec import Struct
 
 from daemon.core.commands import Command, StartExecution
-from daemon.core.effects import ArmTimer, CancelSteps, RunStep, StopSteps, effects, owed
+from daemon.core.effects import ArmTimer, CancelSteps, RetainSteps, RunStep, StopSteps, effects, owed
 from daemon.core.errors import Rejected
 from daemon.core.events import Event
 from daemon.core.state import INITIAL, Finished, Running, State
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from daemon.runtime.clock import Clock
     from daemon.runtime.history import History
     from daemon.runtime.mailbox import Answer
+    from daemon.runtime.ports import Pinned, StepRunner, TimerService
     from eventstore.writer import Writer
 
 MAX_CONFLICTS = 20
@@ -54,33 +55,6 @@ class Committed(Struct, frozen=True, gc=False):
     before: State
     events: tuple[Event, ...]
     after: State
-
-
-class Pinned(Protocol):
-    """Finds the plan that an execution is pinned to."""
-
-    async def pinned(self, definition_hash: str) -> Plan:
-        """Return it, or raise `Rejected` saying that the definition is missing."""
-
-
-class StepRunner(Protocol):
-    """Runs handlers; see `steps.Steps`."""
-
-    def run(self, execution_id: UUID, plan: Plan, effect: RunStep, state: Running) -> None:
-        """Start the step's attempt, unless it is at work already."""
-
-    def cancel(self, execution_id: UUID, turn: str = "") -> None:
-        """Cancel what runs for the execution, or in one turn of it."""
-
-    def retain(self, execution_id: UUID, owed: Mapping[str, int]) -> None:
-        """Cancel what runs for the execution and is not owed: `owed` is the attempt by address."""
-
-
-class TimerService(Protocol):
-    """Fires timers; see `timers.Timers`."""
-
-    def arm(self, due_at: ArmTimer) -> None:
-        """Make sure that the timer, which the index holds, is not overslept."""
 
 
 class Engine:
@@ -354,6 +328,8 @@ class Engine:
                     self.timers.arm(effect)
                 case CancelSteps():
                     self.steps.cancel(execution_id, effect.turn)
+                case RetainSteps() if isinstance(after, Running):
+                    self.steps.retain(execution_id, after.in_flight)
                 case StopSteps():
                     self.steps.cancel(execution_id)
                 case _:

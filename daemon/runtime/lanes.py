@@ -27,7 +27,10 @@ class Place(Protocol):
     """Room for one handler at a time."""
 
     async def run(self, handler: Handler, value: object, context: NodeContext) -> object:
-        """Run the handler with this input; return its output in JSON types. What it raises passes through."""
+        """Run the handler with this input; return its output, or an answer with it, in JSON types.
+
+        What it raises passes through.
+        """
 
     def leave(self) -> None:
         """Give the place up. May be called more than once. What still runs here in a process is killed."""

@@ -56,6 +56,8 @@ class Metrics:
         self._attempts = Tally("sagad_step_attempts", "Attempts begun by handlers.", by_step)
         shown = "Attempts that failed and are followed by another."
         self._retries = Tally("sagad_step_retries", shown, by_step)
+        shown = "Attempts that have asked for another, without a failure."
+        self._postponed = Tally("sagad_step_postponements", shown, by_step)
         shown = "From the start of a handler's attempt to its recorded outcome."
         self._step_seconds = Spread("sagad_step_duration_seconds", shown, by_step, STEP_SECONDS)
 
@@ -71,6 +73,7 @@ class Metrics:
                 self._steps,
                 self._attempts,
                 self._retries,
+                self._postponed,
                 self._step_seconds,
                 self._messages,
                 self._fenced,
@@ -114,13 +117,17 @@ class Metrics:
         """Count an attempt."""
         self._attempts.add(workflow, node_of(event.address))
 
-    def count_outcome(self, event: e.StepSucceeded | e.StepFailed, workflow: str, committed: Committed) -> None:
+    def count_outcome(
+        self, event: e.StepSucceeded | e.StepFailed | e.StepPostponed, workflow: str, committed: Committed
+    ) -> None:
         """Count how an attempt ended, and how long it took if there was a handler."""
         node, since = node_of(event.address), _begun(committed, event.address)
         if since is not None:
             self._step_seconds.add((event.at - since).total_seconds(), workflow, node)
         if isinstance(event, e.StepSucceeded):
             self._steps.add(workflow, node, "succeeded")
+        elif isinstance(event, e.StepPostponed):
+            self._postponed.add(workflow, node)
         elif event.retry_at is not None:
             self._retries.add(workflow, node)
         else:
@@ -206,5 +213,6 @@ _COUNTED: Mapping[type[e.Event], Callable[[Metrics, Any, str, Committed], None]]
     e.StepStarted: Metrics.count_attempt,
     e.StepSucceeded: Metrics.count_outcome,
     e.StepFailed: Metrics.count_outcome,
+    e.StepPostponed: Metrics.count_outcome,
     e.StepSkipped: Metrics.count_skipped,
 }

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from daemon.core.events import StepError
 from daemon.core.values import Json
+from daemon.runtime.step_answers import Postponed, Returned
 
 LENGTH_BYTES = 4
 
@@ -24,7 +25,7 @@ class Load(Struct, frozen=True, tag=True):
 
 
 class Call(Struct, frozen=True, tag=True, kw_only=True):
-    """Run a handler; answered with any number of `Progressed` and `Alive`, then `Returned` or `Failed`."""
+    """Run a handler; answered with any number of `Progressed` and `Alive`, then how it ended."""
 
     source: str
     handler: str
@@ -36,6 +37,7 @@ class Call(Struct, frozen=True, tag=True, kw_only=True):
     idempotency_key: str
     deadline: datetime | None
     traceparent: str | None
+    state: Json
 
 
 class Loaded(Struct, frozen=True, tag=True):
@@ -52,12 +54,6 @@ class Alive(Struct, frozen=True, tag=True):
     """The handler tells that it is alive."""
 
 
-class Returned(Struct, frozen=True, tag=True):
-    """The handler's output."""
-
-    output: Json
-
-
 class Failed(Struct, frozen=True, tag=True):
     """The handler's exception, described."""
 
@@ -66,7 +62,8 @@ class Failed(Struct, frozen=True, tag=True):
 
 
 Request = Load | Call
-Reply = Loaded | Progressed | Alive | Returned | Failed
+Ended = Returned | Postponed | Failed
+Reply = Loaded | Progressed | Alive | Ended
 
 _encode = msgspec.json.Encoder().encode
 _requests: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Request)

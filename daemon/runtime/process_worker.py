@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from daemon.core.events import StepError
-from daemon.core.values import bounded_json, from_json, to_json
+from daemon.core.values import bounded_json, from_json
 from daemon.runtime import process_frames as f
 from daemon.runtime.handler_registry import HandlerRegistry, load_handlers
 from daemon.runtime.signatures import encode_output
+from daemon.runtime.step_answers import read_answer
 from daemon.runtime.step_errors import describe
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class ProcessContext:
         self.idempotency_key = call.idempotency_key
         self.deadline = call.deadline
         self.traceparent = call.traceparent
+        self.state = from_json(call.state)
         self._replies = replies
 
     @cached_property
@@ -71,7 +73,7 @@ class _Worker:
             if isinstance(request, f.Load):
                 self._loaded[request.source] = load_handlers([request.source])
                 return f.Loaded()
-            return f.Returned(to_json(self._call(request, replies)))
+            return read_answer(self._call(request, replies))
         except Exception as error:  # noqa: BLE001  told to the daemon
             described, retryable = describe(error, attempt)
         except SystemExit as error:

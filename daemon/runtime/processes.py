@@ -16,9 +16,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from daemon.core.values import from_json, to_json
+from daemon.core.values import to_json
 from daemon.nodes.context import StepFailure
 from daemon.runtime import process_frames as f
+from daemon.runtime.step_answers import Postponed, Returned, answer_of
 from daemon.runtime.step_errors import ProcessFailure, describe
 
 if TYPE_CHECKING:
@@ -165,10 +166,11 @@ class _Process:
             idempotency_key=context.idempotency_key,
             deadline=context.deadline,
             traceparent=context.traceparent,
+            state=to_json(context.state),
         )
         match await self._ask(request, context):
-            case f.Returned(output=output):
-                return from_json(output)
+            case Returned() | Postponed() as read:
+                return answer_of(read)
             case f.Failed(error=error, retryable=retryable):
                 raise ProcessFailure(error, retryable=retryable)
             case reply:

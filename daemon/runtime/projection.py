@@ -97,12 +97,15 @@ def execution_row(execution_id: UUID, state: State, at: datetime) -> ExecutionRo
 
 
 def status_of(state: State) -> str:
-    """Return the word for what the execution is: `pending`, `running`, `completed`, `failed` or `cancelled`."""
+    """Return the word for what the execution is.
+
+    `pending`, `running`, `compensating` (what it has done is being undone), `completed`, `failed` or `cancelled`.
+    """
     match state:
         case NotStarted():
             return "pending"
         case Running():
-            return "running"
+            return "running" if state.undoing is None else "compensating"
         case Finished():
             return state.status
 
@@ -118,5 +121,5 @@ def _busy(state: State) -> bool:
 
 def _shown(state: State) -> tuple[str, str]:
     if isinstance(state, Running):
-        return "running", "step" if state.in_flight else cause(state)
+        return status_of(state), "step" if state.in_flight else cause(state)
     return status_of(state) if state.version else "", cause(state)

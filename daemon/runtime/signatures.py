@@ -6,18 +6,22 @@ Comes from: `handler_registry`. Goes to: the handler itself.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from daemon.handlers import Context
+from daemon.nodes.answers import Again, Answer, End, Port, Route
 from daemon.nodes.context import NodeContext, StepFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _INPUT, _CONTEXT = "input", "context"
+_ANSWERS = get_args(Answer)
 _HAVE_VALUE_FORM = (type(None), bool, int, float, str, bytes)
 
 
@@ -88,14 +92,24 @@ def signature_of(function: Callable[..., Any]) -> Signature:
         positional=_positional(function),
         input_name=inputs[0].name if whole else None,
         context_name=context_name,
-        output=hints.get("return", Any),
+        output=_output_type(hints.get("return", Any)),
     )
     _check_types(signature)
     return signature
 
 
 def encode_output(value: object) -> object:
-    """Return the value in JSON types. Raises `StepFailure` with code `invalid_output`."""
+    """Return the value, or what is in the answer, in JSON types. Raises `StepFailure` with code `invalid_output`."""
+    match value:
+        case Port() | Route() | End():
+            return replace(value, output=_encoded(value.output))
+        case Again():
+            return replace(value, state=_encoded(value.state))
+        case _:
+            return _encoded(value)
+
+
+def _encoded(value: object) -> object:
     try:
         return msgspec.to_builtins(value, str_keys=True, enc_hook=_encode)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -131,6 +145,14 @@ def _input_type(
         return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
     except (TypeError, ValueError) as error:
         raise BadSignature(str(error)) from error
+
+
+def _output_type(hint: Any) -> Any:
+    """Return what the step's output is of, when the handler may give answers beside it."""
+    if get_origin(hint) not in (Union, UnionType):
+        return Any if hint in _ANSWERS else hint
+    outputs = tuple(each for each in get_args(hint) if each not in _ANSWERS)
+    return Union[outputs] if outputs else Any  # noqa: UP007  built at run time
 
 
 def _default(value: Any) -> Any:

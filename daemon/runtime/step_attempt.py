@@ -15,16 +15,17 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from daemon.core.commands import CompleteStep, FailStep, ReportProgress
+from daemon.core.commands import CompleteStep, FailStep, PostponeStep, ReportProgress
 from daemon.core.durations import format_duration
 from daemon.core.state import InFlight, Running
 from daemon.core.templates import fill
 from daemon.core.trace_ids import step_traceparent
-from daemon.core.values import Json, bounded_json, from_json, to_json
+from daemon.core.values import Json, from_json, to_json
 from daemon.nodes.context import StepFailure
 from daemon.runtime.clock import Clock
 from daemon.runtime.logs import bind_task
 from daemon.runtime.secrets import Disclosed, SecretUnknown
+from daemon.runtime.step_answers import Postponed, Returned, read_answer
 from daemon.runtime.step_context import ProgressFeed, StepContext
 from daemon.runtime.step_errors import describe, without_secrets
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from daemon.core.plan import PlannedNode
     from daemon.nodes.context import Services
 
-Result = CompleteStep | FailStep
+Result = CompleteStep | PostponeStep | FailStep
 
 CLEANUP_S = 5.0
 """How long work that was given up may take to end before nobody waits for it any more."""
@@ -63,11 +64,12 @@ class Attempt:
         self.number = effect.attempt
         self.node = node
         self.workflow = state.workflow
+        self.state = effect.state
         self.context: StepContext | None = None
         """There since the work began."""
         self.started_at: datetime | None = None
         self._effect = effect
-        self._state = state
+        self._execution = state
         self._means = means
         self._disclosed: Disclosed | None = None
 
@@ -78,7 +80,7 @@ class Attempt:
 
     def traceparent(self) -> str:
         """Return the context that the attempt hands on."""
-        return step_traceparent(self.execution_id, self.address, self.number, self._state.traceparent)
+        return step_traceparent(self.execution_id, self.address, self.number, self._execution.traceparent)
 
     def now(self) -> datetime:
         """Return the time."""
@@ -86,7 +88,7 @@ class Attempt:
 
     def feed(self) -> ProgressFeed:
         """Return the way to record progress."""
-        step = self._state.steps.get(self.address)
+        step = self._execution.steps.get(self.address)
         return ProgressFeed(
             self._record_progress,
             clock=self._means.clock,
@@ -141,8 +143,9 @@ class Attempt:
         if execute is None:
             raise TypeError(f"nodes of type {self.node.type.name} have nothing to run")
         try:
-            bind_task(self.execution_id, traceparent=self._state.traceparent, address=self.address, attempt=self.number)
-            output = self._told(_as_json(await execute(context, self._input())))
+            traceparent = self._execution.traceparent
+            bind_task(self.execution_id, traceparent=traceparent, address=self.address, attempt=self.number)
+            return self._answered(read_answer(await execute(context, self._input())))
         except (Exception, SystemExit) as error:  # noqa: BLE001  every failure of a handler is recorded
             return self._failed(*describe(error, self.number))
         except asyncio.CancelledError as error:
@@ -150,11 +153,19 @@ class Attempt:
             if task is None or task.cancelling():
                 raise
             return self._failed(*describe(error, self.number))
-        return CompleteStep(address=self.address, attempt=self.number, output=output, at=self._means.clock.now())
 
-    def _told(self, output: Json) -> Json:
-        """Return the output with the secrets struck out that the step was given: some services echo them."""
-        return output if self._disclosed is None else to_json(self._disclosed.hide_in(from_json(output)))
+    def _answered(self, answer: Returned | Postponed) -> Result:
+        address, attempt, at = self.address, self.number, self._means.clock.now()
+        match answer:
+            case Returned(output=output, port=port, to=to):
+                told = self._told(output)
+                return CompleteStep(address=address, attempt=attempt, output=told, port=port, to=to, at=at)
+            case Postponed(after=after, state=state):
+                return PostponeStep(address=address, attempt=attempt, after=after, state=self._told(state), at=at)
+
+    def _told(self, value: Json) -> Json:
+        """Return the value with the secrets struck out that the step was given: some services echo them."""
+        return value if self._disclosed is None else to_json(self._disclosed.hide_in(from_json(value)))
 
     def _input(self) -> Any:
         """Return a fresh copy of the input, secrets in their places."""
@@ -198,8 +209,7 @@ class Attempt:
             _logger.warning("handler_ignores_cancellation", **named)
 
     async def _record_progress(self, number: int, value: Json) -> None:
-        shown = value if self._disclosed is None else to_json(self._disclosed.hide_in(from_json(value)))
-        at = self._means.clock.now()
+        shown, at = self._told(value), self._means.clock.now()
         command = ReportProgress(address=self.address, attempt=self.number, number=number, progress=shown, at=at)
         await self._means.record_progress(self.execution_id, command)
 
@@ -211,10 +221,3 @@ async def _first(task: asyncio.Task[Result], or_after: Coroutine[Any, Any, None]
         await asyncio.wait({task, timer}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         timer.cancel()
-
-
-def _as_json(output: object) -> Json:
-    try:
-        return bounded_json(output)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise StepFailure(f"the result has no JSON form: {error}", "invalid_output", retryable=False) from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from daemon.core.trace_ids import parse_traceparent
-from daemon.core.values import Json, bounded_json
+from daemon.core.values import Json, bounded_json, from_json
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -37,6 +37,8 @@ class Told(Protocol):
     address: str
     number: int
     node: PlannedNode
+    state: Json
+    """What the last `Again` of the step has left."""
 
     def traceparent(self) -> str:
         """Return the attempt's own trace context."""
@@ -138,6 +140,11 @@ class StepContext:
     def idempotency_key(self) -> str:
         """The same at each attempt of this step, and for no other step."""
         return f"{self.execution_id}/{self.address}"
+
+    @cached_property
+    def state(self) -> Any:
+        """What the last `Again` of this step has left; None before the first."""
+        return from_json(self._attempt.state)
 
     @cached_property
     def traceparent(self) -> str | None:

@@ -4,7 +4,7 @@
 is reported until the store has taken it. Waiting for 1 and 2 is in order and no part of the attempt's timeout. What
 stops before 4 is through leaves the step owed, and it runs again: at least once.
 
-Comes from: `engine` (RunStep). Goes to: `step_attempt`; then `engine` (CompleteStep, FailStep, ReportProgress).
+Comes from: `engine` (RunStep). Goes to: `step_attempt`; then `engine` (`Report`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from eventstore.errors import Conflict, StoreError, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
-    from daemon.core.commands import CompleteStep, FailStep, ReportProgress
+    from daemon.core.commands import CompleteStep, FailStep, PostponeStep, ReportProgress
     from daemon.core.effects import RunStep
     from daemon.core.plan import Plan
     from daemon.core.state import Running
@@ -40,7 +40,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 _logger = structlog.get_logger(__name__)
 
 
-Report: TypeAlias = "CompleteStep | FailStep | ReportProgress"
+Report: TypeAlias = "CompleteStep | PostponeStep | FailStep | ReportProgress"
 
 
 class AtWork(Struct, frozen=True):

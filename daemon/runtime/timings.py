@@ -28,6 +28,7 @@ class Attempt(Struct):
     ended_at: datetime | None = None
     error: StepError | None = None
     retry_at: datetime | None = None
+    """When the next one is due, after a failure or because this one has asked for it."""
 
 
 class Timing(Struct):
@@ -54,13 +55,22 @@ def timings(history: Iterable[e.Event]) -> Mapping[str, Timing]:
             case e.StepStarted():
                 timing.attempts.append(Attempt(event.attempt, event.at))
                 timing.input = event.input if event.attempt == 1 else timing.input
-            case e.StepSucceeded() | e.StepFailed() if timing.attempts and timing.attempts[-1].ended_at is None:
-                last = timing.attempts[-1]
-                last.ended_at = event.at
-                if isinstance(event, e.StepFailed):
-                    last.error, last.retry_at = event.error, event.retry_at
+            case e.StepSucceeded() | e.StepFailed() | e.StepPostponed():
+                _end_attempt(timing, event)
             case _:
                 pass
         if isinstance(event, e.StepSucceeded):
             timing.output = event.output
     return found
+
+
+def _end_attempt(timing: Timing, event: e.StepSucceeded | e.StepFailed | e.StepPostponed) -> None:
+    """End the attempt that is under way, if there is one."""
+    if not timing.attempts or timing.attempts[-1].ended_at is not None:
+        return
+    last = timing.attempts[-1]
+    last.ended_at = event.at
+    if isinstance(event, e.StepFailed):
+        last.error, last.retry_at = event.error, event.retry_at
+    elif isinstance(event, e.StepPostponed):
+        last.retry_at = event.due

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from daemon.core.state import (
+    Abandoned,
     Awaiting,
     Failed,
     Finished,
@@ -57,6 +58,7 @@ STEP_STATUSES: Mapping[type[Step], str] = {
     Succeeded: "succeeded",
     Failed: "failed",
     Skipped: "skipped",
+    Abandoned: "abandoned",
 }
 
 _encode = msgspec.json.Encoder().encode
@@ -183,7 +185,8 @@ def summary_view(execution_id: UUID, state: State) -> View:
 
 def step_view(address: str, step: Step, timing: Timing | None = None) -> View:
     """Return a step; `timing` adds when its attempts began and ended."""
-    view: View = {"address": address, "status": STEP_STATUSES[type(step)]}
+    postponed = isinstance(step, Retrying) and step.error is None
+    view: View = {"address": address, "status": "postponed" if postponed else STEP_STATUSES[type(step)]}
     match step:
         case Queued():
             view |= {"attempt": step.attempt, "since": step.since}
@@ -202,12 +205,15 @@ def step_view(address: str, step: Step, timing: Timing | None = None) -> View:
         case Turn():
             view |= {"since": step.since}
         case Succeeded():
-            view |= {"attempt": step.attempt, "finished_at": step.at, "port": step.port, "output": step.output}
+            view |= {"attempt": step.attempt, "finished_at": step.at, "port": step.port or None, "output": step.output}
+            view |= {} if step.to is None else {"to": step.to}
         case Failed():
             view |= {"attempt": step.error.attempt, "finished_at": step.at, "error": error_view(step.error)}
             view |= {"port": step.port or None, "output": step.output}
-        case Skipped():
+        case Skipped() | Abandoned():
             view |= {"finished_at": step.at}
+    if isinstance(step, InFlight | Retrying | Queued) and step.postponed:
+        view |= {"state": step.state, "postponed": step.postponed}
     if timing is not None:
         view |= {"started_at": timing.begun_at, "attempts": [_attempt_view(one) for one in timing.attempts]}
         view.setdefault("input", timing.input)

@@ -12,27 +12,29 @@ from msgspec import Struct
 
 from daemon.core.address import node_of
 from daemon.core.durations import format_duration
+from daemon.core.saga import CHOICES
 from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Queued, Retrying, Running, Sleeping
+from daemon.runtime.projection import status_of
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from daemon.core.plan import Plan
-    from daemon.core.state import State, Step
+    from daemon.core.state import Ask, State, Step, Timer
 
 
 class Cause(Struct, frozen=True, kw_only=True):
     """One thing that an execution waits for."""
 
     kind: str
-    """`step` | `retry` | `timer` | `signal` | `slot` | `start`."""
+    """`step` | `retry` | `postponed` | `timer` | `signal` | `slot` | `start` | `person`."""
     sentence: str
     address: str | None = None
     since: datetime | None = None
     due: datetime | None = None
     attempt: int | None = None
     max_attempts: int | None = None
-    """None when the definition is not at hand."""
+    """Those of the retry policy, and one for each that was postponed; None when the definition is not at hand."""
     signal: str | None = None
     place: int | None = None
     """Place in the queue for a slot, from 1."""
@@ -62,6 +64,8 @@ def why(state: State, plan: Plan | None, now: datetime, *, holder: str | None = 
             return Why(status=state.status, summary=_ending(state))
         case Running():
             causes = tuple(_cause(address, step, state, plan, now) for address, step in _waiting(state))
+            causes += tuple(_question(address, ask, now) for address, ask in sorted(state.asking.items()))
+            causes += tuple(_breath(timer) for _, timer in sorted(state.timers.items()) if timer.purpose == "turn")
             limit = _limit(state, now)
             holder = holder if state.in_flight else None
             lease = _lease(holder) if state.in_flight else ""
@@ -69,8 +73,8 @@ def why(state: State, plan: Plan | None, now: datetime, *, holder: str | None = 
                 summary = "It is not finished and waits for nothing that is recorded. This is a fault of sagad."
                 return Why(status="running", summary=summary, alarm=True)
             things = "1 thing" if len(causes) == 1 else f"{len(causes)} things"
-            summary = f"It waits for {things}.{limit}{lease}"
-            return Why(status="running", summary=summary, causes=causes, daemon=holder)
+            summary = f"It {_undoing(state)}waits for {things}.{limit}{lease}"
+            return Why(status=status_of(state), summary=summary, causes=causes, daemon=holder)
 
 
 def parked(execution_id: UUID, reason: Exception) -> Why:
@@ -111,7 +115,7 @@ def _waiting(state: Running) -> list[tuple[str, Step]]:
 
 
 def _cause(address: str, step: Step, state: Running, plan: Plan | None, now: datetime) -> Cause:
-    most = _max_attempts(plan, address)
+    most = _max_attempts(plan, address, step)
     match step:
         case InFlight():
             attempt = _attempt(step.attempt, most)
@@ -132,13 +136,9 @@ def _cause(address: str, step: Step, state: Running, plan: Plan | None, now: dat
             )
             return Cause(kind="slot", sentence=sentence, address=address, since=step.since, place=place)
         case Retrying():
-            sentence = (
-                f"Step {address}: attempt {step.attempt - 1} failed ({step.error.message});"
-                f"{_attempt(step.attempt, most, ' attempt')} is due {_until(step.due, now)}."
-            )
             return Cause(
-                kind="retry",
-                sentence=sentence,
+                kind="retry" if step.error is not None else "postponed",
+                sentence=_next_attempt(address, step, most, now),
                 address=address,
                 since=step.since,
                 due=step.due,
@@ -158,9 +158,35 @@ def _cause(address: str, step: Step, state: Running, plan: Plan | None, now: dat
             raise TypeError(f"step {address} is settled")
 
 
-def _max_attempts(plan: Plan | None, address: str) -> int | None:
+def _question(address: str, ask: Ask, now: datetime) -> Cause:
+    what = f"Step {address}" if address else "The undo plan"
+    choices = ", ".join(CHOICES[ask.kind])
+    sentence = f"{what}: {ask.message}; a person decides ({choices}), since {_ago(ask.since, now)}."
+    return Cause(kind="person", sentence=sentence, address=address or None, since=ask.since)
+
+
+def _breath(timer: Timer) -> Cause:
+    sentence = f"Step {timer.address}: the loop goes on at once, in its next decision."
+    return Cause(kind="timer", sentence=sentence, address=timer.address, due=timer.due)
+
+
+def _undoing(state: Running) -> str:
+    undoing = state.undoing
+    return "" if undoing is None else f"has {undoing.status}, what it has done is being undone, and it "
+
+
+def _next_attempt(address: str, step: Retrying, most: int | None, now: datetime) -> str:
+    next_one, due = _attempt(step.attempt, most, "attempt"), _until(step.due, now)
+    if step.error is None:
+        return f"Step {address}: attempt {step.attempt - 1} has asked for another; {next_one} is called {due}."
+    return f"Step {address}: attempt {step.attempt - 1} failed ({step.error.message}); {next_one} is due {due}."
+
+
+def _max_attempts(plan: Plan | None, address: str, step: Step) -> int | None:
+    """Return how many attempts there are at most as it stands: those that were postponed are not counted."""
     node = plan.nodes.get(node_of(address)) if plan is not None else None
-    return node.retry.max_attempts if node is not None else None
+    postponed = step.postponed if isinstance(step, InFlight | Retrying) else 0
+    return node.retry.max_attempts + postponed if node is not None else None
 
 
 def _attempt(attempt: int, most: int | None, word: str = ", attempt") -> str:

@@ -61,6 +61,8 @@ class Progress:
             case e.StepSucceeded() | e.StepFailed():
                 at_work.discard(event.address)
                 self.steps += isinstance(event, e.StepSucceeded) or event.retry_at is None
+            case e.StepPostponed():
+                at_work.discard(event.address)
             case e.SignalAwaited():
                 self.waiting_for_review.add(execution_id)
             case e.ExecutionCompleted() | e.ExecutionFailed() | e.ExecutionCancelled():

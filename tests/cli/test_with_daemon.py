@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from tests.cli.conftest import Running, Sagad, halt, until_logged
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SMALL = '{"order_id": "A1", "total": 5}'
@@ -160,3 +162,42 @@ def test_a_rebuilt_index_says_what_the_one_before_said(sagad: Sagad, running: Ru
     rebuilt = sagad("index", "rebuild", "--json").json
     assert rebuilt["executions"] == len(before) == 6
     assert sagad("list", "--json").json == before
+
+
+TRIP = """
+workflow: trip
+nodes:
+  book: {task: reserve, with: {order: {order_id: "7"}}, compensate: {task: charge, with: {amount: 13}}}
+  end: {fail: enough}
+edges: [book -> end]
+"""
+
+
+def test_an_undo_is_shown_and_answered(sagad: Sagad, running: Running, folder: Path) -> None:
+    (folder / "flows" / "trip.yaml").write_text(TRIP)
+    running.process.send_signal(signal.SIGHUP)
+    until_logged(running.process, running.log, '"(reloaded)"')
+    begun = sagad("start", "trip", "--json").json["execution_id"]
+    until_true(lambda: sagad("list", "--status", "compensating", "--json").json != [])
+    for more in ([], ["--url", running.address]):
+        shown = sagad("undo", begun, "--plan", *more)
+        assert shown.code == 0
+        assert "It has failed, and is being undone (automatic); left to undo: 1." in shown.out
+        assert "Asked about book: the compensation failed: declined. Choose: retry, skip, done." in shown.out
+    assert sagad("undo", begun, "--json").json["effects"][0]["status"] == "compensating"
+    assert "a person decides (retry, skip, done)" in sagad("why", begun).out
+    assert sagad("undo", begun, "--choose", "perhaps").code == 2
+    assert sagad("undo", begun, "--plan", "--choose", "go").code == 2
+    assert "nothing is asked about the plan" in sagad("undo", begun, "--choose", "skip").err
+    answered = sagad("undo", begun, "--choose", "skip", "--step", "book", "--note", "it is cheap")
+    assert (answered.code, "failed" in answered.out) == (0, True)
+    assert "it is cheap" in sagad("undo", begun).out
+    assert "Nothing is left to undo." in sagad("undo", begun).out
+
+
+def until_true(condition: Callable[[], bool]) -> None:
+    """Return when the condition holds."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

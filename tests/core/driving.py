@@ -9,6 +9,7 @@ from daemon.core import commands as c
 from daemon.core.decide import decide
 from daemon.core.effects import ArmTimer, RunStep, owed
 from daemon.core.evolve import fold
+from daemon.core.saga import CHOICES
 from daemon.core.state import Running, State
 from daemon.core.values import to_json
 from tests.core.spec import minute
@@ -41,4 +42,7 @@ def _next(state: State, number: int) -> c.Command | None:
                 pass
     for name in sorted(set(state.awaiting.values())):
         return c.ReceiveSignal(signal_id=f"drive-{number}", name=name, data=to_json(number), actor="test", at=at)
+    for address, ask in state.asking.items():
+        choice = CHOICES[ask.kind][0]
+        return c.AnswerUndo(address=address, question=ask.version, choice=choice, actor="test", at=at)
     return None

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from daemon.core import commands as c
+from daemon.core.address import node_of
 from daemon.core.decide import decide
 from daemon.core.effects import ArmTimer, RunStep, owed
 from daemon.core.errors import Rejected
 from daemon.core.events import Event, StepError
 from daemon.core.evolve import fold
 from daemon.core.plan import Plan
+from daemon.core.saga import CHOICES
 from daemon.core.state import INITIAL, Finished, Running, State
 from daemon.core.values import to_json
 from tests.core.spec import EXECUTION, NOON
@@ -34,7 +36,11 @@ KINDS = (
     "{join: all}",
     "{join: any}",
     "{fail: {message: no, code: refused}}",
+    "{task: t.x, compensate: {task: t.undo, with: '{{ step.output }}'}}",
+    "{task: t.x, timeout: 1m, compensate: {task: t.undo, kind: idempotent, retry: {max_attempts: 2, initial: 1m}}}",
+    "{task: t.x, retry: {max_attempts: 2, initial: 1m}, compensate: {irreversible: {reason: gone}}}",
     '{set: {count: "{{ vars.count + 1 }}"}}',
+    "{task: t.x, ports: [other]}",
 )
 REPEATS = (
     "for: 2",
@@ -81,6 +87,7 @@ def plans(draw: st.DrawFn) -> Plan:
         "workflow: random",
         "vars: {count: 0}",
         f"concurrency: {draw(st.sampled_from([1, 2, 64]))}",
+        f"undo: {draw(st.sampled_from(['automatic', 'automatic', 'manual', 'confirm_each', 'none']))}",
         f"on_error: {draw(st.sampled_from(['stop', 'continue']))}",
         *(["timeout: 60m"] if draw(st.booleans()) else []),
         f"nodes: {nodes}",
@@ -96,7 +103,8 @@ def graphs(draw: st.DrawFn, prefix: str, levels: int, most: int) -> tuple[str, s
     edges = []
     for target in range(1, len(kinds)):
         for source in draw(st.sets(st.integers(0, target - 1), max_size=3)):
-            ports = ["true", "false", "error"] if "branch" in kinds[source] else ["out", "error"]
+            ports = ["true", "false", "error"] if "branch" in kinds[source] else ["out", "out", "error"]
+            ports = ["out", "other"] if "ports" in kinds[source] else ports
             edges.append(f"{prefix}{source}.{draw(st.sampled_from(ports))} -> {prefix}{target}")
         if edges and edges[-1].endswith(f"-> {prefix}{target}") and "with" not in kinds[target] and draw(st.booleans()):
             source_id = edges[-1].partition(".")[0]
@@ -108,7 +116,7 @@ def graphs(draw: st.DrawFn, prefix: str, levels: int, most: int) -> tuple[str, s
     targets = {int(edge.rpartition(prefix)[2]) for edge in edges}
     kinds = ["{task: t.x}" if index in joins and index not in targets else kind for index, kind in enumerate(kinds)]
     for index, kind in enumerate(kinds):
-        if levels and "task" in kind and draw(st.integers(0, 2)) == 0:
+        if levels and "task" in kind and "ports" not in kind and draw(st.integers(0, 2)) == 0:
             body_nodes, body_edges = draw(graphs(f"{prefix}{index}_", levels - 1, 3))
             body = f"do: {{nodes: {body_nodes}, edges: {body_edges}}}"
             kinds[index] = f"{{{draw(st.sampled_from(REPEATS))}, {body}}}"
@@ -124,7 +132,7 @@ def histories(draw: st.DrawFn, *, max_turns: int = 40) -> History:
     commands: list[c.Command] = []
     while len(turns) < max_turns and not isinstance(state, Finished):
         repeat = commands and draw(st.integers(0, 9)) == 0
-        command = draw(st.sampled_from(commands)) if repeat else draw(_next_command(state, at))
+        command = draw(st.sampled_from(commands)) if repeat else draw(_next_command(plan, state, at))
         at = max(at, command.at) + timedelta(seconds=1)
         try:
             events = decide(plan, state, command)
@@ -137,7 +145,7 @@ def histories(draw: st.DrawFn, *, max_turns: int = 40) -> History:
     return History(plan, tuple(turns))
 
 
-def _next_command(state: State, at: datetime) -> st.SearchStrategy[c.Command]:
+def _next_command(plan: Plan, state: State, at: datetime) -> st.SearchStrategy[c.Command]:
     start = st.builds(
         c.StartExecution,
         execution_id=st.just(EXECUTION),
@@ -152,12 +160,23 @@ def _next_command(state: State, at: datetime) -> st.SearchStrategy[c.Command]:
         match effect:
             case RunStep(address=address, attempt=attempt):
                 choices += [
-                    _complete(address, attempt, at),
-                    _complete(address, attempt, at),
+                    _complete(plan, address, attempt, at),
+                    _complete(plan, address, attempt, at),
+                    _postpone(address, attempt, at),
                     _fail(address, attempt, at),
                 ]
             case ArmTimer(timer_id=timer_id, due=due):
                 choices.append(st.just(c.FireTimer(timer_id=timer_id, at=max(at, due))))
+    for address, ask in state.asking.items():
+        answer = st.builds(
+            c.AnswerUndo,
+            address=st.just(address),
+            question=st.just(ask.version),
+            choice=st.sampled_from(CHOICES[ask.kind]),
+            actor=st.just("test"),
+            at=st.just(at),
+        )
+        choices += [answer, answer]
     cancel = st.just(c.CancelExecution(reason="enough", actor="test", at=at))
     return st.one_of(*choices, *choices, *choices, cancel)
 
@@ -173,9 +192,30 @@ def _signal(at: datetime) -> st.SearchStrategy[c.Command]:
     )
 
 
-def _complete(address: str, attempt: int, at: datetime) -> st.SearchStrategy[c.Command]:
+def _complete(plan: Plan, address: str, attempt: int, at: datetime) -> st.SearchStrategy[c.Command]:
+    """Leave by a port, by none, to some of what follows; now and then to what the node does not have."""
+    targets = [edge.target for edge in plan.nodes[node_of(address)].outgoing if edge.port == "out"]
+    chosen = st.lists(st.sampled_from([*targets, "nowhere"]), max_size=2, unique=True).map(tuple)
+    leave = st.one_of(st.just(("out", None)), st.tuples(st.sampled_from(["out", "other", ""]), st.none() | chosen))
     output = st.sampled_from([0, 1, 7, "x" * 1100]).map(to_json)
-    return st.builds(c.CompleteStep, address=st.just(address), attempt=st.just(attempt), output=output, at=st.just(at))
+    return st.builds(
+        lambda output, leave: c.CompleteStep(
+            address=address, attempt=attempt, output=output, port=leave[0], to=leave[1], at=at
+        ),
+        output,
+        leave,
+    )
+
+
+def _postpone(address: str, attempt: int, at: datetime) -> st.SearchStrategy[c.Command]:
+    return st.builds(
+        c.PostponeStep,
+        address=st.just(address),
+        attempt=st.just(attempt),
+        after=st.integers(1, 3600).map(lambda seconds: timedelta(seconds=seconds)),
+        state=st.sampled_from([None, {"page": 2}]).map(to_json),
+        at=st.just(at),
+    )
 
 
 def _fail(address: str, attempt: int, at: datetime) -> st.SearchStrategy[c.Command]:
@@ -183,7 +223,7 @@ def _fail(address: str, attempt: int, at: datetime) -> st.SearchStrategy[c.Comma
         c.FailStep,
         address=st.just(address),
         attempt=st.just(attempt),
-        error=st.just(StepError("broken", "error", "", attempt)),
+        error=st.builds(StepError, st.just("broken"), st.sampled_from(["error", "timeout"]), attempt=st.just(attempt)),
         retryable=st.booleans(),
         jitter=st.floats(0, 1, exclude_max=True),
         at=st.just(at),

@@ -16,7 +16,7 @@ from daemon.core import commands as c
 from daemon.core.decide import decide
 from daemon.core.events import StepError, StepStarted
 from daemon.core.evolve import fold
-from daemon.core.state import INITIAL, Finished
+from daemon.core.state import INITIAL, Finished, Running
 from daemon.core.values import from_json, to_json
 from tests.support.workflows import plan_of
 
@@ -59,10 +59,21 @@ class Story:
             c.StartExecution(execution_id=EXECUTION, input=to_json(value), actor="test", at=minute(self.clock))
         )
 
-    def complete(self, address: str, output: Any = None, *, attempt: int = 1, port: str = "out") -> list[str]:
-        return self.when(
-            c.CompleteStep(address=address, attempt=attempt, output=to_json(output), port=port, at=minute(self.clock))
-        )
+    def complete(
+        self,
+        address: str,
+        output: Any = None,
+        *,
+        attempt: int = 1,
+        port: str = "out",
+        to: tuple[str, ...] | None = None,
+    ) -> list[str]:
+        at, value = minute(self.clock), to_json(output)
+        return self.when(c.CompleteStep(address=address, attempt=attempt, output=value, port=port, to=to, at=at))
+
+    def postpone(self, address: str, state: Any = None, *, after: float, attempt: int = 1) -> list[str]:
+        length, at = timedelta(minutes=after), minute(self.clock)
+        return self.when(c.PostponeStep(address=address, attempt=attempt, after=length, state=to_json(state), at=at))
 
     def fail(
         self,
@@ -96,6 +107,20 @@ class Story:
         return self.when(
             c.ReceiveSignal(signal_id=signal_id, name=name, data=to_json(data), actor="test", at=minute(self.clock))
         )
+
+    def answer(self, address: str, choice: str, *, question: int | None = None) -> list[str]:
+        """Answer what is asked about the compensation of this step."""
+        asked = self.state.asking.get(address) if isinstance(self.state, Running) else None
+        number = question if asked is None else asked.version
+        assert number is not None, "nothing is asked"
+        return self.when(
+            c.AnswerUndo(address=address, question=number, choice=choice, actor="ann", at=minute(self.clock))
+        )
+
+    @property
+    def told(self) -> list[str]:
+        """All events, a line for each."""
+        return [line(event) for event in self.events]
 
     @property
     def started(self) -> list[str]:

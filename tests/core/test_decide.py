@@ -371,7 +371,7 @@ def test_progress_is_recorded_in_order_and_once() -> None:
 def test_a_handler_that_leaves_by_an_unknown_port_fails_its_step() -> None:
     story = Story.of(TWO_STEPS)
     story.start({})
-    assert story.complete("a", port="left")[0] == "StepFailed address=a error=port"
+    assert story.complete("a", port="left")[0] == "StepFailed address=a error=port unknown=true"
 
 
 def test_an_expression_without_a_value_fails_the_step_and_names_the_path() -> None:

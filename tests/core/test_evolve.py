@@ -8,8 +8,10 @@ from msgspec.structs import replace
 from daemon.core import commands as c
 from daemon.core import events as e
 from daemon.core.decide import decide
+from daemon.core.draft import Draft
 from daemon.core.evolve import evolve, fold
 from daemon.core.node import Repeat
+from daemon.core.saga import proceed
 from daemon.core.state import INITIAL, Running
 from daemon.core.values import to_json
 from tests.core.spec import EXECUTION, Story, minute
@@ -75,6 +77,20 @@ def test_a_turn_belongs_to_a_loop_and_a_step_to_its_turn() -> None:
         evolve(looping, e.TurnSucceeded(address="each[0]", output=to_json(1), at=NOW))
 
 
+def test_only_what_was_done_is_owed_and_only_what_is_owed_is_undone() -> None:
+    story = started()
+    with pytest.raises(TypeError, match="a has had no effect that could be undone"):
+        evolve(story.state, e.CompensationOwed(address="a", began=2, at=NOW))
+    with pytest.raises(TypeError, match="nothing is being undone"):
+        evolve(story.state, e.ManualActionDone(address="a", choice="skip", actor="ann", at=NOW))
+    with pytest.raises(TypeError, match="nothing is being undone"):
+        proceed(Draft(story.plan, story.state, NOW))
+    undoing = evolve(story.state, e.UndoPlanned(status="failed", mode="automatic", at=NOW))
+    asked = evolve(undoing, e.ManualActionRequested(address="a", kind="confirm", message="?", at=NOW))
+    with pytest.raises(TypeError, match="nothing is owed for a"):
+        evolve(asked, e.ManualActionDone(address="a", choice="skip", actor="ann", at=NOW))
+
+
 def test_only_an_output_that_is_there_is_released() -> None:
     with pytest.raises(TypeError, match="a has no output to release"):
         evolve(started().state, e.OutputsReleased(addresses=("a",), at=NOW))
@@ -99,8 +115,6 @@ def test_a_retry_timer_without_a_retry_is_a_bug_that_is_told() -> None:
 
 
 def test_a_decision_after_the_end_is_a_bug_that_is_told() -> None:
-    from daemon.core.draft import Draft  # noqa: PLC0415  the one test that looks inside
-
     story = started()
     story.cancel()
     with pytest.raises(TypeError, match="after the end"):

@@ -19,6 +19,7 @@ from daemon.core.expressions import (
     EvaluationError,
     Expression,
     ExpressionError,
+    _Code,
     as_text,
     compile_expression,
 )
@@ -616,3 +617,9 @@ def test_any_source_compiles_or_is_refused(source: str) -> None:
     else:
         with suppress(EvaluationError):
             expression.evaluate({"a": [1, {"b": 2}], "b": "x"})
+
+
+def test_code_that_python_does_not_take_is_an_error_of_the_expression() -> None:
+    """A second wall behind the check of the tree."""
+    with pytest.raises(EvaluationError, match="cannot be run"):
+        _Code("a | default(1, boolean=2, boolean=3)")(None)

@@ -62,6 +62,28 @@ nodes:
 edges: [each -> fan, fan -> much]
 """
 
+ANSWERS = """
+workflow: answers
+nodes:
+  poll: {task: t.poll, retry: {max_attempts: 2, initial: 1m}}
+  ask: {task: t.ask, ports: [declined]}
+  stop: {task: t.stop}
+  near: {task: t.near}
+  far: {task: t.far}
+  never: {task: t.never}
+edges: [poll -> near, poll -> far, ask -> never, ask.declined -> near, stop -> never]
+"""
+
+
+UNDONE = """
+workflow: undone
+nodes:
+  a: {task: t.a, compensate: {task: t.undo, with: "{{ step.output }}", retry: {max_attempts: 2, initial: 1m}}}
+  b: {task: t.b, compensate: {irreversible: {reason: gone}}}
+  c: {task: t.c, compensate: {task: t.undo}}
+edges: [a -> b -> c]
+"""
+
 
 def stories() -> Iterator[Story]:
     """Tell stories in which every event type occurs."""
@@ -98,6 +120,42 @@ def stories() -> Iterator[Story]:
     fifth.complete("a", "x" * 1024)
     fifth.complete("b", 1)
     yield fifth
+    sixth = Story.of(UNDONE)
+    sixth.start({})
+    sixth.complete("a", {"id": 7})
+    sixth.complete("b", 1)
+    sixth.cancel()
+    sixth.fail("c", "timeout")
+    sixth.answer("c", "go")
+    sixth.complete("c~undo")
+    sixth.answer("b", "done")
+    sixth.fail("a~undo", "busy")
+    sixth.fire("a~undo#retry", after=1)
+    sixth.fail("a~undo", "busy", attempt=2)
+    sixth.answer("a", "retry")
+    sixth.complete("a~undo", attempt=3)
+    yield sixth
+    yield from _stories_of_answers()
+
+
+def _stories_of_answers() -> Iterator[Story]:
+    first = Story.of(ANSWERS)
+    first.start({})
+    first.postpone("poll", {"page": 2, "seen": ["ü"]}, after=3)
+    first.complete("ask", {"why": "limit"}, port="declined")
+    first.fire("poll#retry", after=3)
+    first.fail("poll", attempt=2)
+    first.complete("stop", "enough", port="")
+    first.fire("poll#retry", after=1)
+    first.postpone("poll", after=0, attempt=3)
+    first.fire("poll#retry", after=0)
+    first.complete("poll", 7, attempt=4, to=("near",))
+    first.complete("near")
+    yield first
+    second = Story.of(ANSWERS)
+    second.start({})
+    second.postpone("poll", {"page": 2}, after=3)
+    yield second
 
 
 def told(story: Story) -> dict[str, Any]:

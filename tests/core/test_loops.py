@@ -285,7 +285,7 @@ def test_an_output_larger_than_allowed_fails_the_step_and_says_what_to_do() -> N
     story = Story.of("workflow: w\nlimits: {output_bytes: 20}\nnodes: {a: {task: t.a}}")
     story.start()
     decided = story.complete("a", "x" * 30)
-    assert decided[0] == "StepFailed address=a error=output_too_large"
+    assert decided[0] == "StepFailed address=a error=output_too_large unknown=true"
     assert isinstance(story.state, Finished)
     assert story.state.error is not None
     assert story.state.error.message.startswith("the output has 32 bytes, more than 20: store it elsewhere")

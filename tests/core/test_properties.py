@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.core.address import split_turn, turn_around
+from daemon.core.address import UNDO, split_turn, turn_around
 from daemon.core.commands import ReceiveSignal
 from daemon.core.decide import decide
 from daemon.core.effects import ArmTimer, RunStep, effects, owed
 from daemon.core.errors import ExecutionFinished
-from daemon.core.events import EVENT_TYPES, StepStarted, StepSucceeded, TimerSet
+from daemon.core.events import EVENT_TYPES, CompensationOwed, ManualActionDone, StepStarted, StepSucceeded, TimerSet
 from daemon.core.evolve import fold
+from daemon.core.evolve_saga import newest_first
 from daemon.core.evolve_turns import kept_by
 from daemon.core.snapshot import decode_state, encode_state
 from daemon.core.state import INITIAL, Finished, Repeating, Running, Settled, Turn, cause
@@ -115,7 +116,7 @@ def test_what_waits_is_owed_or_waits_for_a_signal(history: History) -> None:
     """Nothing is owed to an execution only if it has ended, has not begun, or waits for a signal."""
     for turn in history.turns:
         if not owed(turn.after) and isinstance(turn.after, Running):
-            assert cause(turn.after) == "signal"
+            assert cause(turn.after) in {"signal", "person"}
 
 
 @given(histories())
@@ -130,7 +131,7 @@ def test_the_derived_fields_agree_with_the_steps(history: History) -> None:
             breaths = sum(1 for timer in turn.after.timers.values() if timer.purpose == "turn")
             assert turn.after.sleeping == kinds.count("Sleeping") + kinds.count("Retrying") + breaths
             waiting = [step for step in turn.after.steps.values() if not isinstance(step, (*Settled, Repeating, Turn))]
-            assert turn.after.open == len(waiting) + breaths
+            assert turn.after.open == len(waiting) + breaths + len(turn.after.asking)
             assert len(turn.after.in_flight) <= history.plan.concurrency
 
 
@@ -140,7 +141,8 @@ def test_the_state_knows_its_size(history: History) -> None:
     for turn in history.turns:
         if isinstance(turn.after, Running):
             kept = sum(map(kept_by, turn.after.steps.values())) + sum(map(size_of, turn.after.variables.values()))
-            assert turn.after.size == kept + size_of(turn.after.input)
+            undo = sum(size_of(owed_one.input) for owed_one in turn.after.owed.values())
+            assert turn.after.size == kept + undo + size_of(turn.after.input)
 
 
 @given(histories())
@@ -153,7 +155,8 @@ def test_a_turn_knows_its_steps(history: History) -> None:
                 members = set(step.members)
                 assert members == {one for one in steps if turn_around(one) == address and not one.endswith("]")}
                 still = [one for one in members if not isinstance(steps[one], Settled)]
-                assert step.open == len(still) > 0
+                assert step.open == len(still)
+                assert still or (isinstance(each.after, Running) and each.after.undoing is not None)
             elif isinstance(step, Repeating):
                 under_way = [one for one in steps if one.startswith(f"{address}[") and isinstance(steps[one], Turn)]
                 assert step.running == len([one for one in under_way if split_turn(one)[0] == address])
@@ -194,3 +197,32 @@ def test_timers_are_set_in_the_future(history: History) -> None:
     for event in history.events:
         if isinstance(event, TimerSet):
             assert event.due > event.at
+
+
+@given(histories())
+def test_what_is_owed_is_a_list_from_the_newest(history: History) -> None:
+    for turn in history.turns:
+        if isinstance(turn.after, Running):
+            listed = dict(newest_first(turn.after))
+            assert listed == dict(turn.after.owed)
+            assert list(listed) == sorted(listed, reverse=True)
+
+
+@given(histories(max_turns=200))
+def test_nothing_is_undone_before_what_came_after_it(history: History) -> None:
+    """A compensation begins when all that began after the step had succeeded is undone, skipped, or done by hand."""
+    owed_now: dict[str, CompensationOwed] = {}
+    since: dict[str, int] = {}
+    for version, event in enumerate(history.events, start=1):
+        match event:
+            case CompensationOwed():
+                owed_now[event.address], since[event.address] = event, version - 1
+            case StepStarted(address=address) if address.endswith(UNDO):
+                begun = address.removesuffix(UNDO)
+                assert all(other.began <= since[begun] for other in owed_now.values() if other.address != begun)
+            case StepSucceeded(address=address) if address.endswith(UNDO):
+                del owed_now[address.removesuffix(UNDO)]
+            case ManualActionDone(address=address, choice="skip" | "done") if address:
+                del owed_now[address]
+            case _:
+                pass

@@ -284,6 +284,19 @@ def test_a_caller_that_does_not_sample_gets_no_spans() -> None:
     assert lines(first, begun("a", 1), done("a", 2), completed(2)) == []
 
 
+def test_what_is_open_in_a_turn_that_is_given_up_is_cancelled() -> None:
+    begun_fan = e.FanOutExpanded(address="fan", total=2, at=minute(1))
+    turns: list[e.Event] = [e.TurnStarted(address=f"fan[{number}]", at=minute(1)) for number in range(2)]
+    postponed = e.StepPostponed(address="fan[0].poll", due=minute(9), at=minute(2))
+    at_work: list[e.Event] = [begun("fan[0].poll", 1), begun("fan[0].work", 1), begun("fan[1].work", 1), postponed]
+    given_up = e.TurnAbandoned(address="fan[0]", at=minute(3))
+    assert lines(started(), begun_fan, *turns, *at_work, given_up) == [
+        "poll 1-2 postponed",
+        "poll pause 2-3 cancelled",
+        "work 1-3 cancelled",
+    ]
+
+
 def test_a_state_tells_what_is_open() -> None:
     events: list[e.Event] = [
         started(),

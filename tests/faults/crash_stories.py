@@ -220,6 +220,29 @@ output: "{{{{ end }}}}"
         in_order=False,
     ),
     Story(
+        "saga",
+        f"""
+workflow: saga
+triggers:
+{START}
+nodes:
+  flight: {{task: work, with: {{value: 1}}, compensate: {{task: work, with: {{value: "{{{{ step.output }}}}"}}}}}}
+  hotels:
+    parallel: 2
+    do:
+      nodes:
+        hotel:
+          task: work
+          with: {{value: "{{{{ parallel.index }}}}"}}
+          compensate: {{task: fails, with: {{times: 1}}, retry: {{max_attempts: 2, initial: 1m}}}}
+  car: {{task: work_in_thread, compensate: {{task: work, kind: idempotent}}}}
+  pay: {{task: fails, with: {{times: 9}}, retry: {{max_attempts: 2, initial: 1s}}, compensate: {{task: work}}}}
+edges: [flight -> hotels, flight -> car, hotels -> pay, car -> pay]
+""",
+        (ORDER,),
+        in_order=False,
+    ),
+    Story(
         "large-values",
         f"""
 workflow: large-values

@@ -35,6 +35,20 @@ def test_a_task_without_with_gets_an_empty_mapping() -> None:
     assert begun("{task: a.b}", input=7) == Run({})
 
 
+def test_a_task_has_the_ports_that_it_declares_beside_its_own() -> None:
+    assert ports_of("{task: a.b}") == ("out",)
+    assert ports_of("{task: a.b, ports: [declined, too_late]}") == ("out", "declined", "too_late")
+
+
+def test_the_ports_of_a_task_are_checked() -> None:
+    assert refusals("{task: a.b, ports: [a, a, error, out, 'x y']}") == [
+        (("ports", 1), "the port 'a' is there twice"),
+        (("ports", 2), "every task has a port 'error' already"),
+        (("ports", 3), "every task has a port 'out' already"),
+        (("ports", 4), "'x y' cannot be the name of a port"),
+    ]
+
+
 # transform
 
 

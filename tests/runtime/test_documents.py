@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from daemon.runtime.documents import MAX_CHARACTERS, read_documents
+from daemon.runtime.documents import MAX_CHARACTERS, Document, _Loader, _QuickLoader, _Reading, read_documents
 
 
 def value_of(text: str, file: str = "x.yaml") -> Any:
@@ -194,3 +195,30 @@ def test_any_text_is_documents_or_problems(text: str) -> None:
     for document in documents:
         msgspec.json.encode(document.value, order="sorted")
     assert all(problem.message and problem.file for problem in problems)
+
+
+YAML = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=12)
+    | st.sampled_from(["{{ ü.x }}", "a: b", "# no", ""]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(YAML, st.booleans(), st.booleans())
+def test_both_parsers_read_the_same_and_find_it_at_the_same_places(value: Any, flow: bool, plain: bool) -> None:  # noqa: FBT001
+    """The quick one is libyaml; messages about mistakes come from the other one."""
+    text = yaml.safe_dump({"top": value}, default_flow_style=flow, allow_unicode=plain, width=40)
+    quick, slow = (
+        [(document.value, document.places) for document in _documents(list(yaml.compose_all(text, Loader=loader)))]
+        for loader in (_QuickLoader, _Loader)
+    )
+    assert quick == slow
+
+
+def _documents(roots: list[yaml.Node]) -> list[Document]:
+    readings = [(_Reading("x.yaml"), root) for root in roots]
+    return [Document("x.yaml", reading.value(root, (), (0, 0)), reading.places) for reading, root in readings]

@@ -101,6 +101,13 @@ def test_a_retry_is_an_attempt_more_and_no_settled_step(metrics: Metrics) -> Non
     assert value(metrics, "sagad_step_duration_seconds_sum", CHARGE) == 3
 
 
+def test_a_postponed_attempt_is_no_retry_and_no_settled_step(metrics: Metrics) -> None:
+    commit(metrics, (STARTED, begun(0)), (e.StepPostponed(address="charge", due=second(9), at=second(2)),))
+    assert value(metrics, "sagad_step_postponements_total", CHARGE) == 1
+    assert value(metrics, "sagad_step_retries_total", CHARGE) is None
+    assert value(metrics, "sagad_step_duration_seconds_sum", CHARGE) == 2
+
+
 def test_steps_without_a_handler_have_no_duration(metrics: Metrics) -> None:
     commit(metrics, (STARTED, done(0, address="large"), e.StepSkipped(address="review", at=NOON)))
     assert value(metrics, "sagad_steps_total", {**ORDERS, "node": "large", "outcome": "succeeded"}) == 1

@@ -108,6 +108,32 @@ def test_every_kind_of_step_has_a_view() -> None:
     assert list(timings(begun)) == ["work", "slot", "nap", "review", "bad"]
 
 
+def test_a_step_that_is_called_again_shows_its_state_and_how_often() -> None:
+    due, later = T0 + timedelta(seconds=9), T0 + timedelta(seconds=1)
+    asked: list[Any] = [
+        *EVENTS[:2],
+        e.StepPostponed(address="a", due=due, state=Json(b'{"page":2}'), at=later),
+        e.TimerSet(timer_id="a#retry", address="a", purpose="retry", due=due, at=later),
+    ]
+    history = [Recorded(ID, number, number, event) for number, event in enumerate(asked, 1)]
+    (step,) = plain(execution_view(ID, fold(asked), history))["steps"]
+    assert (step["status"], step["attempt"], step["due"]) == ("postponed", 2, "2030-01-01T00:00:09Z")
+    assert (step["state"], step["postponed"], step["error"]) == ({"page": 2}, 1, None)
+    (attempt,) = step["attempts"]
+    assert (attempt["duration_ms"], attempt["error"], attempt["retry_at"]) == (1000, None, "2030-01-01T00:00:09Z")
+    started = e.StepStarted(address="a", attempt=2, at=due)
+    called = plain(state_view(ID, fold([*asked, e.TimerFired(timer_id="a#retry", at=due), started])))["steps"]["a"]
+    assert (called["status"], called["state"], called["postponed"]) == ("running", {"page": 2}, 1)
+
+
+def test_a_step_shows_which_way_it_was_left() -> None:
+    routed = e.StepSucceeded(address="a", output=Json(b"1"), to=("x",), at=T0)
+    ended = e.StepSucceeded(address="b", output=Json(b"1"), port="", at=T0)
+    steps = plain(state_view(ID, fold([EVENTS[0], routed, ended])))["steps"]
+    assert (steps["a"]["port"], steps["a"]["to"]) == ("out", ["x"])
+    assert (steps["b"]["port"], "to" in steps["b"]) == (None, False)
+
+
 def test_an_execution_that_is_only_signalled_has_a_view() -> None:
     state = fold([e.SignalReceived(signal_id="s", name="go", data=Json(b"1"), actor="test", at=T0)])
     view = plain(state_view(ID, state))

@@ -59,6 +59,23 @@ def test_a_retry_names_the_error_and_the_due_time() -> None:
     assert "attempt 1 failed (no money); attempt 2 is due at 2030-01-01 12:06:30 UTC (in 1m30s)" in cause.sentence
 
 
+def test_a_handler_that_is_called_again_is_named_with_the_time() -> None:
+    due = NOW + timedelta(seconds=90)
+    plan = plan_of("workflow: w\nnodes: {poll: {task: a, retry: {max_attempts: 3}}}")
+    waiting = fold(
+        [
+            STARTED,
+            e.StepStarted(address="poll", input=Json(b"1"), at=T0),
+            e.StepPostponed(address="poll", due=due, at=T0),
+            e.TimerSet(timer_id="poll#retry", address="poll", purpose="retry", due=due, at=T0),
+        ]
+    )
+    (cause,) = why(waiting, plan, NOW).causes
+    assert (cause.kind, cause.due, cause.attempt, cause.max_attempts) == ("postponed", due, 2, 4)
+    asked_for = "Step poll: attempt 1 has asked for another; attempt 2 of 4 is called"
+    assert cause.sentence == f"{asked_for} at 2030-01-01 12:06:30 UTC (in 1m30s)."
+
+
 def test_a_signal_is_named_with_its_limit() -> None:
     due = T0 + timedelta(hours=24)
     (cause,) = asked(

@@ -81,6 +81,7 @@ class FakeContext:
     deadline: datetime | None = None
     traceparent: str | None = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     logger: Any = field(default_factory=structlog.get_logger)
+    state: Any = None
     cancelled: bool = False
 
     def heartbeat(self) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 from immutables import Map
 
 from daemon.core.address import node_of
-from daemon.core.commands import CompleteStep, FailStep, ReportProgress
+from daemon.core.commands import CompleteStep, FailStep, PostponeStep, ReportProgress
 from daemon.core.definition import Definition
 from daemon.core.effects import RunStep
 from daemon.core.errors import Rejected
@@ -30,7 +30,7 @@ from daemon.runtime.steps import Steps
 from daemon.testing.clock import FakeClock
 from eventstore.errors import StoreError
 
-Command = CompleteStep | FailStep | ReportProgress
+Command = CompleteStep | PostponeStep | FailStep | ReportProgress
 
 EXECUTION = UUID("5f0c5d8e-6f2b-5a53-9d5e-3c0a3d1e9a11")
 
@@ -83,6 +83,7 @@ class Bench:
         secrets: tuple[SecretSlot, ...] = (),
         traceparent: str | None = None,
         progress_number: int = 0,
+        state: object = None,
         node: PlannedNode | None = None,
     ) -> None:
         """Owe the step to `Steps`, as the engine does."""
@@ -93,7 +94,7 @@ class Bench:
         )
         now = self.clock.now()
         step = InFlight(attempt, to_json(value), secrets, now, progress_number=progress_number)
-        state = Running(
+        running = Running(
             version=2,
             execution_id=execution_id,
             workflow="orders",
@@ -106,7 +107,8 @@ class Bench:
             started_at=now,
             steps=Map({address: step}),
         )
-        self.steps.run(execution_id, plan, RunStep(address, attempt, to_json(value), secrets, now), state)
+        effect = RunStep(address, attempt, to_json(value), secrets, now, to_json(state))
+        self.steps.run(execution_id, plan, effect, running)
 
     def post(self, execution_id: UUID, command: Command, answer: Answer) -> None:
         """Stand for the engine."""

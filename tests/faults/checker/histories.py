@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from daemon.core import events as e
+from daemon.core.address import UNDO
 from daemon.core.evolve import evolve
 from daemon.core.state import INITIAL, NotStarted, State, cause
 from tests.faults.checker.violations import Violation
@@ -133,7 +134,7 @@ def _check(life: Life, version: int, event: e.Event) -> Iterator[tuple[str, str]
             life.ended = version
         case e.StepQueued() | e.StepStarted() | e.StepProgressed() | e.SignalAwaited():
             yield from _open(life.steps.setdefault(event.address, Step()), event)
-        case e.StepSucceeded() | e.StepFailed() | e.StepSkipped():
+        case e.StepSucceeded() | e.StepFailed() | e.StepPostponed() | e.StepSkipped():
             yield from _answer(life.steps.setdefault(event.address, Step()), version, event)
             if isinstance(event, e.StepSucceeded) and event.signal_id is not None:
                 yield from _take_signal(life, event.signal_id)
@@ -149,7 +150,10 @@ def _check(life: Life, version: int, event: e.Event) -> Iterator[tuple[str, str]
             if event.signal_id in life.signals:
                 yield "signals", f"signal {event.signal_id} a second time"
             life.signals.add(event.signal_id)
-        case e.CancelRequested():
+        case e.ManualActionDone(choice="retry"):
+            step = life.steps[event.address + UNDO]
+            step.settled, step.to_retry = 0, True
+        case _:
             pass
 
 
@@ -182,18 +186,19 @@ def _open(
 
 
 def _answer(
-    step: Step, version: int, event: e.StepSucceeded | e.StepFailed | e.StepSkipped
+    step: Step, version: int, event: e.StepSucceeded | e.StepFailed | e.StepPostponed | e.StepSkipped
 ) -> Iterator[tuple[str, str]]:
     succeeds = isinstance(event, e.StepSucceeded)
     if step.settled:
         rule = "success" if succeeds and step.succeeded else "settled"
         yield rule, f"{event.NAME} of {event.address}, settled at version {step.settled}"
-    attempt = event.attempt if isinstance(event, e.StepSucceeded | e.StepFailed) else 0
-    if step.attempt and (not step.at_work or attempt != step.attempt):
+    attempt = 0 if isinstance(event, e.StepSkipped) else event.attempt
+    given_up = isinstance(event, e.StepFailed) and event.error.code == "given_up"
+    if step.attempt and not given_up and (not step.at_work or attempt != step.attempt):
         state = f"attempt {step.attempt} is {'at work' if step.at_work else 'answered'}"
         yield "attempts", f"{event.NAME} of attempt {attempt} of {event.address}, but {state}"
     step.at_work = False
-    if isinstance(event, e.StepFailed) and event.retry_at is not None:
+    if isinstance(event, e.StepPostponed) or (isinstance(event, e.StepFailed) and event.retry_at is not None):
         step.to_retry = True
         return
     step.settled = version

@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from daemon.core import events as e
-from daemon.core.address import node_of
+from daemon.core.address import UNDO, node_of
 from daemon.core.evolve import fold
 from daemon.core.state import Awaiting, Finished, NotStarted, Running, State, cause
 from daemon.core.values import from_json
@@ -112,12 +112,12 @@ def has_signal(events: Sequence[e.Event], signal_id: str) -> bool:
 
 
 def overdue(world: World, since: datetime) -> list[str]:
-    """Return the executions that go on: those that are older, and wait for more than a signal or a start."""
+    """Return the executions that go on: those that are older, and wait for more than a signal, a start or a person."""
     rows = at_once(world.store.index.executions(ExecutionFilter(limit=100_000)))
     return [
         f"{row.execution_id} of {row.workflow} is {row.status} and waits for {row.cause or 'nothing'}"
         for row in rows
-        if row.finished_at is None and row.cause not in ("signal", "start") and row.started_at <= since
+        if row.finished_at is None and row.cause not in ("signal", "start", "person") and row.started_at <= since
     ]
 
 
@@ -190,6 +190,8 @@ def _of_history(history: Sequence[Recorded]) -> Iterator[str]:
                 if address in settled:
                     yield f"{address} is settled twice"
                 settled.add(address)
+            case e.ManualActionDone(address=address, choice="retry"):
+                settled.discard(address + UNDO)
             case e.SignalReceived(signal_id=signal_id):
                 if signal_id in signals:
                     yield f"signal {signal_id} came twice"

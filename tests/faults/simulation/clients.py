@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.api import waiting
 from daemon.api.errors import Busy
-from daemon.core.commands import CancelExecution
+from daemon.core.commands import AnswerUndo, CancelExecution
 from daemon.core.errors import Rejected
-from daemon.core.state import Finished
+from daemon.core.saga import CHOICES
+from daemon.core.state import Finished, Running
 from eventstore.errors import Conflict, Unavailable
+from eventstore.index import ExecutionFilter
 from tests.faults.simulation.workflows import name_of
 from triggers.errors import BrokerUnavailable
 from triggers.publishing import Outbound
@@ -81,7 +83,7 @@ class Clients:
                 return
 
     def _call(self, number: int) -> Callable[[], Awaitable[None]]:
-        name, kind = self._dice.choice(self._names), self._dice.choice(("start", "start", "signal", "cancel"))
+        name, kind = self._dice.choice(self._names), self._dice.choice(("start", "start", "signal", "cancel", "decide"))
         message = execution_id(f"{name}/orders", f"k{self._dice.randrange(self._world.profile.messages)}")
         match kind:
             case "start":
@@ -89,6 +91,9 @@ class Clients:
                 return lambda: self._insist(lambda daemon: _start(daemon, name, key, self._world))
             case "signal":
                 return lambda: self._insist(lambda daemon: _signal(daemon, message, f"call{number}", self._world))
+            case "decide":
+                choice = self._dice.random()
+                return lambda: self._insist(lambda daemon: _decide(daemon, choice))
         return lambda: self._insist(lambda daemon: _cancel(daemon, message, self._world))
 
     async def _insist(self, operation: Callable[[Daemon], Awaitable[None]]) -> None:
@@ -154,5 +159,23 @@ async def _signal(daemon: Daemon, target: Any, signal_id: str, world: World) -> 
 
 async def _cancel(daemon: Daemon, target: Any, world: World) -> None:
     command = CancelExecution(reason="enough", actor="client", at=daemon.clock.now())
-    await waiting.answered(daemon.engine.send(target, command))
-    world.acknowledged.ended(target)
+    handled = await waiting.answered(daemon.engine.send(target, command))
+    if isinstance(handled.state, Finished):
+        world.acknowledged.ended(target)
+
+
+async def _decide(daemon: Daemon, choice: float) -> None:
+    """Answer what the newest undo asks that waits for a person."""
+    for row in await daemon.store.index.executions(ExecutionFilter(status="compensating", limit=1000)):
+        state = await daemon.history.load(row.execution_id)
+        for address, ask in sorted(state.asking.items()) if isinstance(state, Running) else ():
+            choices = CHOICES[ask.kind]
+            command = AnswerUndo(
+                address=address,
+                question=ask.version,
+                choice=choices[int(choice * len(choices))],
+                actor="client",
+                at=daemon.clock.now(),
+            )
+            await waiting.answered(daemon.engine.send(row.execution_id, command))
+            return

@@ -36,6 +36,8 @@ KINDS = (
     "{join: all}",
     "{join: any}",
     "{fail: {message: no, code: refused}}",
+    "{task: sim.work, timeout: 20s, compensate: {task: sim.quick, retry: {max_attempts: 3, initial: 1s}}}",
+    "{task: sim.work, timeout: 5s, compensate: {task: sim.work, timeout: 20s, kind: idempotent}}",
     '{set: {count: "{{ vars.count + 1 }}"}}',
     "{publish: {memory: {topic: out}, value: '{{ execution.id }}'}, retry: {max_attempts: 9, initial: 1s}}",
 )

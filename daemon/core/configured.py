@@ -1,0 +1,108 @@
+"""The third stage of compilation: each node's keys are read by its type, and what can be told of them is checked.
+
+Comes from: `compilation`. Goes to: `scoping`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import UNSET, Struct
+
+from daemon.core.definition import NodeDefinition
+from daemon.core.node import ConfigError, NodeType, Turns
+from daemon.core.problems import did_you_mean
+from daemon.core.templates import TemplateError, compile_template
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from daemon.core.definition import Definition
+    from daemon.core.problems import Findings
+
+ERROR_PORT = "error"
+
+
+class Configured(Struct, frozen=True):
+    """A node whose own keys were read."""
+
+    node_type: NodeType
+    config: Any
+    ports: tuple[str, ...]
+    join: str
+    turns: Turns | None
+
+
+def read_node(node: NodeDefinition, node_types: Mapping[str, NodeType], findings: Findings) -> Configured | None:
+    """Have the node type read its keys; None when it cannot."""
+    path = node.path
+    node_type = node_types[node.type]
+    try:
+        config = node_type.parse(node.own)
+    except ConfigError as error:
+        for problem in error.problems:
+            findings.adopt(problem, path, node=node.id)
+        return None
+    join = node_type.join(config)
+    if join is not None and node.join is not None:
+        hint = f"`{node_type.name}` says it already; take `after` out"
+        findings.error("`after` is said twice", (*path, "after"), node=node.id, hint=hint)
+    how = node_type.turns(config) if node_type.turns is not None else None
+    return Configured(node_type, config, (*node_type.ports(config), ERROR_PORT), join or node.join or "all", how)
+
+
+def check_node(
+    node: NodeDefinition,
+    read: Configured,
+    definition: Definition,
+    handlers: Collection[str] | None,
+    findings: Findings,
+) -> None:
+    """Check what one node says by itself, and against the workflow's policy and limits."""
+    path = node.path
+    check_handler(node, read, handlers, findings)
+    if node.default is not UNSET:
+        if (node.on_error or definition.on_error) != "continue":
+            message = "`default` is never used: the error policy is not `continue`"
+            findings.warn(message, (*path, "default"), node=node.id, hint="add on_error: continue")
+        if not _is_constant(node.default):
+            hint = "let the error take an `error` edge to a transform"
+            findings.error("`default` is a fixed value", (*path, "default"), node=node.id, hint=hint)
+    limit = definition.timeout
+    if node.timeout is not None and limit is not None and node.timeout > limit:
+        message = "the step's timeout is longer than the workflow's"
+        findings.warn(message, (*path, "timeout"), node=node.id, hint="the execution ends first")
+
+
+def _is_constant(value: object) -> bool:
+    try:
+        return compile_template(value, allow_secrets=True).constant
+    except TemplateError:
+        return False
+
+
+def check_handler(node: NodeDefinition, read: Configured, handlers: Collection[str] | None, findings: Findings) -> None:
+    """Report a handler that is not registered; None leaves it unchecked."""
+    handler = read.node_type.handler(read.config)
+    if handler is not None and handlers is not None and handler not in handlers:
+        message = f"no handler is registered as {handler!r}"
+        findings.error(message, (*node.path, node.type), node=node.id, hint=did_you_mean(handler, handlers))
+
+
+class ConfiguredCompensation(Struct, frozen=True):
+    """What undoes a node, whose own keys were read."""
+
+    node: NodeDefinition
+    read: Configured
+
+
+def read_compensations(
+    definition: Definition, node_types: Mapping[str, NodeType], findings: Findings
+) -> Mapping[str, ConfiguredCompensation]:
+    """Have the node types read the keys of all compensations, by the id of the node that they undo."""
+    found: dict[str, ConfiguredCompensation] = {}
+    for node in definition.nodes.values():
+        undo = node.compensation.node if node.compensation is not None else None
+        if undo is not None and (read := read_node(undo, node_types, findings)) is not None:
+            found[node.id] = ConfiguredCompensation(undo, read)
+    return found

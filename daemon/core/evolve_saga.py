@@ -1,0 +1,156 @@
+"""The fold's part for sagas: what is owed, and what of it is undone.
+
+Comes from: `evolve`. Goes to: `state`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from immutables import Map
+from msgspec.structs import replace
+
+from daemon.core import events as e
+from daemon.core.address import UNDO
+from daemon.core.evolve_turns import kept_by, left, put
+from daemon.core.state import (
+    Abandoned,
+    Ask,
+    Failed,
+    Owed,
+    Repeating,
+    Running,
+    Settled,
+    Skipped,
+    State,
+    Succeeded,
+    Turn,
+    Undoing,
+)
+from daemon.core.values import NULL, size_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+
+def newest_first(state: Running) -> Iterator[tuple[int, Owed]]:
+    """Give what is owed, each with its version."""
+    version = state.newest_owed
+    while version:
+        owed = state.owed[version]
+        yield version, owed
+        version = owed.older
+
+
+def _owed(state: Running, event: e.CompensationOwed, version: int) -> Running:
+    step = state.steps.get(event.address)
+    if not isinstance(step, Succeeded | Failed):
+        raise TypeError(f"{event.address} has had no effect that could be undone")
+    owed = Owed(
+        event.address,
+        event.began,
+        event.kind,
+        event.unknown,
+        event.input,
+        event.secrets,
+        event.problem,
+        state.newest_owed,
+    )
+    size = state.size + size_of(event.input)
+    return replace(state, version=version, owed=state.owed.set(step.version, owed), newest_owed=step.version, size=size)
+
+
+def _undo_planned(state: Running, event: e.UndoPlanned, version: int) -> Running:
+    """Give up all that is under way but what drains. Turns stay as they are: nothing begins in them any more."""
+    for address, step in sorted(state.steps.items()):
+        if not isinstance(step, (*Settled, Turn, Repeating)) and address not in event.draining:
+            state = left(state, address, step)
+            state = replace(state, steps=put(state, address, step, Abandoned(event.at)))
+    undoing = Undoing(
+        status=event.status,
+        mode=event.mode,
+        error=event.error,
+        failed_step=event.failed_step,
+        reason=event.reason,
+        since=event.at,
+    )
+    return replace(state, version=version, undoing=undoing)
+
+
+def _asked(state: Running, event: e.ManualActionRequested, version: int) -> Running:
+    asking = state.asking.set(event.address, Ask(event.kind, event.message, version, event.at))
+    return replace(state, version=version, asking=asking)
+
+
+def _decided(state: Running, event: e.ManualActionDone, version: int) -> Running:
+    undoing = _undoing(state)
+    state = replace(state, version=version, asking=state.asking.delete(event.address))
+    if not event.address:
+        skipped = len(state.owed) if event.choice == "skip" else 0
+        undoing = replace(undoing, cleared=True, skipped=undoing.skipped + skipped)
+        return replace(_nothing_owed(state) if skipped else state, undoing=undoing)
+    if event.choice in {"go", "retry"}:
+        return _cleared(state, event.address)
+    step: Succeeded | Skipped = Skipped(event.at)
+    if event.choice == "done":
+        step, undoing = Succeeded(NULL, "out", 0, version, event.at), replace(undoing, by_hand=undoing.by_hand + 1)
+    else:
+        undoing = replace(undoing, skipped=undoing.skipped + 1)
+    before = state.steps.get(event.address + UNDO)
+    size = state.size + kept_by(step) - (kept_by(before) if before is not None else 0)
+    steps = state.steps.set(event.address + UNDO, step)
+    return without_owed(replace(state, steps=steps, undoing=undoing, size=size), event.address)
+
+
+def _cleared(state: Running, address: str) -> Running:
+    """Let the compensation run, or run again: what is left of the attempts before is their number."""
+    version, owed = next(item for item in newest_first(state) if item[1].address == address)
+    before, steps = state.steps.get(address + UNDO), state.steps
+    if isinstance(before, Failed):
+        owed, steps = replace(owed, attempts=before.error.attempt), steps.delete(address + UNDO)
+        state = replace(state, size=state.size - kept_by(before))
+    return replace(state, steps=steps, owed=state.owed.set(version, replace(owed, cleared=True)))
+
+
+def _undo_completed(state: Running, _: e.UndoCompleted, version: int) -> Running:
+    return replace(state, version=version)
+
+
+def compensated(state: Running, address: str) -> Running:
+    """Return the state after the compensation at this address has succeeded."""
+    undoing = _undoing(state)
+    undoing = replace(undoing, compensated=undoing.compensated + 1)
+    return without_owed(replace(state, undoing=undoing), address.removesuffix(UNDO))
+
+
+def without_owed(state: Running, address: str) -> Running:
+    """Return the state without what is owed for the step. It is among the newest: those may be undone in any order."""
+    newer = 0
+    for version, owed in newest_first(state):
+        if owed.address == address:
+            rest, size = state.owed.delete(version), state.size - size_of(owed.input)
+            if not newer:
+                return replace(state, owed=rest, newest_owed=owed.older, size=size)
+            return replace(state, owed=rest.set(newer, replace(rest[newer], older=owed.older)), size=size)
+        newer = version
+    raise TypeError(f"nothing is owed for {address}")
+
+
+def _nothing_owed(state: Running) -> Running:
+    size = state.size - sum(size_of(owed.input) for owed in state.owed.values())
+    return replace(state, owed=Map(), newest_owed=0, size=size)
+
+
+def _undoing(state: Running) -> Undoing:
+    if state.undoing is None:
+        raise TypeError("nothing is being undone")
+    return state.undoing
+
+
+SAGA: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
+    e.CompensationOwed: _owed,
+    e.UndoPlanned: _undo_planned,
+    e.ManualActionRequested: _asked,
+    e.ManualActionDone: _decided,
+    e.UndoCompleted: _undo_completed,
+}

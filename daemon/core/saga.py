@@ -1,0 +1,227 @@
+"""Sagas: an execution that does not complete first undoes what it has done, newest first.
+
+A step that declares a compensation owes it from its success on: what the compensation will be sent is rendered in that
+moment and recorded with the result, so the undo plan needs neither the definition nor what was known then. When the
+execution would fail, time out or be cancelled, all that is under way is given up but steps with a compensation, which
+are waited for; then each compensation runs as a step of its own, at `charge~undo`, with its retries and timeout.
+
+A step is undone before all that had succeeded before it began; what ran side by side is undone side by side. What the
+log cannot tell, or what failed for good, is asked of a person, and the others wait for that answer as the order says.
+
+Comes from: `decide`, `settling`, `walk`. Goes to: `draft`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from daemon.core import events as e
+from daemon.core.address import UNDO, node_of, turn_around, turn_of
+from daemon.core.errors import Rejected
+from daemon.core.evolve_saga import newest_first
+from daemon.core.expressions import EvaluationError
+from daemon.core.node import Beginning, Run
+from daemon.core.scope import Extended
+from daemon.core.state import InFlight, Queued, Repeating, Retrying, Succeeded, Turn
+from daemon.core.values import from_json, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from daemon.core.commands import AnswerUndo
+    from daemon.core.draft import Draft
+    from daemon.core.state import Owed, Running
+
+DOUBTFUL = frozenset({
+    "timeout", "http_timeout", "process_died", "given_up",
+    "invalid_output", "output_too_large", "context_too_large", "state_too_large", "port", "route", "again",
+})  # fmt: skip
+"""Codes of errors after which it is open whether an attempt took effect, or certain that it did."""
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "plan": ("go", "skip"),
+    "confirm": ("go", "skip", "done"),
+    "failed": ("retry", "skip", "done"),
+    "unknown": ("go", "skip", "done"),
+    "irreversible": ("skip", "done"),
+    "broken": ("skip", "done"),
+}
+"""What may be answered to each kind of `ManualActionRequested`."""
+
+
+def capture(draft: Draft, address: str, before: InFlight | Retrying | Queued, *, unknown: bool = False) -> None:
+    """Record what would undo the step that has just settled, if its node declares that."""
+    compensation = draft.plan.nodes[node_of(address)].compensation
+    if compensation is None:
+        return
+    problem, sent = compensation.reason, Run(None)
+    if compensation.node is not None:
+        step = draft.running.steps[address]
+        output = from_json(step.output) if isinstance(step, Succeeded) else None
+        known = {"step": {"input": from_json(before.input), "output": output}}
+        beginning = Beginning(Extended(draft.scope.at(turn_around(address)), known), (), draft.at)
+        try:
+            asked = compensation.node.type.begin(compensation.node.config, beginning)
+        except EvaluationError as error:
+            problem = f"what undoes it cannot be called: {error}"
+        else:
+            sent = asked if isinstance(asked, Run) else sent
+    draft.emit(
+        e.CompensationOwed(
+            address=address,
+            began=before.began,
+            kind=compensation.kind,
+            unknown=unknown,
+            input=to_json(sent.input),
+            secrets=sent.secrets,
+            problem=problem,
+            at=draft.at,
+        )
+    )
+
+
+def end(draft: Draft, ending: e.UndoPlanned) -> None:
+    """End the execution as `ending` says, after what is owed was undone."""
+    plan, running = draft.plan, draft.running
+    draining = tuple(
+        address for address in sorted(running.in_flight) if plan.nodes[node_of(address)].compensation is not None
+    )
+    settle_doubts(draft, but=draining)
+    if plan.definition.undo == "none" or not (draft.running.owed or draining):
+        _end(draft, ending)
+        return
+    for timer_id in sorted(running.timers):
+        draft.emit(e.TimerCancelled(timer_id=timer_id, at=draft.at))
+    draft.give_up()
+    draft.emit(
+        e.UndoPlanned(
+            status=ending.status,
+            mode=plan.definition.undo,
+            error=ending.error,
+            failed_step=ending.failed_step,
+            reason=ending.reason,
+            draining=draining,
+            at=draft.at,
+        )
+    )
+    if plan.definition.undo == "manual":
+        message = f"the execution has {ending.status}; what it has done waits to be undone"
+        draft.emit(e.ManualActionRequested(address="", kind="plan", message=message, at=draft.at))
+
+
+def settle_doubts(draft: Draft, turn: str = "", *, but: Collection[str] = ()) -> None:
+    """Let steps fail that are given up and may have taken effect: those at work, and those of which an attempt had.
+
+    Of the turn, or of the whole execution; `but` are left alone.
+    """
+    running = draft.running
+    for address in sorted(_inside(running, turn) if turn else running.steps):
+        step = running.steps[address]
+        if address in but or draft.plan.nodes[node_of(address)].compensation is None:
+            continue
+        if not isinstance(step, InFlight) and not (
+            isinstance(step, Retrying | Queued) and (step.doubt or step.postponed)
+        ):
+            continue
+        error = e.StepError("given up; whether it took effect is not known", "given_up", attempt=step.attempt)
+        draft.emit(e.StepFailed(address=address, attempt=step.attempt, error=error, unknown=True, at=draft.at))
+        capture(draft, address, step, unknown=True)
+
+
+def _inside(running: Running, turn: str) -> Iterator[str]:
+    """Give the addresses of the steps in a turn, and in the turns under way in it."""
+    step = running.steps.get(turn)
+    for member in step.members if isinstance(step, Turn) else ():
+        yield member
+        if isinstance(inner := running.steps[member], Repeating):
+            for index in range(inner.begun):
+                yield from _inside(running, turn_of(member, index))
+
+
+def proceed(draft: Draft) -> None:
+    """Begin the compensations whose turn has come; end the execution when none is left."""
+    running, undoing = draft.running, draft.running.undoing
+    if undoing is None:
+        raise TypeError("nothing is being undone")
+    if any(not address.endswith(UNDO) for address in running.in_flight) or "" in running.asking:
+        return
+    for owed in list(_due(draft)):
+        if len(draft.running.in_flight) >= draft.plan.concurrency:
+            return
+        _begin(draft, owed, confirm=undoing.mode == "confirm_each")
+    if draft.running.owed:
+        return
+    undoing = draft.running.undoing or undoing
+    draft.emit(
+        e.UndoCompleted(compensated=undoing.compensated, by_hand=undoing.by_hand, skipped=undoing.skipped, at=draft.at)
+    )
+    _end(
+        draft,
+        e.UndoPlanned(
+            status=undoing.status,
+            mode="",
+            error=undoing.error,
+            failed_step=undoing.failed_step,
+            reason=undoing.reason,
+            at=draft.at,
+        ),
+    )
+
+
+def _due(draft: Draft) -> Iterator[Owed]:
+    """Give what may be undone now: all that had not succeeded when a newer one, which is still owed, began."""
+    began = 0
+    for version, owed in newest_first(draft.running):
+        if version < began:
+            return
+        began = max(began, owed.began)
+        yield owed
+
+
+def _begin(draft: Draft, owed: Owed, *, confirm: bool) -> None:
+    """Run the compensation, or ask a person, unless either has been done."""
+    address, running = owed.address + UNDO, draft.running
+    if owed.address in running.asking or (address in running.steps and not owed.cleared):
+        return
+    if owed.problem:
+        _ask(draft, owed.address, "irreversible" if owed.kind == "irreversible" else "broken", owed.problem)
+    elif owed.unknown and owed.kind != "idempotent" and not owed.cleared:
+        _ask(draft, owed.address, "unknown", "whether the step took effect is not known: its attempt gave no answer")
+    elif confirm and not owed.cleared:
+        _ask(draft, owed.address, "confirm", "shall the step be undone?")
+    elif address not in running.steps:
+        draft.emit(
+            e.StepStarted(
+                address=address, attempt=owed.attempts + 1, input=owed.input, secrets=owed.secrets, at=draft.at
+            )
+        )
+
+
+def ask_after_failure(draft: Draft, address: str, error: e.StepError) -> None:
+    """Ask a person what to do about a compensation that has failed for good."""
+    _ask(draft, address.removesuffix(UNDO), "failed", f"the compensation failed: {error.message}")
+
+
+def _ask(draft: Draft, address: str, kind: str, message: str) -> None:
+    draft.emit(e.ManualActionRequested(address=address, kind=kind, message=message, at=draft.at))
+
+
+def answer(draft: Draft, command: AnswerUndo) -> None:
+    """Take a person's answer; a question that was answered decides nothing. Raises `Rejected` for a wrong choice."""
+    ask = draft.running.asking.get(command.address)
+    if ask is None or ask.version != command.question:
+        return
+    what = command.address or "the undo plan"
+    if command.choice not in CHOICES[ask.kind]:
+        raise Rejected(f"{command.choice!r} is no answer about {what}; choose: {', '.join(CHOICES[ask.kind])}")
+    draft.emit(
+        e.ManualActionDone(
+            address=command.address, choice=command.choice, note=command.note, actor=command.actor, at=draft.at
+        )
+    )
+
+
+def _end(draft: Draft, ending: e.UndoPlanned) -> None:
+    if ending.error is not None:
+        draft.emit(e.ExecutionFailed(error=ending.error, address=ending.failed_step, at=draft.at))
+    else:
+        draft.emit(e.ExecutionCancelled(reason=ending.reason, at=draft.at))

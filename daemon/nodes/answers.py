@@ -1,0 +1,62 @@
+"""What a handler, or the `execute` of a node type, may answer beside a plain value.
+
+They say how the flow goes on, so the way is on record with the result: nothing is computed again to know it.
+
+Comes from: the handlers, `execute`. Goes to: daemon/runtime/step_answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+
+class Port(Struct, frozen=True):
+    """Leave by this port: the edges that leave the node by it fire, all its others are dead.
+
+    The node must have the port, as a `task` has those in its key `ports`; else the step fails with code `port`. Not for
+    failures: those are raised.
+    """
+
+    name: str
+    output: Any = None
+    """The step's output; any value with a JSON form."""
+
+
+class Route(Struct, frozen=True):
+    """Of the nodes that the step's `out` edges lead to, only these go on; what else they lead to is skipped.
+
+    An id that no `out` edge leads to fails the step with code `route`. To no node at all is allowed, and as `End`.
+    """
+
+    to: str | Iterable[str]
+    """An id, or several; in the body of a loop the ids of nodes in the same body."""
+    output: Any = None
+    """The step's output; any value with a JSON form."""
+
+
+class End(Struct, frozen=True):
+    """The branch ends here, well: no edge fires, and what follows is skipped, unless another way leads there."""
+
+    output: Any = None
+    """The step's output; any value with a JSON form."""
+
+
+class Again(Struct, frozen=True):
+    """Call me again after this length of time: to poll, to go on with the next page, to wait for what is not yet there.
+
+    No failure: `retry.max_attempts` does not count it. The wait is recorded, so it outlives the daemon, and it takes no
+    slot. The next call is an attempt of its own, with the same input and a `timeout` of its own.
+    """
+
+    after: str | timedelta
+    """`10s`, `1h30m`, or a timedelta; nothing is allowed, and is a way to record how far the work is."""
+    state: Any = None
+    """What `context.state` is from then on, until another `Again`: any value with a JSON form. Keep it small: it is
+    recorded each time."""
+
+
+Answer: TypeAlias = Port | Route | End | Again

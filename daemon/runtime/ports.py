@@ -1,0 +1,43 @@
+"""What the engine needs of the rest of the shell.
+
+Comes from: daemon/main, which wires them. Goes to: `engine`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+    from daemon.core.effects import ArmTimer, RunStep
+    from daemon.core.plan import Plan
+    from daemon.core.state import Running
+
+
+class Pinned(Protocol):
+    """Finds the plan that an execution is pinned to."""
+
+    async def pinned(self, definition_hash: str) -> Plan:
+        """Return it, or raise `Rejected` saying that the definition is missing."""
+
+
+class StepRunner(Protocol):
+    """Runs handlers; see `steps.Steps`."""
+
+    def run(self, execution_id: UUID, plan: Plan, effect: RunStep, state: Running) -> None:
+        """Start the step's attempt, unless it is at work already."""
+
+    def cancel(self, execution_id: UUID, turn: str = "") -> None:
+        """Cancel what runs for the execution, or in one turn of it."""
+
+    def retain(self, execution_id: UUID, owed: Mapping[str, int]) -> None:
+        """Cancel what runs for the execution and is not owed: `owed` is the attempt by address."""
+
+
+class TimerService(Protocol):
+    """Fires timers; see `timers.Timers`."""
+
+    def arm(self, due_at: ArmTimer) -> None:
+        """Make sure that the timer, which the index holds, is not overslept."""
