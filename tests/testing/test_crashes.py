@@ -70,6 +70,15 @@ nodes:
   stop: {{fail: {{message: enough, code: over}}}}
 edges: [a -> all, b -> all, c -> all, all -> first, nap -> first, first -> stop]
 """,
+    f"""
+workflow: saga
+undo: automatic
+nodes:
+  flight: {{task: shop.work, {RETRY}, compensate: {{task: shop.work, {RETRY}}}}}
+  hotel: {{task: shop.work, {RETRY}, compensate: {{task: shop.work, {RETRY}}}}}
+  stop: {{fail: {{message: enough, code: over}}}}
+edges: [flight -> hotel -> stop]
+""",
 ]
 
 

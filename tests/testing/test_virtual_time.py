@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from daemon.handlers import Again
 from daemon.testing import Misused, Stuck, WorkflowFailed, virtual_time
 
 if TYPE_CHECKING:
@@ -127,6 +128,18 @@ async def test_the_function_of_a_fake_may_take_virtual_time(sagad: Sagad) -> Non
     assert sagad.clock.now() - began == timedelta(seconds=40)
     with pytest.raises(Misused, match="advance"):
         await sagad.clock.sleep("1s")
+
+
+async def test_a_handler_that_polls_is_called_again_in_virtual_time(sagad: Sagad) -> None:
+    flow = sagad.workflow("workflow: w\nnodes: {poll: {task: shop.poll}}\noutput: '{{ poll }}'")
+    began = sagad.clock.now()
+
+    async def poll() -> object:
+        return "ready" if sagad.clock.now() - began >= timedelta(hours=3) else Again("1h")
+
+    flow.fake("shop.poll", calls=poll)
+    assert await (await flow.start()).result() == "ready"
+    assert len(flow.calls("shop.poll")) == 4
 
 
 async def test_time_waits_for_real_work(sagad: Sagad) -> None:
