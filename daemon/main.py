@@ -21,7 +21,6 @@ import structlog
 from daemon.core.errors import Misconfigured
 from daemon.core.schema import definition_schema
 from daemon.nodes import all_node_types
-from daemon.nodes.outbound import OutboundPolicy
 from daemon.runtime.brokers import Brokers
 from daemon.runtime.changes import Changes, ForeignChanges
 from daemon.runtime.clock import Clock, SharedClock, SystemClock
@@ -29,7 +28,7 @@ from daemon.runtime.codec import codec_of
 from daemon.runtime.definitions import Compiler, InputSchemas
 from daemon.runtime.endings import tell_ending
 from daemon.runtime.engine import Engine
-from daemon.runtime.handler_registry import load_handlers
+from daemon.runtime.handler_registry import handlers_of
 from daemon.runtime.history import History
 from daemon.runtime.intake import Intake
 from daemon.runtime.leases import ALONE, Membership
@@ -39,7 +38,7 @@ from daemon.runtime.plans import Plans
 from daemon.runtime.recovery import Recovery
 from daemon.runtime.routes import routes_of
 from daemon.runtime.secrets import SecretResolver
-from daemon.runtime.services import Outgoing
+from daemon.runtime.services import Outgoing, outbound_policy
 from daemon.runtime.steps import Steps
 from daemon.runtime.subscriptions import Subscriptions
 from daemon.runtime.supervisor import Supervisor
@@ -52,7 +51,8 @@ from eventstore.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
-    from daemon.runtime.handler_registry import HandlerRegistry
+    from daemon.core.node import NodeType
+    from daemon.runtime.handler_registry import Handler
     from daemon.runtime.otlp import OtlpCollector
     from daemon.runtime.supervisor import Follower
     from daemon.settings import Settings
@@ -166,7 +166,7 @@ class _Tools:
     settings: Settings
     clock: SharedClock
     jitter: Callable[[], float]
-    handlers: HandlerRegistry
+    handlers: Mapping[str, Handler]
     brokers: Brokers
     compiler: Compiler
     secrets: SecretResolver
@@ -182,19 +182,29 @@ async def open_daemon(
     environ: Mapping[str, str] | None = None,
     jitter: Callable[[], float] = random.random,
     store: Store | None = None,
+    handlers: Mapping[str, Handler] | None = None,
+    node_types: Mapping[str, NodeType] | None = None,
 ) -> AsyncIterator[Daemon]:
     """Open the store, wire everything, and stop it in order at the end. `Daemon.start` begins the work.
 
     Raises Misconfigured for settings and handlers that cannot work, `eventstore.Unavailable` when there is no store. A
     failing task of the daemon ends the block with its error in an ExceptionGroup. A `store` that is given is used, and
-    left open, in place of the one that the settings name.
+    left open, in place of the one that the settings name; `handlers` and `node_types` that are given are all there are.
     """
-    tools = _tools(settings, SharedClock(clock or SystemClock()), os.environ if environ is None else environ, jitter)
+    tools = _tools(
+        settings,
+        clock=SharedClock(clock or SystemClock()),
+        environ=os.environ if environ is None else environ,
+        jitter=jitter,
+        handlers=handlers_of(settings) if handlers is None else handlers,
+        node_types=all_node_types() if node_types is None else node_types,
+    )
     async with AsyncExitStack() as stack:
         if store is None:
             store = await open_store(settings.store.url, codec_of(settings), auto_migrate=settings.store.auto_migrate)
             stack.push_async_callback(store.close)
-        outgoing = await stack.enter_async_context(Outgoing(tools.brokers.publishers, _outbound(settings)))
+        policy = outbound_policy(settings.outbound)
+        outgoing = await stack.enter_async_context(Outgoing(tools.brokers.publishers, policy))
         if (collector := _collector(settings)) is not None:
             stack.callback(collector.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -203,9 +213,15 @@ async def open_daemon(
         yield daemon
 
 
-def _tools(settings: Settings, clock: SharedClock, environ: Mapping[str, str], jitter: Callable[[], float]) -> _Tools:
-    folder = [] if settings.file is None else [settings.file.parent]
-    handlers = load_handlers(settings.workflows.handlers, search=folder)
+def _tools(
+    settings: Settings,
+    *,
+    clock: SharedClock,
+    environ: Mapping[str, str],
+    jitter: Callable[[], float],
+    handlers: Mapping[str, Handler],
+    node_types: Mapping[str, NodeType],
+) -> _Tools:
     env = {name: environ[name] for name in settings.workflows.env if name in environ}
     return _Tools(
         settings=settings,
@@ -213,7 +229,7 @@ def _tools(settings: Settings, clock: SharedClock, environ: Mapping[str, str], j
         jitter=jitter,
         handlers=handlers,
         brokers=Brokers(settings, now=clock.now),
-        compiler=Compiler(node_types=all_node_types(), handlers=frozenset(handlers), env=env),
+        compiler=Compiler(node_types=node_types, handlers=frozenset(handlers), env=env),
         secrets=SecretResolver(environ, settings.secrets.dir),
         env=env,
         metrics=Metrics(),
@@ -381,12 +397,3 @@ def _collector(settings: Settings) -> OtlpCollector | None:
     from daemon.runtime.otlp import OtlpCollector  # noqa: PLC0415  OpenTelemetry is slow to import
 
     return OtlpCollector(settings.tracing.otlp_endpoint, service_name=settings.tracing.service_name)
-
-
-def _outbound(settings: Settings) -> OutboundPolicy:
-    outbound = settings.outbound
-    return OutboundPolicy(
-        allow_hosts=outbound.allow_hosts,
-        allow_private=outbound.allow_private,
-        verify=True if outbound.ca_file is None else str(outbound.ca_file),
-    )

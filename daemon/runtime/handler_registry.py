@@ -25,6 +25,8 @@ from daemon.runtime.signatures import BadSignature, Signature, signature_of
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from daemon.settings import Settings
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
 _LOADED_AS = "sagad_handlers_"
 
@@ -59,6 +61,12 @@ class HandlerRegistry(Mapping[str, Handler]):
 
     def __len__(self) -> int:
         return len(self._handlers)
+
+
+def handlers_of(settings: Settings) -> HandlerRegistry:
+    """Return the handlers that the settings name; modules are looked for beside the settings' file first."""
+    folder = [] if settings.file is None else [settings.file.parent]
+    return load_handlers(settings.workflows.handlers, search=folder)
 
 
 def load_handlers(sources: Iterable[str], *, search: Iterable[Path] = ()) -> HandlerRegistry:

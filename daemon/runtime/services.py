@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from daemon.nodes.context import NodeContext, Publication
     from daemon.runtime.handler_registry import Handler
     from daemon.runtime.lanes import Lane, Place
+    from daemon.settings import Outbound as OutboundSettings
     from triggers.publishing import Publisher
 
 _CLOUDEVENT_PREFIXES: Mapping[str, Literal["ce-", "ce_", "cloudEvents_"]] = {
@@ -64,6 +65,15 @@ class Outgoing:
             raise StepFailure(str(error), "broker_unavailable") from error
         except Unroutable as error:
             raise StepFailure(str(error), "unroutable", retryable=False) from error
+
+
+def outbound_policy(settings: OutboundSettings) -> OutboundPolicy:
+    """Return the rules that the settings describe."""
+    return OutboundPolicy(
+        allow_hosts=settings.allow_hosts,
+        allow_private=settings.allow_private,
+        verify=True if settings.ca_file is None else str(settings.ca_file),
+    )
 
 
 class Lanes:

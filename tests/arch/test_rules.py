@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "triggers": {"triggers"},
     "eventstore": {"eventstore"},
 }
-"""Which of our packages each may import; what is not named here (api, cli, main) may import all."""
+"""Which of our packages each may import; what is not named here (api, cli, main, testing) may import all."""
 
 CORE_LIBRARIES = {"jinja2", "msgspec", "immutables"}
 IMPURE = {
@@ -70,6 +70,16 @@ def test_imports_follow_the_arrows(path: Path) -> None:
     ours = {imported for imported in imports(parsed(path)) if imported.split(".")[0] in PACKAGES}
     wrong = {imported for imported in ours if not any(f"{imported}.".startswith(f"{package}.") for package in allowed)}
     assert not wrong, f"{name} may import {sorted(allowed)}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_nothing_that_runs_in_production_imports_what_is_for_tests(path: Path) -> None:
+    """The testing kit may import all, and is imported by none; of it, only the plugin knows pytest."""
+    name, imported = module_name(path), set(imports(parsed(path)))
+    if not name.startswith("daemon.testing"):
+        assert not {each for each in imported if f"{each}.".startswith("daemon.testing.")}
+    if name != "daemon.testing.plugin":
+        assert not {each for each in imported if each.partition(".")[0] in {"pytest", "pytest_asyncio"}}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "daemon/core").glob("*.py")), ids=module_name)

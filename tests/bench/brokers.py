@@ -12,8 +12,8 @@ import aio_pika
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from daemon.testing.databases import make_unique_name
 from tests.bench.workflows import GROUP
-from tests.support.services import make_unique_name
 from triggers.publishing import Outbound
 from triggers.rabbitmq_client import RabbitConnection
 from triggers.rabbitmq_publisher import RabbitPublisher

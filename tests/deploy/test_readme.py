@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from daemon.cli.program import COMMANDS
 from daemon.nodes import all_node_types
 from daemon.runtime.definitions import Compiler
 from daemon.settings import settings_from
+
+if TYPE_CHECKING:
+    import pytest
+
+    from daemon.testing import Sagad
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -25,6 +31,16 @@ def test_the_workflow_compiles_without_a_doubt() -> None:
     loaded = Compiler(node_types=all_node_types(), handlers=handlers, env={}).load_text(block("yaml"))
     assert [plan.definition.workflow for plan in loaded.plans] == ["order"]
     assert loaded.warnings == ()
+
+
+async def test_the_test_of_a_workflow_passes(sagad: Sagad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "order.yaml").write_text(block("yaml"))
+    monkeypatch.chdir(tmp_path)
+    [source] = [found for found in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "(sagad)" in found]
+    names: dict[str, Any] = {}
+    exec(source, names)  # noqa: S102  our own text
+    [test] = [value for name, value in names.items() if name.startswith("test_")]
+    await test(sagad)
 
 
 def test_the_settings_are_settings() -> None:

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import zip_longest
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -29,14 +26,17 @@ from daemon.main import open_daemon
 from daemon.runtime.projection import status_of
 from daemon.settings import Daemon as DaemonSettings
 from daemon.settings import Limits, Outbound, Settings, Workflows
+from daemon.testing.clock import FakeClock, settle
+from daemon.testing.databases import new_database
+from daemon.testing.differences import first_difference
+from daemon.testing.ports import Crash, only_crashes
 from eventstore.codec import Codec
 from eventstore.index import ExecutionFilter
 from eventstore.memory_leases import MemoryLeases
 from eventstore.store import open_store
 from eventstore.writer import Writer
-from tests.support.clock import FakeClock, settle
-from tests.support.crash_world import Crash, Fault, World, current
-from tests.support.services import new_database, required
+from tests.support.crash_world import Fault, World, current
+from tests.support.services import required
 from triggers.publishing import Outbound as Sent
 
 if TYPE_CHECKING:
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 CODEC = Codec(EVENT_TYPES, UPCASTERS, payload_threshold_bytes=2048)
 PATIENCE_S = 30.0
 LONGEST = timedelta(days=1)
-_tls = lru_cache(ssl.create_default_context)
 TIMES = frozenset({"at", "due", "retry_at"})
 _PLACE = re.compile(r"memory:done@\d+")
 """Where a message went: another place for each time that it is sent."""
@@ -151,17 +150,16 @@ class Bench:
         process.cancel()
         await asyncio.wait({process})
         if not process.cancelled() and (error := process.exception()) is not None:
-            _only_crashes(error)
+            only_crashes(error)
         return False
 
     async def _process(self, world: World, store: Store) -> None:
         quick = patch.dict(Writer.__init__.__kwdefaults__ or {}, first_pause_s=0.001)
         surviving = patch("daemon.runtime.brokers.MemoryBroker", lambda **_: world.broker)
-        trusting = patch("ssl.create_default_context", _tls)  # reading the authorities takes longer than a story
         alone = patch(
             "daemon.runtime.clock.SharedClock.compare", lambda *_: None
         )  # the database does not know our time
-        with quick, surviving, trusting, alone:
+        with quick, surviving, alone:
             async with open_daemon(
                 self._settings, clock=world.clock, store=store, environ={}, jitter=lambda: 0.0
             ) as daemon:
@@ -257,7 +255,7 @@ async def expire_members(world: World) -> None:
 def differences(story: Story, expected: Outcome, got: Outcome, crashes: int) -> list[str]:
     """Return what a run with so many crashes may not do, and did."""
     wrong = [
-        f"{what}: {_first_difference(meant.get(key), found.get(key))}"
+        f"{what}: {_told(meant.get(key), found.get(key))}"
         for what, meant, found in (
             ("states", _by_text(expected.states), _by_text(got.states)),
             ("logs", _by_text(expected.logs), _by_text(got.logs)),
@@ -282,12 +280,9 @@ def _by_text(mapping: Mapping[Any, object]) -> dict[str, object]:
     return {str(key): value for key, value in mapping.items()}
 
 
-def _first_difference(meant: object, found: object) -> str:
-    if isinstance(meant, list | tuple) and isinstance(found, list | tuple):
-        for one, other in zip_longest(meant, found):
-            if one != other:
-                return _first_difference(one, other)
-    return f"{found!r} in place of {meant!r}"
+def _told(meant: object, found: object) -> str:
+    one, other = first_difference(meant, found)
+    return f"{other!r} in place of {one!r}"
 
 
 @contextmanager
@@ -355,15 +350,6 @@ def empty(url: str) -> None:
         tables = [sql.Identifier(name) for (name,) in found if name != "sagad_schema"]
         if tables:
             connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(tables)))
-
-
-def _only_crashes(error: BaseException) -> None:
-    """Let what a dead process raises pass; anything else is a bug that death brought to light."""
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            _only_crashes(each)
-    elif not isinstance(error, Crash | asyncio.CancelledError):
-        raise error
 
 
 def _without_times(event: Event) -> tuple[str, str]:

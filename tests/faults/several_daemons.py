@@ -24,11 +24,12 @@ from typing import Any
 from daemon.core.events import StepSucceeded
 from daemon.runtime.codec import codec_of
 from daemon.settings import load_settings
+from daemon.testing.databases import make_unique_name, new_database
 from eventstore.store import Store, open_store
 from tests.support.crash_orders import HANDLERS, WORKFLOW, Brokers, Order, check_histories, histories, make_orders
 from tests.support.fleet import Client, Fleet
 from tests.support.process import SagadProcess
-from tests.support.services import make_unique_name, new_database, required
+from tests.support.services import required
 
 SETTLE_S = 120.0
 """How long everything may take to end after the last fault: Kafka lets a dead consumer's partitions go late."""

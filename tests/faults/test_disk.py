@@ -15,6 +15,7 @@ import pytest
 
 from daemon.core.events import EVENT_TYPES, UPCASTERS
 from daemon.core.state import Finished
+from daemon.testing.databases import make_unique_name
 from eventstore.codec import Codec
 from eventstore.errors import Unavailable
 from eventstore.index import ExecutionFilter
@@ -23,7 +24,7 @@ from tests.faults.test_bad_data import Database, api, completed, gates, running,
 from tests.support.daemons import until
 from tests.support.process import PATIENCE_S
 from tests.support.process import sagad as sagad  # noqa: PLC0414  a fixture is found by being here
-from tests.support.services import make_unique_name, required
+from tests.support.services import required
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

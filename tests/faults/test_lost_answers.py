@@ -12,12 +12,13 @@ import psycopg
 import pytest
 
 from daemon.settings import Limits, Settings, Store, Workflows
+from daemon.testing.databases import new_database
 from eventstore.index import ExecutionFilter
 from tests.faults.crash_bench import Bench, differences, empty, witness_service
 from tests.faults.crash_stories import STORIES
 from tests.faults.test_bad_data import completed, running
 from tests.support.crash_world import Fault
-from tests.support.services import new_database, required
+from tests.support.services import required
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -19,9 +19,9 @@ from daemon.nodes.context import NodeContext, StepFailure
 from daemon.runtime.handler_registry import HandlerRegistry, load_handlers
 from daemon.runtime.signatures import signature_of
 from daemon.runtime.step_answers import read_answer
+from daemon.testing.clock import FakeClock
 from eventstore.codec import Codec
 from eventstore.store import open_store
-from tests.support.clock import FakeClock
 from tests.support.daemons import finished, running, settings_for, start, until
 from tests.support.step_bench import bench, node_of_type
 

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from daemon.runtime.changes import GATHER_S, LINGER_S, Changes, ForeignChanges
+from daemon.testing.clock import FakeClock
 from eventstore.errors import Unavailable
-from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

@@ -16,10 +16,10 @@ from daemon.core.state import Finished, Running, cause
 from daemon.core.values import to_json
 from daemon.runtime.plans import MissingDefinition
 from daemon.settings import Limits
+from daemon.testing.clock import FakeClock
 from eventstore.errors import StoreError, Unavailable
 from eventstore.index import ExecutionFilter
 from tests.support import gated_handlers
-from tests.support.clock import FakeClock
 from tests.support.daemons import PATIENCE_S, finished, in_flight, running, settings_for, start, until
 from triggers.routing import execution_id
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from daemon.core.events import EVENT_TYPES, UPCASTERS
+from daemon.testing.clock import FakeClock
 from eventstore.codec import Codec
 from eventstore.store import Store, open_store
 from tests.support import gated_handlers
-from tests.support.clock import FakeClock
 from tests.support.daemons import finished, in_flight, running, settings_for, start, until
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ import pytest
 from daemon.core.events import EVENT_TYPES
 from daemon.runtime.clock import SharedClock
 from daemon.runtime.leases import ALONE, Membership, Share
+from daemon.testing.clock import FakeClock
 from eventstore.codec import Codec
 from eventstore.errors import Unavailable
 from eventstore.store import open_store
-from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -16,12 +16,12 @@ from daemon.core.state import INITIAL, State
 from daemon.core.values import NULL
 from daemon.runtime.leases import Membership
 from daemon.runtime.recovery import Recovery
+from daemon.testing.clock import FakeClock, settle
 from eventstore.codec import Codec
 from eventstore.errors import Unavailable
 from eventstore.index import IndexChange
 from eventstore.log import Append
 from eventstore.store import Store, open_store
-from tests.support.clock import FakeClock, settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

@@ -10,8 +10,8 @@ from daemon.core.commands import CompleteStep, ReportProgress
 from daemon.core.errors import Rejected
 from daemon.core.values import from_json
 from daemon.handlers import Context, handler
+from daemon.testing.clock import settle
 from eventstore.errors import Conflict, Unavailable, Undecodable
-from tests.support.clock import settle
 from tests.support.step_bench import EXECUTION, bench
 
 

@@ -11,7 +11,7 @@ from daemon.core.commands import CompleteStep
 from daemon.core.trace_ids import step_traceparent
 from daemon.core.values import from_json
 from daemon.handlers import Context, handler
-from tests.support.clock import settle
+from daemon.testing.clock import settle
 from tests.support.step_bench import EXECUTION, Command, bench, execution
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from daemon.runtime import subscriptions
 from daemon.runtime.codec import codec_of
+from daemon.testing.clock import FakeClock
 from eventstore.errors import Unavailable
 from eventstore.index import ExecutionFilter
 from eventstore.store import open_store
-from tests.support.clock import FakeClock
 from tests.support.daemons import PATIENCE_S, running, settings_for
 
 if TYPE_CHECKING:

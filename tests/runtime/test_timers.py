@@ -16,12 +16,12 @@ from daemon.core.events import EVENT_TYPES, ExecutionStarted
 from daemon.core.values import NULL
 from daemon.runtime.leases import ALONE, Share
 from daemon.runtime.timers import Timers
+from daemon.testing.clock import FakeClock
 from eventstore.codec import Codec
 from eventstore.errors import Unavailable, Undecodable
 from eventstore.index import IndexChange, TimerRow
 from eventstore.log import Append
 from eventstore.store import Store, open_store
-from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

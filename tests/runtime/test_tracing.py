@@ -20,11 +20,11 @@ from daemon.core.values import NULL, to_json
 from daemon.runtime.history import History
 from daemon.runtime.otlp import OtlpCollector
 from daemon.runtime.tracing import CURSOR, MAX_SPANS, Away, Traces, Tracing, export_traces
+from daemon.testing.clock import FakeClock
 from eventstore.codec import Codec
 from eventstore.errors import Unavailable, Undecodable
 from eventstore.log import Append
 from eventstore.store import open_store
-from tests.support.clock import FakeClock
 from tests.support.otlp_sink import OtlpSink
 
 if TYPE_CHECKING:

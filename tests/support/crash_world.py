@@ -10,28 +10,24 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from dataclasses import dataclass, field, fields, replace
-from inspect import iscoroutinefunction
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from daemon.testing.ports import Crash, Mortal, mortal
 from eventstore.errors import Unavailable
 from triggers.memory_broker import MemoryBroker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from daemon.testing.clock import FakeClock
     from eventstore.store import Store
-    from tests.support.clock import FakeClock
     from triggers.memory_broker import Stored
     from triggers.publishing import Outbound
 
 Kind = Literal["crash", "lost", "cut"]
 """What happens at a point: the process dies; or, at an append, the store's answer does not come: because the log says
 so, or because the network is cut between the server's commit and its answer."""
-
-
-class Crash(Exception):
-    """The process is dead."""
 
 
 @dataclass(frozen=True)
@@ -77,35 +73,22 @@ class Life:
         if self.dead:
             raise Crash("dead")
 
-
-class Mortal:
-    """A port of the store as one life sees it: it answers nobody who is dead."""
-
-    def __init__(self, inner: object, life: Life) -> None:
-        self._inner = inner
-        self._life = life
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._inner, name)
-        if not iscoroutinefunction(method):
-            self._life.check()
-            return method
-        return lambda *args, **kwargs: self._call(method, args, kwargs)
-
-    async def _call(self, method: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        life = self._life
-        life.check()
-        life.busy += 1
-        life.calls += 1
+    async def through(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Count a call of the store while it is under way."""
+        self.busy += 1
+        self.calls += 1
         try:
-            return await method(*args, **kwargs)
+            return await call()
         finally:
-            life.busy -= 1
-            life.check()
+            self.busy -= 1
 
 
 class MortalLog(Mortal):
     """The log: a point before and after each append."""
+
+    def __init__(self, inner: object, life: Life) -> None:
+        super().__init__(inner, life)
+        self._life = life
 
     async def insert(self, batch: Sequence[Any]) -> None:
         life = self._life
@@ -223,14 +206,7 @@ class World:
         self.life.cut = self.cut if fault is not None and fault.kind == "cut" else None
         self.sleeping = 0
         self.broker.revive(self.life)
-        ports: dict[str, Any] = {}
-        for port in fields(store):
-            value = getattr(store, port.name)
-            if port.name == "log":
-                ports[port.name] = MortalLog(value, self.life)
-            elif port.name not in ("url", "hints", "schema") and not callable(value):
-                ports[port.name] = Mortal(value, self.life)
-        return replace(store, **ports)
+        return mortal(store, self.life, MortalLog(store.log, self.life))
 
     def effect(self, name: str, key: str, attempt: int, value: object) -> object:
         """Be asked for something by a handler: points before it, when it is done in part, and after it."""

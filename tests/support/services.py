@@ -6,7 +6,6 @@ SAGAD_TEST_KAFKA_KIND=mock stands for librdkafka's mock cluster, and `deploy/tes
 """
 
 import os
-import secrets
 import shlex
 import subprocess
 import tempfile
@@ -14,17 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import psycopg
 import pytest
-from psycopg import sql
 
+from daemon.testing.databases import make_unique_name, new_database
 from tests.support.mock_kafka import MockKafka
 
 _SERVICES = Path(__file__).parents[2] / "deploy" / "services"
 _URL_VARIABLES = ("SAGAD_TEST_POSTGRES_URL", "SAGAD_TEST_RABBITMQ_URL", "SAGAD_TEST_KAFKA_BOOTSTRAP")
-_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 
 
 def required(variable: str) -> str:
@@ -37,27 +33,6 @@ def required(variable: str) -> str:
             pytrace=False,
         )
     return value
-
-
-def make_unique_name(prefix: str) -> str:
-    """Make a name that nothing else bears, in this run or in any other: for queues, exchanges, topics, groups."""
-    return f"{prefix}-{_WORKER}-{secrets.token_hex(5)}"
-
-
-@contextmanager
-def new_database(server_url: str) -> Iterator[str]:
-    """Create a database (about 50 ms) and drop it at the end, along with whatever is still connected to it."""
-    name = make_unique_name("sagad").replace("-", "_")
-    _administer(server_url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    try:
-        yield urlsplit(server_url)._replace(path=f"/{name}").geturl()
-    finally:
-        _administer(server_url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def _administer(server_url: str, statement: sql.Composed) -> None:
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(statement)
 
 
 @dataclass(frozen=True, slots=True)

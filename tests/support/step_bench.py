@@ -27,8 +27,8 @@ from daemon.runtime.mailbox import Answer
 from daemon.runtime.secrets import SecretResolver
 from daemon.runtime.services import Outgoing
 from daemon.runtime.steps import Steps
+from daemon.testing.clock import FakeClock
 from eventstore.errors import StoreError
-from tests.support.clock import FakeClock
 
 Command = CompleteStep | PostponeStep | FailStep | ReportProgress
 

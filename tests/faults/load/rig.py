@@ -23,8 +23,8 @@ import psycopg
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from daemon.testing.databases import make_unique_name, new_database
 from tests.faults.chaos.fleet import Member
-from tests.support.services import make_unique_name, new_database
 from triggers.errors import BrokerUnavailable
 from triggers.publishing import Outbound
 from triggers.rabbitmq_client import RabbitConnection

@@ -148,7 +148,13 @@ class Seat:
 
     async def _live(self) -> None:
         async with main.open_daemon(
-            self._settings, clock=self.clock, environ={}, jitter=self._dice.random, store=self._store()
+            self._settings,
+            clock=self.clock,
+            environ={},
+            jitter=self._dice.random,
+            store=self._store(),
+            handlers=HANDLERS,
+            node_types=node_types(),
         ) as daemon:
             self.daemon = daemon
             starting = asyncio.ensure_future(daemon.start())
@@ -206,8 +212,6 @@ def wired(profile: Profile, broker: SimulatedBroker) -> Iterator[tuple[Plan, ...
             "Brokers": brokers,
             "Compiler": lambda **parts: _Compiled(**parts, plans=plans),
             "Outgoing": _SharedHttp,
-            "all_node_types": node_types,
-            "load_handlers": lambda *_, **__: HANDLERS,
         }.items():
             stack.enter_context(patch.object(main, name, substitute))
         yield plans

@@ -1,4 +1,6 @@
-"""A clock that stands still until a test moves it."""
+"""A clock that stands still until somebody moves it."""
+
+from __future__ import annotations
 
 import asyncio
 import heapq
@@ -19,11 +21,11 @@ class FakeClock:
         self._watchers: list[tuple[int, asyncio.Future[None]]] = []
 
     def now(self) -> datetime:
-        """Return the time that the test has set."""
+        """Return the time that was set."""
         return self._now
 
     async def sleep(self, seconds: float) -> None:
-        """Return when the test has moved the time so far; at once for nothing or less."""
+        """Return when the time has been moved so far; at once for nothing or less."""
         if seconds <= 0:
             await asyncio.sleep(0)
             return
@@ -48,6 +50,18 @@ class FakeClock:
                 await settle()
         self._now = end
         await settle()
+
+    def leap(self, to: datetime) -> None:
+        """Move the time at once: whoever is due until then wakes at the end of the leap, as after a machine's sleep."""
+        self._now = max(self._now, to)
+        while self._sleepers and self._sleepers[0][0] <= self._now:
+            _, _, woken = heapq.heappop(self._sleepers)
+            if not woken.done():
+                woken.set_result(None)
+
+    def next_due(self) -> datetime | None:
+        """Return when the first sleeper wakes; None when nobody sleeps."""
+        return min((due for due, _, woken in self._sleepers if not woken.done()), default=None)
 
     @property
     def sleeping(self) -> int:
