@@ -34,6 +34,11 @@ def within(turn: str, node_id: str) -> str:
     return f"{turn}.{node_id}" if turn else node_id
 
 
+def stands_in(address: str, turn: str) -> bool:
+    """Tell whether a step or a turn stands in the turn, at any depth, or is it; all do in the outermost scope."""
+    return not turn or address == turn or address.startswith(f"{turn}.")
+
+
 def turn_of(address: str, index: int) -> str:
     """Return the address of one turn of a loop or fan-out."""
     return f"{address}[{index}]"

@@ -9,6 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from daemon.core import events as e
+from daemon.core.address import stands_in, turn_around
 from daemon.core.evolve import evolve
 from daemon.core.scope import Scope
 from daemon.core.state import Repeating, Running, State, Turn
@@ -23,10 +24,23 @@ class Draft:
     """The events so far: each is evolved as it is decided, so that the next one sees it.
 
     What is still to be looked at: `ready` steps, which are to begin; `settled` ones, whose edges are to be followed;
-    `touched` turns, which may be at their end; `repeating` steps, which may begin a turn. `walk.advance` works it off.
+    `touched` turns, which may be at their end; `repeating` steps, which may begin a turn; `groups`, of which more may
+    be undone; turns that are `undone`, and fail with their error now. `walk.advance` works it off.
     """
 
-    __slots__ = ("at", "events", "plan", "ready", "repeating", "scope", "settled", "state", "touched")
+    __slots__ = (
+        "at",
+        "events",
+        "groups",
+        "plan",
+        "ready",
+        "repeating",
+        "scope",
+        "settled",
+        "state",
+        "touched",
+        "undone",
+    )
 
     def __init__(self, plan: Plan, state: State, at: datetime) -> None:
         self.plan = plan
@@ -38,6 +52,8 @@ class Draft:
         self.settled: deque[str] = deque()
         self.touched: dict[str, None] = {}
         self.repeating: dict[str, None] = {}
+        self.undone: dict[str, e.StepError] = {}
+        self.groups = dict.fromkeys(state.groups) if isinstance(state, Running) else {}
 
     def emit(self, event: e.Event) -> None:
         """Add an event and evolve the state by it."""
@@ -62,7 +78,7 @@ class Draft:
 
     def repeating_at(self, address: str) -> Repeating | None:
         """Return the loop or fan-out that is under way there; None when it, or the execution, has ended."""
-        step = None if self.ended() else self.running.steps.get(address)
+        step = None if self.over(turn_around(address)) else self.running.steps.get(address)
         return step if isinstance(step, Repeating) else None
 
     def give_up(self) -> None:
@@ -71,16 +87,21 @@ class Draft:
         self.settled.clear()
         self.touched.clear()
         self.repeating.clear()
+        self.undone.clear()
+        self.groups.clear()
 
     def ended(self) -> bool:
         """Tell whether nothing begins any more: the execution has ended, or is being undone."""
         return not isinstance(self.state, Running) or self.state.undoing is not None
 
     def over(self, turn: str) -> bool:
-        """Tell whether the execution, or the turn in it, has ended; an empty address is the outermost scope."""
+        """Tell whether the execution, or the turn in it, has ended or is being undone; empty is the outermost scope."""
         if self.ended():
             return True
-        return bool(turn) and not isinstance(self.running.steps.get(turn), Turn)
+        if not turn:
+            return False
+        undone = any(stands_in(turn, group) for group in self.running.groups)
+        return undone or not isinstance(self.running.steps.get(turn), Turn)
 
 
 def timer_id_of(address: str, purpose: str) -> str:

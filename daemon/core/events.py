@@ -29,6 +29,16 @@ from daemon.core.saga_events import (
 )
 from daemon.core.step_error import StepError
 from daemon.core.templates import SecretSlot
+from daemon.core.turn_events import (
+    FanOutExpanded,
+    LoopStarted,
+    SagaStarted,
+    TurnAbandoned,
+    TurnFailed,
+    TurnSkipped,
+    TurnStarted,
+    TurnSucceeded,
+)
 from daemon.core.values import NULL, Json
 
 if TYPE_CHECKING:
@@ -38,9 +48,17 @@ __all__ = (
     "CompensationOwed",
     "ExecutionPaused",
     "ExecutionResumed",
+    "FanOutExpanded",
+    "LoopStarted",
     "ManualActionDone",
     "ManualActionRequested",
+    "SagaStarted",
     "StepError",
+    "TurnAbandoned",
+    "TurnFailed",
+    "TurnSkipped",
+    "TurnStarted",
+    "TurnSucceeded",
     "UndoCompleted",
     "UndoPlanned",
 )
@@ -183,92 +201,6 @@ class StepSkipped(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     at: datetime
 
 
-class LoopStarted(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A loop has begun: its turns follow one another.
-
-    With `items` or a `total` it is known how many turns there are at most. `item` in turn n is `items[n]`, or
-    `first + n * step` without items. `collect`: what the turns give is kept, until the loop ends.
-    """
-
-    NAME: ClassVar = "LoopStarted"
-    VERSION: ClassVar = 1
-
-    address: str
-    items: Json | None = None
-    total: int | None = None
-    first: int = 0
-    step: int = 1
-    collect: bool = False
-    at: datetime
-
-
-class FanOutExpanded(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A fan-out has begun: its turns run beside each other. The fields are as for `LoopStarted`."""
-
-    NAME: ClassVar = "FanOutExpanded"
-    VERSION: ClassVar = 1
-
-    address: str
-    items: Json | None = None
-    total: int | None = None
-    first: int = 0
-    step: int = 1
-    collect: bool = False
-    at: datetime
-
-
-class TurnStarted(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A turn of a loop or fan-out has begun. Its address is that of the node with its number: `each[3]`."""
-
-    NAME: ClassVar = "TurnStarted"
-    VERSION: ClassVar = 1
-
-    address: str
-    at: datetime
-
-
-class TurnSkipped(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A turn was left out by a condition."""
-
-    NAME: ClassVar = "TurnSkipped"
-    VERSION: ClassVar = 1
-
-    address: str
-    at: datetime
-
-
-class TurnSucceeded(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """All that a turn held is settled. Its steps leave the state with this; the log keeps them."""
-
-    NAME: ClassVar = "TurnSucceeded"
-    VERSION: ClassVar = 1
-
-    address: str
-    output: Json
-    at: datetime
-
-
-class TurnFailed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A step in it failed, and nothing took the error. What is under way in the turn is given up."""
-
-    NAME: ClassVar = "TurnFailed"
-    VERSION: ClassVar = 1
-
-    address: str
-    error: StepError
-    at: datetime
-
-
-class TurnAbandoned(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """The turn is not needed any more: another one failed, or there are enough. What is under way in it is given up."""
-
-    NAME: ClassVar = "TurnAbandoned"
-    VERSION: ClassVar = 1
-
-    address: str
-    at: datetime
-
-
 class VariableSet(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A variable of the execution has a new value, which the step at `address` gave it."""
 
@@ -384,13 +316,14 @@ class ExecutionFailed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 
 
 _Steps = StepQueued | StepStarted | StepProgressed | StepSucceeded | StepFailed | StepPostponed | StepSkipped
-_Turns = LoopStarted | FanOutExpanded | TurnStarted | TurnSkipped | TurnSucceeded | TurnFailed | TurnAbandoned
+_Loops = LoopStarted | FanOutExpanded | SagaStarted
+_Turns = TurnStarted | TurnSkipped | TurnSucceeded | TurnFailed | TurnAbandoned
 _Values = OutputsReleased | VariableSet
 _Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived
 _Ends = ExecutionPaused | ExecutionResumed | CancelRequested | ExecutionCancelled | ExecutionCompleted | ExecutionFailed
 _Undo = CompensationOwed | UndoPlanned | ManualActionRequested | ManualActionDone | UndoCompleted
 
-Event = ExecutionStarted | _Steps | _Turns | _Values | _Waits | _Undo | _Ends
+Event = ExecutionStarted | _Steps | _Loops | _Turns | _Values | _Waits | _Undo | _Ends
 
 EVENT_TYPES: tuple[type[Event], ...] = Event.__args__
 

@@ -11,7 +11,7 @@ from immutables import Map
 from msgspec.structs import replace
 
 from daemon.core import events as e
-from daemon.core.address import UNDO
+from daemon.core.address import UNDO, stands_in
 from daemon.core.evolve_turns import kept_by, left, put
 from daemon.core.state import (
     Abandoned,
@@ -61,9 +61,11 @@ def _owed(state: Running, event: e.CompensationOwed, version: int) -> Running:
 
 
 def _undo_planned(state: Running, event: e.UndoPlanned, version: int) -> Running:
-    """Give up all that is under way but what drains. Turns stay as they are: nothing begins in them any more."""
+    """Give up all that is under way in the scope but what drains. Turns stay as they are: nothing begins in them."""
     for address, step in sorted(state.steps.items()):
-        if not isinstance(step, (*Settled, Turn, Repeating)) and address not in event.draining:
+        if isinstance(step, (*Settled, Turn, Repeating)) or address in event.draining or address.endswith(UNDO):
+            continue
+        if stands_in(address, event.scope):
             state = left(state, address, step)
             state = replace(state, steps=put(state, address, step, Abandoned(event.at)))
     undoing = Undoing(
@@ -74,7 +76,9 @@ def _undo_planned(state: Running, event: e.UndoPlanned, version: int) -> Running
         reason=event.reason,
         since=event.at,
     )
-    return replace(state, version=version, undoing=undoing)
+    if event.scope:
+        return replace(state, version=version, groups=state.groups.set(event.scope, undoing))
+    return replace(state, version=version, undoing=undoing, groups=Map())
 
 
 def _asked(state: Running, event: e.ManualActionRequested, version: int) -> Running:
@@ -83,23 +87,19 @@ def _asked(state: Running, event: e.ManualActionRequested, version: int) -> Runn
 
 
 def _decided(state: Running, event: e.ManualActionDone, version: int) -> Running:
-    undoing = _undoing(state)
+    ask = state.asking[event.address]
     state = replace(state, version=version, asking=state.asking.delete(event.address))
-    if not event.address:
-        skipped = len(state.owed) if event.choice == "skip" else 0
-        undoing = replace(undoing, cleared=True, skipped=undoing.skipped + skipped)
-        return replace(_nothing_owed(state) if skipped else state, undoing=undoing)
+    if ask.kind == "plan":
+        return _nothing_owed(state, event.address) if event.choice == "skip" else state
     if event.choice in {"go", "retry"}:
         return _cleared(state, event.address)
-    step: Succeeded | Skipped = Skipped(event.at)
-    if event.choice == "done":
-        step, undoing = Succeeded(NULL, "out", 0, version, event.at), replace(undoing, by_hand=undoing.by_hand + 1)
-    else:
-        undoing = replace(undoing, skipped=undoing.skipped + 1)
+    by_hand = event.choice == "done"
+    step = Succeeded(NULL, "out", 0, version, event.at) if by_hand else Skipped(event.at)
     before = state.steps.get(event.address + UNDO)
     size = state.size + kept_by(step) - (kept_by(before) if before is not None else 0)
-    steps = state.steps.set(event.address + UNDO, step)
-    return without_owed(replace(state, steps=steps, undoing=undoing, size=size), event.address)
+    state = replace(state, steps=state.steps.set(event.address + UNDO, step), size=size)
+    state = _counted(state, event.address, "by_hand" if by_hand else "skipped")
+    return without_owed(state, event.address)
 
 
 def _cleared(state: Running, address: str) -> Running:
@@ -112,15 +112,28 @@ def _cleared(state: Running, address: str) -> Running:
     return replace(state, steps=steps, owed=state.owed.set(version, replace(owed, cleared=True)))
 
 
-def _undo_completed(state: Running, _: e.UndoCompleted, version: int) -> Running:
-    return replace(state, version=version)
+def _undo_completed(state: Running, event: e.UndoCompleted, version: int) -> Running:
+    groups = state.groups.delete(event.scope) if event.scope else state.groups
+    return replace(state, version=version, groups=groups)
 
 
 def compensated(state: Running, address: str) -> Running:
     """Return the state after the compensation at this address has succeeded."""
-    undoing = _undoing(state)
-    undoing = replace(undoing, compensated=undoing.compensated + 1)
-    return without_owed(replace(state, undoing=undoing), address.removesuffix(UNDO))
+    address = address.removesuffix(UNDO)
+    return without_owed(_counted(state, address, "compensated"), address)
+
+
+def _counted(state: Running, address: str, name: str, count: int = 1) -> Running:
+    """Count what became of an effect, where that is being undone: a group that was given up is not counted."""
+    groups = [group for group in state.groups if stands_in(address, group)]
+    scope = max(groups, key=len, default="")
+    undoing = state.groups[scope] if scope else state.undoing
+    if undoing is None:
+        return state
+    undoing = replace(undoing, **{name: getattr(undoing, name) + count})
+    if scope:
+        return replace(state, groups=state.groups.set(scope, undoing))
+    return replace(state, undoing=undoing)
 
 
 def without_owed(state: Running, address: str) -> Running:
@@ -136,15 +149,12 @@ def without_owed(state: Running, address: str) -> Running:
     raise TypeError(f"nothing is owed for {address}")
 
 
-def _nothing_owed(state: Running) -> Running:
-    size = state.size - sum(size_of(owed.input) for owed in state.owed.values())
-    return replace(state, owed=Map(), newest_owed=0, size=size)
-
-
-def _undoing(state: Running) -> Undoing:
-    if state.undoing is None:
-        raise TypeError("nothing is being undone")
-    return state.undoing
+def _nothing_owed(state: Running, scope: str) -> Running:
+    """Return the state without anything owed in the scope: a person leaves it all as it is."""
+    left_alone = [owed.address for _, owed in newest_first(state) if stands_in(owed.address, scope)]
+    for address in left_alone:
+        state = without_owed(state, address)
+    return _counted(state, scope, "skipped", len(left_alone))
 
 
 SAGA: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {

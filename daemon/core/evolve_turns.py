@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from msgspec.structs import replace
 
 from daemon.core import events as e
-from daemon.core.address import split_turn, turn_around, turn_of
+from daemon.core.address import split_turn, stands_in, turn_around, turn_of
 from daemon.core.state import (
     Abandoned,
     Awaiting,
@@ -87,7 +87,7 @@ def left(state: Running, address: str, step: Step | None) -> Running:
             assert_never(step)
 
 
-def _repeats(state: Running, event: e.LoopStarted | e.FanOutExpanded, version: int) -> Running:
+def _repeats(state: Running, event: e.LoopStarted | e.FanOutExpanded | e.SagaStarted, version: int) -> Running:
     step = Repeating(
         items=None if event.items is None else tuple(from_json_list(event.items)),
         total=event.total,
@@ -143,6 +143,8 @@ def _repeating(state: Running, turn: str) -> tuple[str, Repeating]:
 def _turn_over(state: Running, turn: str, kept: Step | None, repeating: Repeating, version: int) -> Running:
     """Return the state without the turn and all in it, but for what is kept of it."""
     state = _emptied(state, turn)
+    for group in [group for group in state.groups if stands_in(group, turn)]:
+        state = replace(state, groups=state.groups.delete(group))
     steps, size = state.steps.delete(turn), state.size
     if kept is not None:
         steps, size = steps.set(turn, kept), size + kept_by(kept)
@@ -184,6 +186,7 @@ def _without_turns(state: Running, address: str, repeating: Repeating) -> Runnin
 TURNS: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.LoopStarted: _repeats,
     e.FanOutExpanded: _repeats,
+    e.SagaStarted: _repeats,
     e.TurnStarted: _turn_started,
     e.TurnSkipped: _turn_skipped,
     e.TurnSucceeded: _turn_succeeded,

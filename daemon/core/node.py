@@ -85,7 +85,7 @@ class Turns(Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    """`loop` | `parallel`: what expressions in the body call the turn."""
+    """`loop` | `parallel`: what expressions in the body call the turn; `saga` for one that they have no name for."""
     going: Template | None = None
     """False ends the loop before this turn."""
     skip: Template | None = None
@@ -104,6 +104,8 @@ class Turns(Struct, frozen=True, kw_only=True):
     """Whether a turn that fails is noted and the others go on; else it fails the node."""
     enough: int | None = None
     """So many turns that succeeded end it; the others are given up."""
+    undo: str | None = None
+    """`automatic` | `manual` | `confirm_each`: a turn that fails first undoes what was done in it; None leaves that."""
     aggregate: Template | None = None
     """The output instead; it may read the turns' outputs as `loop.results` or `parallel.results`."""
 

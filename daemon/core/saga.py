@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from daemon.core import events as e
-from daemon.core.address import UNDO, node_of, turn_around, turn_of
+from daemon.core.address import UNDO, node_of, stands_in, turn_around, turn_of
 from daemon.core.errors import Rejected
 from daemon.core.evolve_saga import newest_first
 from daemon.core.expressions import EvaluationError
@@ -81,31 +83,40 @@ def capture(draft: Draft, address: str, before: InFlight | Retrying | Queued, *,
 
 def end(draft: Draft, ending: e.UndoPlanned) -> None:
     """End the execution as `ending` says, after what is owed was undone."""
-    plan, running = draft.plan, draft.running
-    draining = tuple(
-        address for address in sorted(running.in_flight) if plan.nodes[node_of(address)].compensation is not None
-    )
-    settle_doubts(draft, but=draining)
-    if plan.definition.undo == "none" or not (draft.running.owed or draining):
+    mode = draft.plan.definition.undo
+    settle_doubts(draft, but=_draining(draft, ""))
+    if mode == "none" or not undo_first(draft, replace(ending, mode=mode)):
         _end(draft, ending)
-        return
-    for timer_id in sorted(running.timers):
-        draft.emit(e.TimerCancelled(timer_id=timer_id, at=draft.at))
-    draft.give_up()
-    draft.emit(
-        e.UndoPlanned(
-            status=ending.status,
-            mode=plan.definition.undo,
-            error=ending.error,
-            failed_step=ending.failed_step,
-            reason=ending.reason,
-            draining=draining,
-            at=draft.at,
-        )
-    )
-    if plan.definition.undo == "manual":
-        message = f"the execution has {ending.status}; what it has done waits to be undone"
-        draft.emit(e.ManualActionRequested(address="", kind="plan", message=message, at=draft.at))
+
+
+def undo_first(draft: Draft, ending: e.UndoPlanned) -> bool:
+    """Plan to undo what was done in the scope; False when there is nothing, and the end may follow at once."""
+    scope, draining = ending.scope, _draining(draft, ending.scope)
+    settle_doubts(draft, scope, but=draining)
+    if not draining and next(_owed_in(draft, scope), None) is None:
+        return False
+    for timer_id, timer in sorted(draft.running.timers.items()):
+        if stands_in(timer.address, scope) and not timer.address.endswith(UNDO):
+            draft.emit(e.TimerCancelled(timer_id=timer_id, at=draft.at))
+    if not scope:
+        draft.give_up()
+    draft.emit(replace(ending, draining=draining))
+    if ending.mode == "manual":
+        what = f"the group {scope}" if scope else "the execution"
+        message = f"{what} has {ending.status}; what it has done waits to be undone"
+        draft.emit(e.ManualActionRequested(address=scope, kind="plan", message=message, at=draft.at))
+    draft.groups[scope] = None
+    return True
+
+
+def _draining(draft: Draft, scope: str) -> tuple[str, ...]:
+    """Return the steps at work that are waited for: they can be undone when it is known what they have done."""
+    here = (address for address in sorted(draft.running.in_flight) if stands_in(address, scope))
+    return tuple(address for address in here if draft.plan.nodes[node_of(address)].compensation is not None)
+
+
+def _owed_in(draft: Draft, scope: str) -> Iterator[tuple[int, Owed]]:
+    return ((version, owed) for version, owed in newest_first(draft.running) if stands_in(owed.address, scope))
 
 
 def settle_doubts(draft: Draft, turn: str = "", *, but: Collection[str] = ()) -> None:
@@ -137,42 +148,34 @@ def _inside(running: Running, turn: str) -> Iterator[str]:
                 yield from _inside(running, turn_of(member, index))
 
 
-def proceed(draft: Draft) -> None:
-    """Begin the compensations whose turn has come; end the execution when none is left."""
-    running, undoing = draft.running, draft.running.undoing
+def proceed(draft: Draft, scope: str) -> None:
+    """Begin the compensations of the scope whose turn has come; end it when none is left."""
+    running = draft.running
+    undoing = running.groups.get(scope) if scope else running.undoing
     if undoing is None:
         raise TypeError("nothing is being undone")
-    if any(not address.endswith(UNDO) for address in running.in_flight):
+    at_work = (address for address in running.in_flight if not address.endswith(UNDO))
+    if any(stands_in(address, scope) for address in at_work) or scope in running.asking or running.paused is not None:
         return
-    if "" in running.asking or running.paused is not None:
-        return
-    for owed in list(_due(draft)):
+    for owed in list(_due(draft, scope)):
         if len(draft.running.in_flight) >= draft.plan.concurrency:
             return
         _begin(draft, owed, confirm=undoing.mode == "confirm_each")
-    if draft.running.owed:
+    if next(_owed_in(draft, scope), None) is not None:
         return
-    undoing = draft.running.undoing or undoing
-    draft.emit(
-        e.UndoCompleted(compensated=undoing.compensated, by_hand=undoing.by_hand, skipped=undoing.skipped, at=draft.at)
-    )
-    _end(
-        draft,
-        e.UndoPlanned(
-            status=undoing.status,
-            mode="",
-            error=undoing.error,
-            failed_step=undoing.failed_step,
-            reason=undoing.reason,
-            at=draft.at,
-        ),
-    )
+    counts = {"compensated": undoing.compensated, "by_hand": undoing.by_hand, "skipped": undoing.skipped}
+    draft.emit(e.UndoCompleted(**counts, scope=scope, at=draft.at))
+    if scope:
+        draft.undone[scope] = undoing.error or e.StepError("the group was undone", "undone")
+        return
+    ending = e.UndoPlanned(status=undoing.status, mode="", error=undoing.error, at=draft.at)
+    _end(draft, replace(ending, failed_step=undoing.failed_step, reason=undoing.reason))
 
 
-def _due(draft: Draft) -> Iterator[Owed]:
+def _due(draft: Draft, scope: str) -> Iterator[Owed]:
     """Give what may be undone now: all that had not succeeded when a newer one, which is still owed, began."""
     began = 0
-    for version, owed in newest_first(draft.running):
+    for version, owed in _owed_in(draft, scope):
         if version < began:
             return
         began = max(began, owed.began)

@@ -41,7 +41,7 @@ class CompensationOwed(Struct, frozen=True, gc=False, kw_only=True, omit_default
 
 
 class UndoPlanned(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """The execution would end, and what it has done is to be undone first, newest first.
+    """The execution, or a group in it, would end, and what it has done is to be undone first, newest first.
 
     Everything under way is given up but the `draining` steps: they have a compensation, and are waited for.
     """
@@ -57,6 +57,8 @@ class UndoPlanned(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     failed_step: str = ""
     reason: str = ""
     draining: tuple[str, ...] = ()
+    scope: str = ""
+    """The turn of the group; empty for the whole execution."""
     at: datetime
 
 
@@ -88,7 +90,7 @@ class ManualActionDone(Struct, frozen=True, gc=False, kw_only=True, omit_default
 
 
 class UndoCompleted(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Nothing is left to undo; the end follows."""
+    """Nothing is left to undo; the end follows, of the execution or of the group in this turn."""
 
     NAME: ClassVar = "UndoCompleted"
     VERSION: ClassVar = 1
@@ -96,4 +98,5 @@ class UndoCompleted(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     compensated: int
     by_hand: int
     skipped: int
+    scope: str = ""
     at: datetime

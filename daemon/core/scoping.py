@@ -97,7 +97,7 @@ class Scoping:
         for node_id in place.around:
             read = self._configured.get(node_id)
             names |= {"loop", "parallel"} if read is None or read.turns is None else {read.turns.name}
-        return names
+        return names - {"saga"}
 
 
 def _given(*templates: Template | None) -> list[Template]:

@@ -74,7 +74,7 @@ def postpone(draft: Draft, address: str, after: timedelta, state: Json, *, attem
 
     Of an execution that is being undone no step goes on: what this one has done is in doubt then.
     """
-    if draft.ended() and not address.endswith(UNDO):
+    if draft.over(turn_around(address)) and not address.endswith(UNDO):
         given_up = e.StepError("given up; it had asked to be called again", "given_up", attempt=attempt)
         fail(draft, address, given_up, retryable=False)
         return
@@ -92,7 +92,8 @@ def fail(draft: Draft, address: str, error: e.StepError, *, jitter: float = 0.0,
     """Record the failure and what follows: another attempt, an `error` edge, going on without, or the end."""
     node = draft.plan.nodes[node_of(address)]
     step = draft.running.steps.get(address)
-    retryable = retryable and (draft.running.undoing is None or address.endswith(UNDO))
+    ended = draft.over(turn_around(address))
+    retryable = retryable and (not ended or address.endswith(UNDO))
     failed = e.StepFailed(
         address=address,
         attempt=step.attempt if isinstance(step, InFlight) else 1,
@@ -105,7 +106,6 @@ def fail(draft: Draft, address: str, error: e.StepError, *, jitter: float = 0.0,
         draft.emit(replace(failed, retry_at=due))
         draft.wait(address, "retry", due)
         return
-    ended = draft.ended()
     if node.catches and not ended:
         failed = replace(failed, port="error")
     elif node.on_error == "continue" and node.default is not UNSET:
@@ -133,11 +133,15 @@ def _unhandled(draft: Draft, address: str, error: e.StepError) -> None:
 
 
 def fail_turn(draft: Draft, turn: str, error: e.StepError) -> None:
-    """Give up the turn; then the loop or fan-out fails too, or it goes on with the others."""
+    """Give up the turn; then the loop or fan-out fails too, or it goes on with the others. A group is undone before."""
     address, _ = split_turn(turn)
+    how = draft.plan.nodes[node_of(address)].turns
+    if how is not None and how.undo is not None:
+        ending = e.UndoPlanned(status="failed", mode=how.undo, error=error, scope=turn, at=draft.at)
+        if saga.undo_first(draft, ending):
+            return
     _give_up(draft, turn)
     draft.emit(e.TurnFailed(address=turn, error=error, at=draft.at))
-    how = draft.plan.nodes[node_of(address)].turns
     if how is not None and how.tolerant:
         draft.repeating[address] = None
     else:

@@ -22,7 +22,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from daemon.core import events as e
-from daemon.core.address import node_of
+from daemon.core.address import UNDO, node_of, stands_in
 from daemon.core.span_sources import Source, source_of
 from daemon.core.state import Awaiting, InFlight, Queued, Repeating, Retrying, Running, Sleeping, State, Step
 from daemon.core.trace_ids import (
@@ -120,9 +120,9 @@ def spans_of(trace: Trace | None, event: e.Event) -> tuple[Trace | None, tuple[S
             after, spans = _step(trace, event)
         case e.SignalAwaited():
             after, spans = _opened(trace, event.address, Open(SIGNAL, 1, event.at, event.name)), ()
-        case e.LoopStarted() | e.FanOutExpanded():
+        case e.LoopStarted() | e.FanOutExpanded() | e.SagaStarted():
             after, spans = _opened(trace, event.address, Open(TURNS, 1, event.at)), ()
-        case e.TurnFailed() | e.TurnAbandoned():
+        case e.TurnFailed() | e.TurnAbandoned() | e.UndoPlanned():
             after, spans = _given_up(trace, event)
         case e.TimerSet(purpose="wait"):
             after, spans = _opened(trace, event.address, Open(TIMER, 1, event.at)), ()
@@ -206,9 +206,14 @@ def _settled(trace: Trace, event: e.StepSucceeded | e.StepFailed | e.StepPostpon
     return _step_span(trace, event.address, at_work, event.at, outcome, error=event.error.message)
 
 
-def _given_up(trace: Trace, event: e.TurnFailed | e.TurnAbandoned) -> tuple[Trace, Iterable[Span]]:
-    """Close all that is open in the turn."""
-    inside = [address for address in sorted(trace.open) if address.startswith(f"{event.address}.")]
+def _given_up(trace: Trace, event: e.TurnFailed | e.TurnAbandoned | e.UndoPlanned) -> tuple[Trace, Iterable[Span]]:
+    """Close all that is open in the turn; of what is to be undone, what is given up: what drains goes on."""
+    if isinstance(event, e.UndoPlanned):
+        staying = [address for address, what in trace.open.items() if what.kind == TURNS or address.endswith(UNDO)]
+        scope, but = event.scope, {*event.draining, *staying}
+    else:
+        scope, but = event.address, set()
+    inside = [address for address in sorted(trace.open) if stands_in(address, scope) and address not in but]
     spans = [_cancelled(trace, address, trace.open[address], event.at) for address in inside]
     still_open = trace.open
     for address in inside:

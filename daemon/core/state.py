@@ -280,6 +280,8 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """By the version of the event by which the step had its effect."""
     newest_owed: int = 0
     undoing: Undoing | None = None
+    groups: Map[str, Undoing] = Map()
+    """What is undone of groups that have failed, by their turn; the others go on meanwhile."""
     asking: Map[str, Ask] = Map()
     """By the step's address; empty for the plan."""
     size: int = 0

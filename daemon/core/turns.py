@@ -33,7 +33,11 @@ if TYPE_CHECKING:
 MOST_EVENTS = 500
 """A decision that has so many events begins no further turn: a timer that is due at once does, in the next one."""
 
-_EVENTS: Mapping[str, type[e.LoopStarted | e.FanOutExpanded]] = {"loop": e.LoopStarted, "parallel": e.FanOutExpanded}
+_EVENTS: Mapping[str, type[e.LoopStarted | e.FanOutExpanded | e.SagaStarted]] = {
+    "loop": e.LoopStarted,
+    "parallel": e.FanOutExpanded,
+    "saga": e.SagaStarted,
+}
 
 
 def start(draft: Draft, address: str, ask: Repeat) -> None:
@@ -100,7 +104,7 @@ def _next_turn(draft: Draft, address: str, step: Repeating) -> None:
 def end(draft: Draft, turn: str) -> None:
     """End the turn if nothing in it is open; then begin the next, or end the loop."""
     state = draft.running.steps.get(turn)
-    if not isinstance(state, Turn) or state.open:
+    if not isinstance(state, Turn) or state.open or draft.over(turn):
         return
     address, _ = split_turn(turn)
     how, body = _node_at(draft, address).repeats

@@ -16,7 +16,7 @@ from daemon.core import saga, turns
 from daemon.core.address import node_of, turn_around, within
 from daemon.core.expressions import EvaluationError
 from daemon.core.node import Assign, AwaitSignal, Beginning, Done, Fail, Repeat, Run, WaitUntil
-from daemon.core.settling import fail, succeed
+from daemon.core.settling import fail, fail_turn, succeed
 from daemon.core.state import Failed, Queued, Retrying, Running, Settled, Skipped, Succeeded
 from daemon.core.values import size_of, to_json
 
@@ -42,13 +42,17 @@ def advance(draft: Draft) -> None:
             turns.end(draft, draft.touched.popitem()[0])
         elif draft.repeating:
             turns.proceed(draft, draft.repeating.popitem()[0])
-        elif not draft.running.open:
+        elif draft.groups:
+            saga.proceed(draft, draft.groups.popitem()[0])
+        elif draft.undone:
+            fail_turn(draft, *draft.undone.popitem())
+        elif not draft.running.open and not draft.running.groups:
             _complete(draft)
         else:
             break
     if isinstance(draft.state, Running) and draft.state.undoing is not None:
         _fill_slots(draft)
-        saga.proceed(draft)
+        saga.proceed(draft, "")
 
 
 def _begin_unless_over(draft: Draft, address: str) -> None:

@@ -43,6 +43,9 @@ KINDS = (
     "{task: t.x, ports: [other]}",
 )
 REPEATS = (
+    "saga: automatic",
+    "saga: automatic, on_error: continue",
+    "saga: confirm_each, on_error: continue, default: 0",
     "for: 2",
     "for: 0",
     "for: 3, collect: false, on_error: continue",

@@ -140,6 +140,12 @@ def _stories_of_undo() -> Iterator[Story]:
     first.answer("a", "retry")
     first.complete("a~undo", attempt=3)
     yield first
+    group = Story.of(
+        "workflow: group\nnodes: {g: {saga: manual, do: {nodes: {a: {task: t.a, compensate: {task: t.b}}}}}}"
+    )
+    group.start({})
+    group.complete("g[0].a", 1)
+    yield group
     second = Story.of(UNDONE)
     second.start({})
     second.pause("lunch")

@@ -6,12 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.core.address import UNDO, split_turn, turn_around
+from daemon.core.address import UNDO, split_turn, stands_in, turn_around
 from daemon.core.commands import ReceiveSignal
 from daemon.core.decide import decide
 from daemon.core.effects import ArmTimer, RunStep, effects, owed
 from daemon.core.errors import ExecutionFinished
-from daemon.core.events import EVENT_TYPES, CompensationOwed, ManualActionDone, StepStarted, StepSucceeded, TimerSet
+from daemon.core.events import (
+    EVENT_TYPES,
+    CompensationOwed,
+    ManualActionDone,
+    StepStarted,
+    StepSucceeded,
+    TimerSet,
+    UndoPlanned,
+)
 from daemon.core.evolve import fold
 from daemon.core.evolve_saga import newest_first
 from daemon.core.evolve_turns import kept_by
@@ -156,7 +164,8 @@ def test_a_turn_knows_its_steps(history: History) -> None:
                 assert members == {one for one in steps if turn_around(one) == address and not one.endswith("]")}
                 still = [one for one in members if not isinstance(steps[one], Settled)]
                 assert step.open == len(still)
-                assert still or (isinstance(each.after, Running) and each.after.undoing is not None)
+                undone = isinstance(each.after, Running) and (each.after.undoing is not None or each.after.groups)
+                assert still or undone
             elif isinstance(step, Repeating):
                 under_way = [one for one in steps if one.startswith(f"{address}[") and isinstance(steps[one], Turn)]
                 assert step.running == len([one for one in under_way if split_turn(one)[0] == address])
@@ -210,19 +219,30 @@ def test_what_is_owed_is_a_list_from_the_newest(history: History) -> None:
 
 @given(histories(max_turns=200))
 def test_nothing_is_undone_before_what_came_after_it(history: History) -> None:
-    """A compensation begins when all that began after the step had succeeded is undone, skipped, or done by hand."""
+    """A compensation begins when all that began after the step had succeeded is undone, skipped, or done by hand.
+
+    All of that in the same group, or in the execution when that is being undone.
+    """
     owed_now: dict[str, CompensationOwed] = {}
     since: dict[str, int] = {}
+    scopes: list[str] = []
     for version, event in enumerate(history.events, start=1):
         match event:
             case CompensationOwed():
                 owed_now[event.address], since[event.address] = event, version - 1
+            case UndoPlanned(scope=scope):
+                scopes.append(scope)
             case StepStarted(address=address) if address.endswith(UNDO):
                 begun = address.removesuffix(UNDO)
-                assert all(other.began <= since[begun] for other in owed_now.values() if other.address != begun)
+                scope = max((each for each in scopes if stands_in(begun, each)), key=len) if "" not in scopes else ""
+                beside = [other for other in owed_now.values() if stands_in(other.address, scope)]
+                assert all(other.began <= since[begun] for other in beside if other.address != begun)
             case StepSucceeded(address=address) if address.endswith(UNDO):
                 del owed_now[address.removesuffix(UNDO)]
-            case ManualActionDone(address=address, choice="skip" | "done") if address:
-                del owed_now[address]
+            case ManualActionDone(address=address, choice="skip" | "done"):
+                for each in [
+                    one for one in owed_now if one == address or (address in scopes and stands_in(one, address))
+                ]:
+                    del owed_now[each]
             case _:
                 pass

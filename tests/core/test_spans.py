@@ -351,3 +351,11 @@ def test_a_trace_can_be_forgotten_anywhere(history: History, data: st.DataObject
 
 def _started(history: History) -> list[e.StepStarted]:
     return [event for event in history.events if isinstance(event, e.StepStarted)]
+
+
+def test_what_is_given_up_for_an_undo_is_cancelled_and_what_is_waited_for_goes_on() -> None:
+    planned = e.UndoPlanned(status="cancelled", mode="automatic", draining=("pay",), at=minute(3))
+    trace, spans = traced([started(), begun("pay", 1), begun("look", 1), begun("old~undo", 2), planned])
+    assert trace is not None
+    assert set(trace.open) == {"pay", "old~undo"}
+    assert [(span.name, span.attributes["sagad.status"]) for span in spans] == [("look", "cancelled")]

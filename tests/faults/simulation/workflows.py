@@ -42,6 +42,8 @@ KINDS = (
     "{publish: {memory: {topic: out}, value: '{{ execution.id }}'}, retry: {max_attempts: 9, initial: 1s}}",
 )
 REPEATS = (
+    "saga: automatic",
+    "saga: automatic, on_error: continue",
     "for: 2",
     "forEach: [a, b, c], break: \"{{ loop.item == 'b' }}\"",
     'while: "{{ vars.count < 3 }}", limit: 5, on_error: continue',
