@@ -76,7 +76,7 @@ def _print(view: dict[str, Any], *, as_json: bool) -> None:
                 each["address"],
                 output.status(each["status"]),
                 output.moment(each["at"]),
-                each["kind"] or "none declared",
+                each["kind"] or ("none declared" if each["status"] == "executed" else ""),
                 each["note"] or each["error"] or "",
             )
             for each in view["effects"]
