@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from immutables import Map
 from msgspec.structs import replace
 
 from daemon.core import events as e
@@ -76,9 +75,12 @@ def _undo_planned(state: Running, event: e.UndoPlanned, version: int) -> Running
         reason=event.reason,
         since=event.at,
     )
+    groups = state.groups
+    for group in [group for group in groups if stands_in(group, event.scope)]:
+        groups = groups.delete(group)  # what it owes is undone with all around it
     if event.scope:
-        return replace(state, version=version, groups=state.groups.set(event.scope, undoing))
-    return replace(state, version=version, undoing=undoing, groups=Map())
+        return replace(state, version=version, groups=groups.set(event.scope, undoing))
+    return replace(state, version=version, undoing=undoing, groups=groups)
 
 
 def _asked(state: Running, event: e.ManualActionRequested, version: int) -> Running:

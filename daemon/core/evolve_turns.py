@@ -145,6 +145,10 @@ def _turn_over(state: Running, turn: str, kept: Step | None, repeating: Repeatin
     state = _emptied(state, turn)
     for group in [group for group in state.groups if stands_in(group, turn)]:
         state = replace(state, groups=state.groups.delete(group))
+    for address in [
+        address for address, ask in state.asking.items() if ask.kind == "plan" and stands_in(address, turn)
+    ]:
+        state = replace(state, asking=state.asking.delete(address))
     steps, size = state.steps.delete(turn), state.size
     if kept is not None:
         steps, size = steps.set(turn, kept), size + kept_by(kept)

@@ -17,7 +17,7 @@ from daemon.core.address import node_of, turn_around, within
 from daemon.core.expressions import EvaluationError
 from daemon.core.node import Assign, AwaitSignal, Beginning, Done, Fail, Repeat, Run, WaitUntil
 from daemon.core.settling import fail, fail_turn, succeed
-from daemon.core.state import Failed, Queued, Retrying, Running, Settled, Skipped, Succeeded
+from daemon.core.state import Failed, Queued, Retrying, Running, Settled, Skipped, Succeeded, Turn
 from daemon.core.values import size_of, to_json
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def advance(draft: Draft) -> None:
         elif draft.repeating:
             turns.proceed(draft, draft.repeating.popitem()[0])
         elif draft.groups:
-            saga.proceed(draft, draft.groups.popitem()[0])
+            _proceed_with_group(draft, draft.groups.popitem()[0])
         elif draft.undone:
-            fail_turn(draft, *draft.undone.popitem())
+            _fail_undone(draft, *draft.undone.popitem())
         elif not draft.running.open and not draft.running.groups:
             _complete(draft)
         else:
@@ -53,6 +53,17 @@ def advance(draft: Draft) -> None:
     if isinstance(draft.state, Running) and draft.state.undoing is not None:
         _fill_slots(draft)
         saga.proceed(draft, "")
+
+
+def _proceed_with_group(draft: Draft, scope: str) -> None:
+    """Undo more of a group, unless what is around it was given up meanwhile, or is undone as a whole."""
+    if scope in draft.running.groups:
+        saga.proceed(draft, scope)
+
+
+def _fail_undone(draft: Draft, turn: str, error: e.StepError) -> None:
+    if isinstance(draft.running.steps.get(turn), Turn):
+        fail_turn(draft, turn, error)
 
 
 def _begin_unless_over(draft: Draft, address: str) -> None:

@@ -200,3 +200,52 @@ def test_a_group_leaves_the_timers_of_others_alone() -> None:
     assert story.fail("trip[0].hotel", "full")[1].startswith("UndoPlanned")
     assert isinstance(story.state, Running)
     assert list(story.state.timers) == ["nap#wait"]
+
+
+IN_A_GROUP = """
+workflow: w
+nodes:
+  outer:
+    saga: automatic
+    do:
+      nodes:
+        beside: {task: t.beside}
+        inner:
+          saga: manual
+          do:
+            nodes: {book: {task: t.book, compensate: {task: t.undo}}, check: {task: t.check}}
+            edges: [book -> check]
+  after: {task: t.after}
+edges: [outer.error -> after]
+"""
+
+
+def test_a_group_around_one_that_is_being_undone_undoes_the_rest_of_it() -> None:
+    story = Story.of(IN_A_GROUP)
+    story.start()
+    story.complete("outer[0].inner[0].book")
+    assert story.fail("outer[0].inner[0].check", "inner")[2].startswith("ManualActionRequested")
+    assert story.fail("outer[0].beside", "outer")[2:] == ["StepStarted address=outer[0].inner[0].book~undo input={}"]
+    assert story.complete("outer[0].inner[0].book~undo")[1:] == [
+        "UndoCompleted compensated=1 by_hand=0 skipped=0 scope=outer[0]",
+        "TurnFailed address=outer[0] error=outer",
+        "StepFailed address=outer error=outer port=error",
+        "StepStarted address=after input={}",
+    ]
+    assert isinstance(story.state, Running)
+    assert not story.state.asking
+
+
+def test_of_two_groups_that_are_undone_at_once_the_first_to_fail_gives_the_other_up() -> None:
+    story = Story.of(IN_A_FAN_OUT.replace("confirm_each", "automatic") % "fail_fast")
+    story.start()
+    for index in (0, 1):
+        story.complete(f"fan[{index}].group[0].book")
+        story.fail(f"fan[{index}].group[0].check")
+    story.pause()
+    for index in (0, 1):
+        story.complete(f"fan[{index}].group[0].book~undo")
+    decided = story.resume()
+    assert len([line for line in decided if line.startswith("UndoCompleted")]) == 2
+    assert len([line for line in decided if line.startswith("TurnAbandoned")]) == 1
+    assert decided[-1] == "StepStarted address=after input={}"
