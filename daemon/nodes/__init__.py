@@ -1,8 +1,8 @@
 """Node types: one file each, with a `NODE_TYPE` at its end. Adding one touches no other file.
 
 A module here that has no `NODE_TYPE` is a tool of those that have: `context` (what `execute` gets), `answers` (what it
-may answer beside a plain value), `reading` (how keys are read), `outbound` (what may be called). Other packages offer
-types by the entry point group `sagad.nodes`; each entry point gives a `NodeType`.
+may answer beside a plain value), `reading` (how keys are read), `repeating` (what the loops share), `outbound` (what
+may be called). Other packages offer types by the entry point group `sagad.nodes`; each gives a `NodeType`.
 """
 
 from __future__ import annotations

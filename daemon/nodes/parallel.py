@@ -11,7 +11,7 @@ from daemon.core.node import Begin, Beginning, Fail, NodeType, Repeat, Turns
 from daemon.core.schema_parts import anything, choice, either, list_of, ref, whole_number
 from daemon.core.templates import Template
 from daemon.nodes.reading import Reader
-from daemon.nodes.repeating import MANY, MOST_TURNS, aggregate
+from daemon.nodes.repeating import COUNTED, MOST_TURNS, aggregate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ def parse(own: Mapping[str, Any]) -> Parallel:
     reader = Reader()
     turns = Turns(
         name="parallel",
-        limit=own.get("limit", MANY),
+        limit=own.get("limit", COUNTED.limit),
         at_once=own.get("concurrency", AT_ONCE),
         tolerant=own.get("on_failure", "fail_fast") == "collect",
         enough=own.get("enough"),
@@ -79,7 +79,7 @@ NODE_TYPE = NodeType(
             "More turns than this fail the node with the code `loop_limit`.",
             minimum=1,
             maximum=MOST_TURNS,
-            default=MANY,
+            default=COUNTED.limit,
         ),
         "aggregate": anything(
             "The node's output, made of `parallel.results`, what the turns gave, in the order of the items.",

@@ -10,7 +10,7 @@ from daemon.core.node import Beginning, NodeType, Repeat, Turns
 from daemon.core.schema_parts import either, list_of, ref
 from daemon.core.templates import Template
 from daemon.nodes.reading import Reader
-from daemon.nodes.repeating import MANY, aggregate, condition, loop_keys
+from daemon.nodes.repeating import COUNTED, loop_keys, loop_turns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,15 +26,8 @@ class ForEach(Struct, frozen=True):
 def parse(own: Mapping[str, Any]) -> ForEach:
     """Compile items and conditions."""
     reader = Reader()
-    turns = Turns(
-        name="loop",
-        skip=condition(reader, own, "continue"),
-        stop=condition(reader, own, "break"),
-        limit=own.get("limit", MANY),
-        collect=own.get("collect", True),
-        aggregate=aggregate(reader, own),
-    )
-    return reader.finish(ForEach(reader.template(own["forEach"], "forEach"), turns))
+    items = reader.template(own["forEach"], "forEach")
+    return reader.finish(ForEach(items, loop_turns(reader, own, COUNTED)))
 
 
 def begin(config: ForEach, beginning: Beginning) -> Repeat:
@@ -50,7 +43,7 @@ NODE_TYPE = NodeType(
         ref("template", "An expression that gives a list."),
         list_of("The items.", ref("value")),
     ),
-    keys=loop_keys(limit=MANY, collect=True),
+    keys=loop_keys(COUNTED),
     parse=parse,
     templates=lambda config: (config.items,),
     begin=begin,

@@ -15,7 +15,7 @@ from daemon.core.node import Begin, Beginning, Fail, NodeType, Repeat, Turns
 from daemon.core.schema_parts import either, mapping, ref
 from daemon.core.templates import Template
 from daemon.nodes.reading import Reader
-from daemon.nodes.repeating import MANY, aggregate, condition, loop_keys
+from daemon.nodes.repeating import COUNTED, loop_keys, loop_turns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,14 +36,7 @@ class For(Struct, frozen=True):
 def parse(own: Mapping[str, Any]) -> For:
     """Compile the range and the conditions."""
     reader = Reader()
-    turns = Turns(
-        name="loop",
-        skip=condition(reader, own, "continue"),
-        stop=condition(reader, own, "break"),
-        limit=own.get("limit", MANY),
-        collect=own.get("collect", True),
-        aggregate=aggregate(reader, own),
-    )
+    turns = loop_turns(reader, own, COUNTED)
     match own["for"]:
         case {"to": last, **rest}:
             first, step = rest.get("from", 0), rest.get("step", 1)
@@ -97,7 +90,7 @@ NODE_TYPE = NodeType(
             "to",
         ),
     ),
-    keys=loop_keys(limit=MANY, collect=True),
+    keys=loop_keys(COUNTED),
     parse=parse,
     templates=lambda config: tuple(each for each in (config.last, config.first, config.step) if each is not None),
     begin=begin,
