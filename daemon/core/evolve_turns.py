@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from immutables import Map
 
+    from daemon.core.turn_events import Repeats
+
 
 def put(state: Running, address: str, before: Step | None, step: Step) -> Map[str, Step]:
     """Return the steps with this one in its new condition, and the turn around it with its count."""
@@ -87,7 +89,7 @@ def left(state: Running, address: str, step: Step | None) -> Running:
             assert_never(step)
 
 
-def _repeats(state: Running, event: e.LoopStarted | e.FanOutExpanded | e.SagaStarted, version: int) -> Running:
+def _repeats(state: Running, event: Repeats, version: int) -> Running:
     step = Repeating(
         items=None if event.items is None else tuple(from_json_list(event.items)),
         total=event.total,

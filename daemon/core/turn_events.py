@@ -14,53 +14,41 @@ from daemon.core.step_error import StepError
 from daemon.core.values import Json
 
 
-class LoopStarted(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A loop has begun: its turns follow one another.
+class Repeats(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """What has turns has begun; never recorded itself.
 
     With `items` or a `total` it is known how many turns there are at most. `item` in turn n is `items[n]`, or
-    `first + n * step` without items. `collect`: what the turns give is kept, until the loop ends.
+    `first + n * step` without items. `collect`: what the turns give is kept, until the last has ended.
     """
+
+    address: str
+    items: Json | None = None
+    total: int | None = None
+    first: int = 0
+    step: int = 1
+    collect: bool = False
+    at: datetime
+
+
+class LoopStarted(Repeats, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A loop has begun: its turns follow one another."""
 
     NAME: ClassVar = "LoopStarted"
     VERSION: ClassVar = 1
 
-    address: str
-    items: Json | None = None
-    total: int | None = None
-    first: int = 0
-    step: int = 1
-    collect: bool = False
-    at: datetime
 
-
-class FanOutExpanded(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A fan-out has begun: its turns run beside each other. The fields are as for `LoopStarted`."""
+class FanOutExpanded(Repeats, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A fan-out has begun: its turns run beside each other."""
 
     NAME: ClassVar = "FanOutExpanded"
     VERSION: ClassVar = 1
 
-    address: str
-    items: Json | None = None
-    total: int | None = None
-    first: int = 0
-    step: int = 1
-    collect: bool = False
-    at: datetime
 
-
-class SagaStarted(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A group has begun that is undone by itself if it fails. It has one turn; the fields are as for `LoopStarted`."""
+class SagaStarted(Repeats, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A group has begun that is undone by itself if it fails: it has one turn."""
 
     NAME: ClassVar = "SagaStarted"
     VERSION: ClassVar = 1
-
-    address: str
-    items: Json | None = None
-    total: int | None = None
-    first: int = 0
-    step: int = 1
-    collect: bool = False
-    at: datetime
 
 
 class TurnStarted(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
