@@ -84,7 +84,6 @@ def capture(draft: Draft, address: str, before: InFlight | Retrying | Queued, *,
 def end(draft: Draft, ending: e.UndoPlanned) -> None:
     """End the execution as `ending` says, after what is owed was undone."""
     mode = draft.plan.definition.undo
-    settle_doubts(draft, but=_draining(draft, ""))
     if mode == "none" or not undo_first(draft, replace(ending, mode=mode)):
         _end(draft, ending)
 

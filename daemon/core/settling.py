@@ -43,7 +43,7 @@ def succeed(
 ) -> None:
     """Record the step's result, and what would undo it; one larger than the workflow allows fails the step."""
     before = draft.running.steps.get(address)
-    if (problem := _too_large(draft, address, output)) is not None:
+    if (problem := too_large(draft, address, output)) is not None:
         fail(draft, address, replace(problem, attempt=attempt), retryable=False)
         return
     draft.emit(e.StepSucceeded(address=address, attempt=attempt, output=output, port=port, to=to, at=draft.at))
@@ -51,9 +51,10 @@ def succeed(
         saga.capture(draft, address, before)
 
 
-def _too_large(draft: Draft, address: str, output: Json) -> e.StepError | None:
+def too_large(draft: Draft, address: str, output: Json, more: int = 0) -> e.StepError | None:
+    """Return the error of a step whose output, with so many bytes `more` beside it, is not allowed; None if it is."""
     limits, size = draft.plan.definition.limits, size_of(output)
-    held = draft.running.size + size
+    held = draft.running.size + size + more
     if address.endswith(UNDO):
         return None
     if size > limits.output_bytes:

@@ -17,7 +17,7 @@ from daemon.core import events as e
 from daemon.core.address import node_of, split_turn, turn_around, turn_of, within
 from daemon.core.expressions import EvaluationError
 from daemon.core.scope import Extended, error_value, output_of
-from daemon.core.settling import abandon_turns, breath_of, fail, fail_turn, succeed
+from daemon.core.settling import abandon_turns, breath_of, fail, fail_turn, succeed, too_large
 from daemon.core.state import Failed, Succeeded, Turn
 from daemon.core.values import Json, to_json
 
@@ -50,10 +50,14 @@ def start(draft: Draft, address: str, ask: Repeat) -> None:
     if total is not None and total > how.limit:
         _fail(draft, address, f"{total} turns are more than the limit of {how.limit}", "loop_limit")
         return
+    items = None if ask.items is None else to_json(ask.items)
+    if items is not None and (problem := too_large(draft, address, items)) is not None:
+        fail(draft, address, problem, retryable=False)
+        return
     draft.emit(
         _EVENTS[how.name](
             address=address,
-            items=None if ask.items is None else to_json(ask.items),
+            items=items,
             total=total,
             first=ask.first,
             step=ask.step,

@@ -16,7 +16,7 @@ from daemon.core import saga, turns
 from daemon.core.address import node_of, turn_around, within
 from daemon.core.expressions import EvaluationError
 from daemon.core.node import Assign, AwaitSignal, Beginning, Done, Fail, Repeat, Run, WaitUntil
-from daemon.core.settling import fail, fail_turn, succeed
+from daemon.core.settling import fail, fail_turn, succeed, too_large
 from daemon.core.state import Failed, Queued, Retrying, Running, Settled, Skipped, Succeeded, Turn
 from daemon.core.values import size_of, to_json
 
@@ -164,9 +164,13 @@ def begin(draft: Draft, address: str) -> None:
 
 
 def _assign(draft: Draft, address: str, ask: Assign) -> None:
+    output = to_json(ask.variables)
+    if (problem := too_large(draft, address, output, more=size_of(output))) is not None:  # then none of them is set
+        fail(draft, address, problem, retryable=False)
+        return
     for name, value in ask.variables.items():
         draft.emit(e.VariableSet(address=address, name=name, value=to_json(value), at=draft.at))
-    succeed(draft, address, to_json(ask.variables))
+    succeed(draft, address, output)
 
 
 def _await_signal(draft: Draft, address: str, ask: AwaitSignal) -> None:

@@ -297,6 +297,21 @@ def test_a_context_larger_than_allowed_fails_the_step_that_would_add_to_it() -> 
     assert story.result == "context_too_large"
 
 
+def test_variables_that_are_too_large_are_not_set_at_all() -> None:
+    story = Story.of(
+        "workflow: w\nlimits: {context_bytes: 100}\nnodes: {a: {set: {small: 1, large: '{{ input | join }}'}}}"
+    )
+    assert story.start(["0123456789"] * 4)[1:] == [
+        "StepFailed address=a error=context_too_large",
+        "ExecutionFailed error=context_too_large address=a",
+    ]
+
+
+def test_items_that_are_too_large_are_not_repeated_over() -> None:
+    story = Story.of(loop('forEach: "{{ input }}"') + "limits: {context_bytes: 60}\n")
+    assert story.start(["0123456789"] * 4)[1] == "StepFailed address=again error=context_too_large"
+
+
 LARGE = "x" * 2000
 RELEASE = """
 workflow: w
