@@ -26,7 +26,6 @@ from daemon.runtime.changes import Changes, ForeignChanges
 from daemon.runtime.clock import Clock, SharedClock, SystemClock
 from daemon.runtime.codec import codec_of
 from daemon.runtime.definitions import Compiler, InputSchemas
-from daemon.runtime.endings import tell_ending
 from daemon.runtime.engine import Engine
 from daemon.runtime.handler_registry import handlers_of
 from daemon.runtime.history import History
@@ -34,6 +33,7 @@ from daemon.runtime.intake import Intake
 from daemon.runtime.leases import ALONE, Membership
 from daemon.runtime.measured_log import MeasuredLog
 from daemon.runtime.metrics import Metrics
+from daemon.runtime.notices import tell_operators
 from daemon.runtime.plans import Plans
 from daemon.runtime.recovery import Recovery
 from daemon.runtime.routes import routes_of
@@ -316,7 +316,7 @@ def _engine(
         clock=tools.clock,
         spawn=spawn,
         max_active=tools.settings.limits.max_active_executions,
-        listeners=[tools.metrics.committed, tell_ending],
+        listeners=[tools.metrics.committed, tell_operators],
         on_fenced=membership.doubt,
     )
     steps = Steps(

@@ -8,10 +8,14 @@ import msgspec
 from fastapi.responses import Response
 
 from daemon.api.errors import BadRequest
-from daemon.runtime.views import encode
+from daemon.runtime.views import encode, summary_view
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from starlette.requests import Request
+
+    from daemon.runtime.mailbox import Handled
 
 T = TypeVar("T")
 
@@ -46,6 +50,11 @@ async def read_json(request: Request, max_bytes: int, shape: type[T], empty: T) 
         raise BadRequest(f"the body is not JSON: {error}", 400) from None
     except RecursionError:
         raise BadRequest("the body is nested too deeply") from None
+
+
+def changed(execution_id: UUID, handled: Handled) -> Response:
+    """Return the execution as a command has left it, and whether the command has changed it."""
+    return answer({**summary_view(execution_id, handled.state), "changed": bool(handled.events)})
 
 
 def answer(view: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from msgspec import Struct
 
 from daemon.api import models
-from daemon.api.bodies import answer, read_json
+from daemon.api.bodies import answer, changed, read_json
 from daemon.api.describe import ANSWERS, body_of
 from daemon.api.errors import BadRequest
 from daemon.api.parameters import PRINTABLE, Actor, Api, ExecutionId, IdempotencyKey, Name, Wait
@@ -27,14 +27,8 @@ from eventstore.errors import Undecodable
 from eventstore.index import ExecutionFilter
 
 
-class CancelBody(Struct, forbid_unknown_fields=True):
-    """Why it is cancelled."""
-
-    reason: str = ""
-
-
-class PauseBody(Struct, forbid_unknown_fields=True):
-    """Why it is paused."""
+class ReasonBody(Struct, forbid_unknown_fields=True):
+    """Why it is done."""
 
     reason: str = ""
 
@@ -134,35 +128,35 @@ async def signal(
     if not before_start and await daemon.store.index.execution(execution_id) is None:
         raise ExecutionNotFound(execution_id)
     handled = await answered(daemon.intake.signal(execution_id, name, data, signal_id=idempotency_key, actor=actor))
-    return answer({**summary_view(execution_id, handled.state), "changed": bool(handled.events)})
+    return changed(execution_id, handled)
 
 
 @routes.post(
     "/executions/{execution_id}/cancel",
     response_model=models.Changed,
     responses=ANSWERS[400, 404, 409, 413, 422, 500, 503],
-    openapi_extra=body_of(CancelBody, "Why.", {"reason": "ordered twice"}),
+    openapi_extra=body_of(ReasonBody, "Why.", {"reason": "ordered twice"}),
 )
 async def cancel(*, request: Request, daemon: Api, execution_id: ExecutionId, actor: Actor = "api") -> Response:
-    """End an execution without a result. One that has ended stays as it is."""
-    body = await read_json(request, daemon.settings.http.max_body_bytes, CancelBody, CancelBody())
+    """End an execution without a result, after what it has done was undone. One that has ended stays as it is."""
+    body = await read_json(request, daemon.settings.http.max_body_bytes, ReasonBody, ReasonBody())
     command = CancelExecution(reason=body.reason, actor=actor, at=daemon.clock.now())
     handled = await answered(daemon.engine.send(execution_id, command))
-    return answer({**summary_view(execution_id, handled.state), "changed": bool(handled.events)})
+    return changed(execution_id, handled)
 
 
 @routes.post(
     "/executions/{execution_id}/pause",
     response_model=models.Changed,
     responses=ANSWERS[400, 404, 409, 413, 422, 500, 503],
-    openapi_extra=body_of(PauseBody, "Why.", {"reason": "the bank is down"}),
+    openapi_extra=body_of(ReasonBody, "Why.", {"reason": "the bank is down"}),
 )
 async def pause(*, request: Request, daemon: Api, execution_id: ExecutionId, actor: Actor = "api") -> Response:
     """Begin no more handlers for it until it is resumed. Those at work go on; timers and signals are taken."""
-    body = await read_json(request, daemon.settings.http.max_body_bytes, PauseBody, PauseBody())
+    body = await read_json(request, daemon.settings.http.max_body_bytes, ReasonBody, ReasonBody())
     command = PauseExecution(reason=body.reason, actor=actor, at=daemon.clock.now())
     handled = await answered(daemon.engine.send(execution_id, command))
-    return answer({**summary_view(execution_id, handled.state), "changed": bool(handled.events)})
+    return changed(execution_id, handled)
 
 
 @routes.post(

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from msgspec import Meta, Struct
 
 from daemon.api import models
-from daemon.api.bodies import answer, read_json
+from daemon.api.bodies import answer, changed, read_json
 from daemon.api.describe import ANSWERS, body_of
 from daemon.api.errors import BadRequest
 from daemon.api.parameters import Actor, Api, ExecutionId  # noqa: TC001  fastapi resolves the annotations
@@ -19,7 +19,6 @@ from daemon.core.errors import ExecutionNotFound, Rejected
 from daemon.core.state import NotStarted, Running
 from daemon.runtime.plans import MissingDefinition
 from daemon.runtime.undo import undo_view
-from daemon.runtime.views import summary_view
 
 
 class AnswerBody(Struct, forbid_unknown_fields=True):
@@ -83,4 +82,4 @@ async def answer_undo(*, request: Request, daemon: Api, execution_id: ExecutionI
         at=daemon.clock.now(),
     )
     handled = await answered(daemon.engine.send(execution_id, command))
-    return answer({**summary_view(execution_id, handled.state), "changed": bool(handled.events)})
+    return changed(execution_id, handled)

@@ -87,11 +87,12 @@ def cancel(
     config: Config = None,
     url: Url = None,
 ) -> None:
-    """End an execution without a result."""
-    with Connection(settings_of(config), url) as connection:
-        found = find(DaemonSource(connection), execution_id)
-        view = connection.post(f"/executions/{found}/cancel", {"reason": reason})
-    _print_changed(view, as_json=as_json, done="cancelled", before=f"had already {view['status']}")
+    """End an execution without a result; what it has done is undone first, where its workflow says how."""
+    view = _post_reason("cancel", execution_id, reason, settings_of(config), url)
+    ended = view["finished_at"] is not None
+    done = "cancelled" if ended else "is undone first, and cancelled then"
+    before = f"had already {view['status']}" if ended else "is being undone already"
+    _print_changed(view, as_json=as_json, done=done, before=before)
 
 
 def pause(
@@ -103,9 +104,7 @@ def pause(
     url: Url = None,
 ) -> None:
     """Begin no more handlers for an execution until `sagad resume`."""
-    with Connection(settings_of(config), url) as connection:
-        found = find(DaemonSource(connection), execution_id)
-        view = connection.post(f"/executions/{found}/pause", {"reason": reason})
+    view = _post_reason("pause", execution_id, reason, settings_of(config), url)
     _print_changed(view, as_json=as_json, done="paused", before=f"was {view['status']} already")
 
 
@@ -129,6 +128,13 @@ def resume(execution_id: ExecutionIdArgument, *, as_json: Json = False, config: 
     else:
         waits = f", waits for {view['waits_for']}" if view["waits_for"] else ""
         output.console().print(f"{view['execution_id']} {view['status']}{waits}", markup=False)
+
+
+def _post_reason(what: str, execution_id: str, reason: str, settings: Settings, url: str | None) -> dict[str, Any]:
+    with Connection(settings, url) as connection:
+        found = find(DaemonSource(connection), execution_id)
+        view: dict[str, Any] = connection.post(f"/executions/{found}/{what}", {"reason": reason})
+    return view
 
 
 def read_data(text: str, option: str) -> Any:

@@ -30,7 +30,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "undo": ("undoing:undo", "Show what an execution has done and what would undo it; answer what the undo asks."),
     "daemons": ("reading:daemons", "Show the daemons that work on the store."),
     "signal": ("changing:signal", "Give an execution a signal."),
-    "cancel": ("changing:cancel", "End an execution without a result."),
+    "cancel": ("changing:cancel", "End an execution without a result; what it has done is undone first."),
     "pause": ("changing:pause", "Begin no more handlers for an execution until it is resumed."),
     "resume": ("changing:resume", "End an execution's pause, and carry out what is owed to it."),
     "index": ("upkeep:index", "Work on the tables that are derived from the log."),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from daemon.cli.driving import drive
+from daemon.core.commands import PauseExecution
 from daemon.core.state import Finished, Running
 from daemon.main import open_daemon
 from daemon.settings import Daemon as Naming
@@ -70,3 +71,15 @@ async def test_a_file_on_which_a_daemon_works_is_left_to_it(tmp_path: Path, monk
         with pytest.raises(ExceptionGroup) as raised:
             await drive(settings, execution_id)
         assert raised.group_contains(Unusable, match="another daemon works on this file")
+
+
+async def test_a_pause_is_ended_here_too(tmp_path: Path, unique_name: Callable[[str], str]) -> None:
+    settings, name = settings_for(tmp_path, WORKFLOW, store_url=f"sqlite:///{tmp_path}/log.db"), unique_name("paused")
+    async with running(settings) as daemon:
+        execution_id = await start(daemon, "gated", name)
+        await asyncio.wait_for(gated_handlers.entered[name].wait(), PATIENCE_S)
+        await daemon.engine.send(execution_id, PauseExecution(actor="test", at=daemon.clock.now()))
+    gated_handlers.gates[name].set()
+    state, _ = await drive(settings, execution_id)
+    assert isinstance(state, Finished)
+    assert state.status == "completed"

@@ -5,14 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from tests.cli.conftest import Running, Sagad, halt, until_logged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 SMALL = '{"order_id": "A1", "total": 5}'
@@ -170,6 +168,12 @@ nodes:
   book: {task: reserve, with: {order: {order_id: "7"}}, compensate: {task: charge, with: {amount: 13}}}
   end: {fail: enough}
 edges: [book -> end]
+---
+workflow: held
+nodes:
+  book: {task: reserve, with: {order: {order_id: "8"}}, compensate: {task: charge, with: {amount: 13}}}
+  hold: {signal: go}
+edges: [book -> hold]
 """
 
 
@@ -178,7 +182,7 @@ def test_an_undo_is_shown_and_answered(sagad: Sagad, running: Running, folder: P
     running.process.send_signal(signal.SIGHUP)
     until_logged(running.process, running.log, '"(reloaded)"')
     begun = sagad("start", "trip", "--json").json["execution_id"]
-    until_true(lambda: sagad("list", "--status", "compensating", "--json").json != [])
+    until_logged(running.process, running.log, f'"{begun}".*"(person_needed)"')
     for more in ([], ["--url", running.address]):
         shown = sagad("undo", begun, "--plan", *more)
         assert shown.code == 0
@@ -194,13 +198,12 @@ def test_an_undo_is_shown_and_answered(sagad: Sagad, running: Running, folder: P
     assert "it is cheap" in sagad("undo", begun).out
     assert "Nothing is left to undo." in sagad("undo", begun).out
 
-
-def until_true(condition: Callable[[], bool]) -> None:
-    """Return when the condition holds."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    held = sagad("start", "held", "--json").json["execution_id"]
+    assert "waits for the signal 'go'" in sagad("why", held).out
+    assert sagad("cancel", held).out == f"{held} is undone first, and cancelled then\n"
+    assert sagad("cancel", held).out == f"{held} is being undone already\n"
+    until_logged(running.process, running.log, f'"{held}".*"(person_needed)"')
+    assert sagad("undo", held, "--choose", "done", "--step", "book").out == f"{held} cancelled\n"
 
 
 def test_an_execution_is_paused_and_resumed(sagad: Sagad, running: Running) -> None:

@@ -238,6 +238,20 @@ async def test_a_lost_daemon_is_taken_over_where_it_was(tmp_path: Path) -> None:
     assert gated_handlers.runs[f"{target}/b"] == 2
 
 
+async def test_a_large_state_is_snapshot_less_often(tmp_path: Path) -> None:
+    """Snapshots cost no more than reading the events between them would: a kilobyte is worth one event."""
+    text = SIGNALLED.replace("workflow: signalled", "workflow: signalled\nsnapshot_every: 5")
+    async with running(settings_for(tmp_path, text)) as daemon:
+        taken = {}
+        for name, size in (("small", 10), ("large", 19_000)):
+            target = await start(daemon, "signalled", "x" * size)
+            for number in range(40):
+                await daemon.engine.send(target, signal(daemon, number))
+            await until(daemon, target, lambda state: state.version == 43)
+            taken[name] = [each.version for each in await daemon.store.snapshots.all_of(target)]
+        assert taken == {"small": [30, 35, 40], "large": [20, 40]}
+
+
 async def test_snapshots_are_taken_and_shorten_loading(tmp_path: Path) -> None:
     text = TWO.replace("workflow: two", "workflow: two\nsnapshot_every: 5")
     async with running(settings_for(tmp_path, text)) as daemon:

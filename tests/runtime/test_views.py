@@ -138,3 +138,11 @@ def test_an_execution_that_is_only_signalled_has_a_view() -> None:
     state = fold([e.SignalReceived(signal_id="s", name="go", data=Json(b"1"), actor="test", at=T0)])
     view = plain(state_view(ID, state))
     assert (view["status"], view["workflow"], list(view["signals"])) == ("pending", None, ["s"])
+
+
+def test_an_output_that_has_left_the_state_is_shown_from_the_log() -> None:
+    released = e.OutputsReleased(addresses=("a",), at=T0 + timedelta(seconds=5))
+    events = [*EVENTS[:7], released]
+    history = [Recorded(ID, number, 10 + number, event) for number, event in enumerate(events, 1)]
+    [step] = plain(execution_view(ID, fold(events), history))["steps"]
+    assert (step["status"], step["output"]) == ("succeeded", "done")

@@ -142,3 +142,24 @@ def test_a_signal_before_the_start_waits_for_the_start() -> None:
     answer = why(fold([received]), None, NOW)
     assert (answer.status, answer.causes[0].kind) == ("pending", "start")
     assert "Signalled (reviewed), but not started yet" in answer.summary
+
+
+def test_a_loop_that_takes_breath_says_so() -> None:
+    answer = asked(
+        e.LoopStarted(address="each", total=9, at=T0),
+        e.TimerSet(timer_id="each#turn-5", address="each", purpose="turn", due=T0, at=T0),
+    )
+    (cause,) = answer.causes
+    assert (answer.alarm, cause.kind, cause.address) == (False, "timer", "each")
+    assert cause.sentence == "Step each: the loop goes on at once, in its next decision."
+
+
+def test_a_pause_names_who_wanted_it_and_why() -> None:
+    answer = asked(
+        e.SignalAwaited(address="review", name="reviewed", at=T0),
+        e.ExecutionPaused(reason="lunch", actor="ann", at=T0),
+    )
+    assert (answer.status, [cause.kind for cause in answer.causes]) == ("paused", ["pause", "signal"])
+    assert answer.causes[0].sentence.startswith(
+        "Paused by ann since 2030-01-01 12:00:00 UTC (5m): lunch. `sagad resume`"
+    )
