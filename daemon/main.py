@@ -12,14 +12,11 @@ import os
 import random
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import structlog
-
-from daemon.core.errors import Misconfigured
-from daemon.core.schema import definition_schema
+from daemon.assembled import Daemon
 from daemon.nodes import all_node_types
 from daemon.runtime.brokers import Brokers
 from daemon.runtime.changes import Changes, ForeignChanges
@@ -36,7 +33,6 @@ from daemon.runtime.metrics import Metrics
 from daemon.runtime.notices import tell_operators
 from daemon.runtime.plans import Plans
 from daemon.runtime.recovery import Recovery
-from daemon.runtime.routes import routes_of
 from daemon.runtime.secrets import SecretResolver
 from daemon.runtime.services import Outgoing, outbound_policy
 from daemon.runtime.steps import Steps
@@ -44,7 +40,6 @@ from daemon.runtime.subscriptions import Subscriptions
 from daemon.runtime.supervisor import Supervisor
 from daemon.runtime.timers import Timers
 from daemon.runtime.tracing import Tracing
-from eventstore.errors import Unavailable
 from eventstore.store import Store, open_store
 from eventstore.writer import Writer
 
@@ -56,107 +51,9 @@ if TYPE_CHECKING:
     from daemon.runtime.otlp import OtlpCollector
     from daemon.runtime.supervisor import Follower
     from daemon.settings import Settings
-    from triggers.message import ConnectionStatus
-    from triggers.webhook import WebhookSettings
 
 Spawn: TypeAlias = "Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]"
 """Starts a task whose failure stops the daemon."""
-
-_logger = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Daemon:
-    """The parts of a running daemon that the API, the CLI and tests use."""
-
-    settings: Settings
-    clock: Clock
-    store: Store
-    history: History
-    plans: Plans
-    changes: Changes
-    log: MeasuredLog
-    """The store's log as the writer has it: it knows whether commits are answered."""
-    engine: Engine
-    intake: Intake
-    steps: Steps
-    membership: Membership
-    recovery: Recovery
-    brokers: Brokers
-    subscriptions: Subscriptions
-    supervisor: Supervisor
-    compiler: Compiler
-    metrics: Metrics
-    reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while definitions are read again: one reload at a time."""
-
-    @property
-    def definition_schema(self) -> Mapping[str, Any]:
-        """The JSON Schema of definitions."""
-        return definition_schema(self.compiler.node_types)
-
-    @property
-    def stopping(self) -> bool:
-        """Whether it takes no more work."""
-        return self.supervisor.stopping
-
-    @property
-    def receiving(self) -> bool:
-        """Whether it has come to receive from its triggers: the end of `start`."""
-        return self.supervisor.receiving
-
-    @property
-    def webhooks(self) -> Mapping[str, tuple[str, WebhookSettings]]:
-        """Path -> qualified name of the trigger and its settings."""
-        return self.subscriptions.webhooks
-
-    def statuses(self) -> Sequence[ConnectionStatus]:
-        """How each connection to a broker is."""
-        return self.supervisor.statuses()
-
-    async def start(self) -> None:
-        """Load the definitions, take up old work, then receive. Raises Misconfigured with every problem."""
-        async with self.reloading:
-            await self.load()
-            await self.supervisor.start()
-            await self.supervisor.subscribe(self.plans.triggers())
-
-    async def load(self) -> None:
-        """Compile the definition files and make them current, without receiving from their triggers yet."""
-        loaded = self.compiler.load_files(self.settings.workflows.paths)
-        for warning in loaded.warnings:
-            _logger.warning("definition_warning", problem=str(warning))
-        await self.plans.install(loaded.plans)
-        self.intake.install({name: route for plan in loaded.plans for name, route in routes_of(plan).items()})
-
-    async def reload(self) -> None:
-        """Read the definition files again. With a problem in any of them all stays as it is, and it is logged."""
-        async with self.reloading:
-            await self._reload()
-
-    async def _reload(self) -> None:
-        try:
-            loaded = self.compiler.load_files(self.settings.workflows.paths)
-            triggers = {
-                f"{plan.definition.workflow}/{trigger.name}": trigger
-                for plan in loaded.plans
-                for trigger in plan.definition.triggers
-            }
-            self.subscriptions.prepare(triggers)
-        except Misconfigured as error:
-            _logger.error("reload_refused", problems=[str(problem) for problem in error.problems])  # noqa: TRY400  foreseen: the message says all
-            return
-        try:
-            await self.load()
-        except (Misconfigured, Unavailable) as error:
-            _logger.error("reload_refused", problems=str(error).splitlines())  # noqa: TRY400  as above
-            return
-        await self.supervisor.subscribe(self.plans.triggers())
-        _logger.info("reloaded", workflows=self.plans.workflows())
-
-    async def stop(self) -> None:
-        """Stop in order; see `supervisor`."""
-        await self.supervisor.stop()
 
 
 @dataclass(frozen=True, kw_only=True)

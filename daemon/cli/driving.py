@@ -19,8 +19,8 @@ LOOK_S = 2.0
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from daemon.assembled import Daemon
     from daemon.core.state import State
-    from daemon.main import Daemon
     from daemon.settings import Settings
 
 

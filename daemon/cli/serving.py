@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from daemon.main import Daemon
+    from daemon.assembled import Daemon
     from daemon.settings import Http, Settings
 
 STREAMS_END_S = 5.0

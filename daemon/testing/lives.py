@@ -21,8 +21,8 @@ from daemon.testing.virtual_time import Work
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from daemon.assembled import Daemon
     from daemon.core.node import NodeType
-    from daemon.main import Daemon
     from daemon.settings import Settings
     from daemon.testing.fakes import Cast, Record
     from daemon.testing.tape import Tape

@@ -25,7 +25,7 @@ from eventstore.store import open_store
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from daemon.main import Daemon
+    from daemon.assembled import Daemon
     from daemon.testing.lives import Fault, Script
     from daemon.testing.staged_log import StoreFaults
     from daemon.testing.virtual_time import VirtualTime

@@ -19,7 +19,7 @@ from triggers.errors import Refused
 from triggers.message import ConnectionStatus
 
 if TYPE_CHECKING:
-    from daemon.main import Daemon
+    from daemon.assembled import Daemon
 
 TOKEN = "0123456789abcdef"
 ID = UUID(int=1)

@@ -16,7 +16,7 @@ from tests.support.daemons import in_flight, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from daemon.main import Daemon
+    from daemon.assembled import Daemon
 
 ORDER = {"order_id": "A1", "total": 5}
 SSE = {"Accept": "text/event-stream"}

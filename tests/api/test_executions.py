@@ -18,7 +18,7 @@ from tests.support.daemons import finished, in_flight, until
 if TYPE_CHECKING:
     import httpx
 
-    from daemon.main import Daemon
+    from daemon.assembled import Daemon
 
 ORDER = {"order_id": "A1", "total": 5}
 ALL = ExecutionFilter()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from daemon.main import Daemon
+    from daemon.assembled import Daemon
 
 ALL = ExecutionFilter()
 SCHEME = msgspec.convert({"scheme": "standard-webhooks", "secret": SECRET}, Scheme)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from daemon.main import Daemon
+    from daemon.assembled import Daemon
 
 SAGA = """
 workflow: saga

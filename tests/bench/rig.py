@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from daemon.main import Daemon, open_daemon
+from daemon.main import open_daemon
 from daemon.runtime.codec import codec_of
 from daemon.runtime.collection import calm_garbage_collector
 from daemon.settings import Limits, Settings, Store, Workflows
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
+    from daemon.assembled import Daemon
     from eventstore.log import Append, EventLog, Recorded
 
 Note: TypeAlias = "Callable[[float, Sequence[Append]], object]"

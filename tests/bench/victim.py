@@ -12,10 +12,11 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daemon.cli.serving import _loop_factory
 from daemon.core.events import StepSucceeded
-from daemon.main import Daemon, open_daemon
+from daemon.main import open_daemon
 from daemon.runtime import logs
 from daemon.runtime.collection import calm_garbage_collector
 from daemon.settings import Logging
@@ -25,6 +26,9 @@ from tests.bench.peers.driver import STEPS
 from tests.bench.rig import WIDE, settings_of, started, until
 from tests.bench.steps import events_of
 from tests.bench.workflows import chain
+
+if TYPE_CHECKING:
+    from daemon.assembled import Daemon
 
 
 async def begin(url: str, folder: Path, count: int) -> None:

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
+    from daemon.assembled import Daemon
     from daemon.core.events import Event
-    from daemon.main import Daemon
     from eventstore.store import Store
     from tests.faults.crash_stories import Story
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
-    from daemon.main import Daemon
+    from daemon.assembled import Daemon
 
 WORKFLOW = """
 workflow: story

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
-    from daemon.main import Daemon
+    from daemon.assembled import Daemon
     from tests.support.process import SagadProcess
 
 __all__ = ["gates"]

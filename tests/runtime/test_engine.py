@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from daemon.main import Daemon
+    from daemon.assembled import Daemon
     from eventstore.log import Append, EventLog
 
 TWO = """

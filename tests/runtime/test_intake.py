@@ -18,7 +18,7 @@ from triggers.routing import execution_id
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from daemon.main import Daemon
+    from daemon.assembled import Daemon
 
 WORKFLOWS = """
 workflow: order

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from daemon.main import Daemon
+    from daemon.assembled import Daemon
 
 DAILY = """
 workflow: daily

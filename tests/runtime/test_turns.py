@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
+    from daemon.assembled import Daemon
     from daemon.core.state import State
-    from daemon.main import Daemon
 
 BATCHES = """
 workflow: batches

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
-    from daemon.main import Daemon
+    from daemon.assembled import Daemon
 
 TRIP = """
 workflow: trip

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from daemon.core.state import Finished, Running, State
-from daemon.main import Daemon, open_daemon
+from daemon.main import open_daemon
 from daemon.settings import Limits, Settings, Store, Workflows
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
+    from daemon.assembled import Daemon
     from daemon.runtime.clock import Clock
     from eventstore.store import Store as OpenStore
 

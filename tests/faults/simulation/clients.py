@@ -22,7 +22,7 @@ from triggers.routing import execution_id
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from daemon.main import Daemon
+    from daemon.assembled import Daemon
     from tests.faults.simulation.seats import Seat
     from tests.faults.simulation.world import World
 

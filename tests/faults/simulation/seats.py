@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from daemon import assembled
     from daemon.core.plan import Plan
     from eventstore.store import Store
     from tests.faults.simulation.broker import SimulatedBroker
@@ -75,7 +76,7 @@ class Seat:
     ) -> None:
         self.name = name
         self.clock = clock
-        self.daemon: main.Daemon | None = None
+        self.daemon: assembled.Daemon | None = None
         """There from its start to its end."""
         self.lives: list[Process] = []
         self.problems: list[str] = []
