@@ -70,6 +70,13 @@ class Page(_Model):
     next: str | None
 
 
+class Parent(_Model):
+    """The step of another execution that has started one as a subflow, or has it undone."""
+
+    execution_id: UUID
+    address: str
+
+
 class Summary(_Model):
     """An execution without its steps."""
 
@@ -81,6 +88,7 @@ class Summary(_Model):
     waits_for: str | None
     trigger: Any
     dedupe_key: str | None
+    parent: Parent | None
     started_at: datetime | None
     finished_at: datetime | None
     input: Any
@@ -164,6 +172,8 @@ class SideEffect(_Model):
 class Undo(_Model):
     """The undo plan, newest first; what is asked of people; and all that the execution has done outside."""
 
+    execution_id: UUID
+    status: Status
     undoing: bool
     ends_as: str | None
     mode: str | None

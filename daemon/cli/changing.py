@@ -83,12 +83,13 @@ def cancel(
     execution_id: ExecutionIdArgument,
     *,
     reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "",
+    undo: Annotated[bool, typer.Option(help="Undo first what it has done.")] = True,
     as_json: Json = False,
     config: Config = None,
     url: Url = None,
 ) -> None:
     """End an execution without a result; what it has done is undone first, where its workflow says how."""
-    view = _post_reason("cancel", execution_id, reason, settings_of(config), url)
+    view = _post_reason("cancel", execution_id, reason, settings_of(config), url, **({} if undo else {"undo": False}))
     ended = view["finished_at"] is not None
     done = "cancelled" if ended else "is undone first, and cancelled then"
     before = f"had already {view['status']}" if ended else "is being undone already"
@@ -130,10 +131,12 @@ def resume(execution_id: ExecutionIdArgument, *, as_json: Json = False, config: 
         output.console().print(f"{view['execution_id']} {view['status']}{waits}", markup=False)
 
 
-def _post_reason(what: str, execution_id: str, reason: str, settings: Settings, url: str | None) -> dict[str, Any]:
+def _post_reason(
+    what: str, execution_id: str, reason: str, settings: Settings, url: str | None, **more: bool
+) -> dict[str, Any]:
     with Connection(settings, url) as connection:
         found = find(DaemonSource(connection), execution_id)
-        view: dict[str, Any] = connection.post(f"/executions/{found}/{what}", {"reason": reason})
+        view: dict[str, Any] = connection.post(f"/executions/{found}/{what}", {"reason": reason, **more})
     return view
 
 

@@ -14,7 +14,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
+from daemon.core.address import UNDO
 from daemon.core.configured import (
     ERROR_PORT,
     Configured,
@@ -97,7 +99,7 @@ def compile_plan(
     whole = _Whole(edges, bodies, readers, definition.on_error)
     nodes: dict[str, PlannedNode] = {}
     for node in definition.nodes.values():
-        compensation = _compensation(node, compensations.get(node.id), whole)
+        compensation = _compensation(node, configured[node.id], compensations.get(node.id), whole)
         nodes[node.id] = _planned(node, configured[node.id], whole, compensation)
         if compensation is not None and compensation.node is not None:
             nodes[compensation.node.id] = compensation.node
@@ -217,10 +219,15 @@ class _Whole(NamedTuple):
 
 
 def _compensation(
-    node: NodeDefinition, undo: ConfiguredCompensation | None, whole: _Whole
+    node: NodeDefinition, read: Configured, undo: ConfiguredCompensation | None, whole: _Whole
 ) -> PlannedCompensation | None:
+    """Return what undoes the node: what it declares, or, for a subflow that declares nothing, the undo of the child."""
     if node.compensation is None:
-        return None
+        if read.subflow is None or not node.side_effects:
+            return None
+        undone = replace(node, id=node.id + UNDO, on_error="stop", default=UNSET)
+        undoes = _planned(undone, replace(read, subflow=None), whole, None)
+        return PlannedCompensation(node=undoes, kind="idempotent", of_child=True)
     reason = ". ".join(part for part in (node.compensation.reason, node.compensation.manual) if part)
     planned = _planned(undo.node, undo.read, whole, None) if undo is not None else None
     return PlannedCompensation(node=planned, kind=node.compensation.kind, reason=reason)
@@ -233,6 +240,7 @@ def _planned(
         id=node.id,
         scope=node.scope,
         turns=read.turns,
+        subflow=read.subflow,
         body=whole.bodies.get(node.id),
         readers=whole.readers.of(node.id),
         reads=whole.readers.by(node.id),

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
+from daemon.core import children, saga
 from daemon.core import commands as c
 from daemon.core import events as e
-from daemon.core import saga
 from daemon.core.address import node_of
 from daemon.core.draft import Draft, timer_id_of
 from daemon.core.errors import ExecutionFinished, Rejected
@@ -55,7 +55,7 @@ def decision(plan: Plan | None, state: State, command: c.Command) -> Decision:
         case NotStarted():
             return _before_start(plan, state, command)
         case Finished():
-            return _after_end(state, command)
+            return _after_end(plan, state, command)
         case _:
             assert_never(state)
 
@@ -76,7 +76,12 @@ def _before_start(plan: Plan | None, state: NotStarted, command: c.Command) -> D
             raise Rejected("the execution has not started")
 
 
-def _after_end(state: Finished, command: c.Command) -> Decision:
+def _after_end(plan: Plan | None, state: Finished, command: c.Command) -> Decision:
+    if isinstance(command, c.UndoExecution) and state.status == "completed" and state.newest_owed:
+        draft = Draft(_needed(plan), state, command.at)
+        saga.undo_completed(draft, command)
+        advance(draft)
+        return Decision(tuple(draft.events), draft.state)
     if isinstance(command, c.ReceiveSignal) and command.signal_id not in state.seen:
         raise ExecutionFinished(f"the execution has {state.status}; it takes no signal {command.name!r}")
     return Decision((), state)
@@ -95,6 +100,10 @@ def _while_running(draft: Draft, command: c.Command) -> None:
         case c.FailStep():
             if _at_work(draft, command.address, command.attempt):
                 fail(draft, command.address, command.error, jitter=command.jitter, retryable=command.retryable)
+        case c.AwaitChild():
+            children.wait_for(draft, command)
+        case c.FinishChild():
+            children.finish(draft, command)
         case c.ReportProgress(address=address, attempt=attempt, number=number):
             step = _at_work(draft, address, attempt)
             if step and number > step.progress_number:
@@ -116,6 +125,8 @@ def _while_running(draft: Draft, command: c.Command) -> None:
         case c.ResumeExecution():
             if draft.running.paused is not None:
                 draft.emit(e.ExecutionResumed(actor=command.actor, at=draft.at))
+        case c.UndoExecution():
+            saga.undo_again(draft, command)
         case c.AnswerUndo():
             saga.answer(draft, command)
         case _:
@@ -134,6 +145,7 @@ def _start(draft: Draft, command: c.StartExecution) -> None:
             trigger_name=command.trigger_name,
             dedupe_key=command.dedupe_key,
             traceparent=command.traceparent,
+            parent=command.parent,
             actor=command.actor,
             at=draft.at,
         )
@@ -181,6 +193,8 @@ def _fire(draft: Draft, timer_id: str) -> None:
             start_or_queue(draft, address)
         case "turn":
             draft.repeating[address] = None
+        case "child":
+            children.too_late(draft, address)
         case "signal":
             waited = draft.running.steps[address]
             name = waited.name if isinstance(waited, Awaiting) else ""
@@ -194,8 +208,9 @@ def _fire(draft: Draft, timer_id: str) -> None:
 def _cancel(draft: Draft, command: c.CancelExecution) -> None:
     undoing = draft.running.undoing
     if undoing is None:
-        draft.emit(e.CancelRequested(reason=command.reason, actor=command.actor, at=draft.at))
-        saga.end(draft, e.UndoPlanned(status="cancelled", mode="", reason=command.reason, at=draft.at))
+        draft.emit(e.CancelRequested(reason=command.reason, undo=command.undo, actor=command.actor, at=draft.at))
+        mode = "" if command.undo else "none"
+        saga.end(draft, e.UndoPlanned(status="cancelled", mode=mode, reason=command.reason, at=draft.at))
     elif undoing.status != "cancelled":
         raise Rejected("the execution has failed, and what it has done is being undone: that cannot be cancelled")
 

@@ -114,6 +114,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Of one step's output, as JSON."""
     context_bytes: int = 64 * 2**20
     """Of its input, the outputs that later nodes may read, the items of loops, and variables, as JSON."""
+    depth: int = 16
+    """Executions above one that starts a child; more are an error."""
 
 
 class Definition(Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from daemon.core import events as e
 from daemon.core.address import UNDO
+from daemon.core.evolve_children import CHILDREN, reopened
 from daemon.core.evolve_saga import SAGA, compensated
 from daemon.core.evolve_turns import TURNS, left, put
 from daemon.core.state import (
@@ -57,6 +58,8 @@ def evolve(state: State, event: e.Event) -> State:
             return _RUNNING[type(event)](state, event, state.version + 1)
         case NotStarted():
             return _not_started(state, event)
+        case Finished() if isinstance(event, e.UndoRequested):
+            return reopened(state, event)
         case Finished():
             raise TypeError(f"{event.NAME} after the execution has {state.status}")
         case _:
@@ -77,6 +80,7 @@ def _not_started(state: NotStarted, event: e.Event) -> State:
                 trigger_name=event.trigger_name,
                 dedupe_key=event.dedupe_key,
                 traceparent=event.traceparent,
+                parent=event.parent,
                 started_at=event.at,
                 signals=state.signals,
                 seen=state.seen,
@@ -295,6 +299,7 @@ def _finished(
         trigger_name=state.trigger_name,
         dedupe_key=state.dedupe_key,
         traceparent=state.traceparent,
+        parent=state.parent,
         started_at=state.started_at,
         steps=state.steps,
         seen=state.seen,
@@ -305,6 +310,9 @@ def _finished(
         error=error,
         failed_step=failed_step,
         reason=reason,
+        owed=state.owed,
+        newest_owed=state.newest_owed,
+        size=state.size,
     )
 
 
@@ -330,6 +338,7 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.ExecutionCancelled: _cancelled,
     e.ExecutionCompleted: _completed,
     e.ExecutionFailed: _failed,
+    **CHILDREN,
     **TURNS,
     **SAGA,
 }

@@ -67,6 +67,8 @@ def kept_by(step: Step) -> int:
 def left(state: Running, address: str, step: Step | None) -> Running:
     """Return the state without what it kept for a step in its old condition."""
     if isinstance(step, InFlight):
+        if step.child is not None:
+            return replace(state, children=state.children.delete(address))
         return replace(state, in_flight=state.in_flight.delete(address))
     match step:
         case Queued():

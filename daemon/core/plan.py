@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from daemon.core.definition import Definition
-from daemon.core.node import NodeType, Turns
+from daemon.core.node import NodeType, Subflow, Turns
 from daemon.core.retry import RetryPolicy
 from daemon.core.templates import Template
 
@@ -42,6 +42,8 @@ class PlannedCompensation(Struct, frozen=True, kw_only=True):
     node: PlannedNode | None
     """Who does it; None when only a person can."""
     kind: str
+    of_child: bool = False
+    """Whether it is owed for a child only, and undoes that."""
     reason: str = ""
     """Why only a person can, and what there is to do."""
 
@@ -74,6 +76,8 @@ class PlannedNode(Struct, frozen=True, kw_only=True):
     """The nodes beside it whose output it, or its body, reads."""
     compensation: PlannedCompensation | None = None
     """What undoes its step; None when nothing has to."""
+    subflow: Subflow | None = None
+    """How it stands to the execution that it starts; None for a node that starts none."""
     turns: Turns | None = None
     """How it repeats its body; None for a node without one."""
     body: Body | None = None

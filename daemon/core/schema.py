@@ -127,6 +127,13 @@ TOP_LEVEL: Mapping[str, Schema] = {
                 minimum=1,
                 default=64 * 2**20,
             ),
+            "depth": whole_number(
+                "How many executions may stand above one another as subflows: a recursion ends there with the code"
+                " `recursion`.",
+                minimum=1,
+                maximum=1000,
+                default=16,
+            ),
         },
     ),
     "undo": choice(

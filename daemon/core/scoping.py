@@ -51,6 +51,9 @@ class Scoping:
             self._check(_given(how.again, how.stop), node.own, node.path, in_body(place, None))
             self._check(_given(how.aggregate), node.own, node.path, place, how.name)
 
+        if read.subflow is not None:
+            self._check(_given(read.subflow.result), node.own, node.path, place, "child")
+
     def compensation(self, undo: ConfiguredCompensation, place: Place) -> None:
         """Check the expressions of what undoes the node that reads at `place`: they are rendered when that succeeds."""
         self._check(undo.read.node_type.templates(undo.read.config), undo.node.own, undo.node.path, place, "step")

@@ -17,7 +17,7 @@ from daemon.core.address import node_of, turn_around, within
 from daemon.core.expressions import EvaluationError
 from daemon.core.node import Assign, AwaitSignal, Beginning, Done, Fail, Repeat, Run, WaitUntil
 from daemon.core.settling import fail, fail_turn, succeed, too_large
-from daemon.core.state import Failed, Queued, Retrying, Running, Settled, Skipped, Succeeded, Turn
+from daemon.core.state import Failed, Queued, Retrying, Running, Settled, Skipped, Succeeded, Turn, depth_of
 from daemon.core.values import size_of, to_json
 
 if TYPE_CHECKING:
@@ -144,6 +144,10 @@ def begin(draft: Draft, address: str) -> None:
     except EvaluationError as error:
         ask = Fail(e.StepError(str(error), "expression"))
     match ask:
+        case Run() if node.subflow is not None and depth_of(draft.running) >= draft.plan.definition.limits.depth:
+            limit = draft.plan.definition.limits.depth
+            message = f"{limit} executions stand above one another; `limits.depth` allows no more"
+            fail(draft, address, e.StepError(message, "recursion"), retryable=False)
         case Run():
             sent = to_json(ask.input)
             draft.emit(e.StepStarted(address=address, input=sent, secrets=ask.secrets, at=draft.at))

@@ -19,7 +19,7 @@ from daemon.core.errors import Misconfigured
 from daemon.core.node import NodeType
 from daemon.core.parsing import parse
 from daemon.core.plan import Plan
-from daemon.core.problems import Findings, Problem, in_order
+from daemon.core.problems import Findings, Problem, did_you_mean, in_order
 from daemon.core.schema import definition_schema
 from daemon.core.trigger_schemas import KINDS
 from daemon.runtime.documents import Document, read_documents
@@ -107,6 +107,7 @@ class Compiler(Struct, frozen=True, kw_only=True):
             if plan is not None:
                 plans.append(plan)
         problems += _between(known)
+        warnings += _unknown_subflows(known)
         if problems:
             raise Misconfigured(in_order(problems))
         return Loaded(tuple(plans), in_order(warnings))
@@ -216,6 +217,21 @@ def _between(known: Iterable[tuple[Document, Definition]]) -> list[Problem]:
                 )
         problems += _in_file(findings.errors, document.file)
     return problems
+
+
+def _unknown_subflows(known: Sequence[tuple[Document, Definition]]) -> list[Problem]:
+    """Doubt the names of subflows that are not among the workflows that were read with them."""
+    names = {definition.workflow for _, definition in known}
+    doubts: list[Problem] = []
+    for document, definition in known:
+        findings = Findings(document.locate)
+        for node in definition.nodes.values():
+            name = node.own.get("subflow") if node.type == "subflow" else None
+            if isinstance(name, str) and "{{" not in name and name not in names:
+                hint = f"read its file too; {did_you_mean(name, names)}"
+                findings.warn(f"there is no workflow {name!r}", (*node.path, "subflow"), node=node.id, hint=hint)
+        doubts += _in_file(findings.warnings, document.file)
+    return doubts
 
 
 def _claim(trigger: TriggerDefinition, name: str) -> tuple[Any, ...] | None:

@@ -20,10 +20,20 @@ from uuid import UUID
 from msgspec import Struct
 
 from daemon.core.commands import Command, StartExecution
-from daemon.core.effects import ArmTimer, CancelSteps, RetainSteps, RunStep, StopSteps, effects, owed
+from daemon.core.effects import (
+    ArmTimer,
+    CancelChild,
+    CancelSteps,
+    RetainSteps,
+    RunStep,
+    StopSteps,
+    TellParent,
+    effects,
+    owed,
+)
 from daemon.core.errors import Rejected
 from daemon.core.events import Event
-from daemon.core.state import INITIAL, Finished, Running, State
+from daemon.core.state import INITIAL, Finished, Running, State, has_work
 from daemon.runtime.mailbox import Answered, Handled, Letter, Mailbox, Round, refuse
 from daemon.runtime.projection import project
 from eventstore.errors import Conflict, Fenced, StoreError, Unavailable
@@ -38,7 +48,7 @@ if TYPE_CHECKING:
     from daemon.runtime.clock import Clock
     from daemon.runtime.history import History
     from daemon.runtime.mailbox import Answer
-    from daemon.runtime.ports import Pinned, StepRunner, TimerService
+    from daemon.runtime.ports import ChildKeeper, Pinned, StepRunner, TimerService
     from eventstore.writer import Writer
 
 MAX_CONFLICTS = 20
@@ -97,6 +107,7 @@ class Engine:
         self._update_room()
         self.steps: StepRunner
         self.timers: TimerService
+        self.children: ChildKeeper
 
     @property
     def active(self) -> int:
@@ -262,8 +273,7 @@ class Engine:
                 return
             events, after = tuple(round_.events), round_.state
             round_.effects = effects(after, events)
-            at_work = isinstance(before, Running) and bool(before.in_flight)
-            hint = at_work and not round_.mailbox.ours and bool(round_.effects)
+            hint = has_work(before) and not round_.mailbox.ours and bool(round_.effects)
             index = project(round_.execution_id, before, events, after, hint=hint)
             append = Append(round_.execution_id, before.version, events, index, self._daemon)
             self._writer.submit(append, round_.appended)
@@ -294,7 +304,7 @@ class Engine:
         execution_id, mailbox, after, plan = round_.execution_id, round_.mailbox, round_.state, round_.plan
         before = round_.before
         mailbox.state, mailbox.plan = after, plan
-        if round_.resumed or not (isinstance(before, Running) and before.in_flight):
+        if round_.resumed or not has_work(before):
             mailbox.ours = True
         if round_.events:
             committed = Committed(execution_id, before, tuple(round_.events), after)
@@ -318,12 +328,17 @@ class Engine:
         if (round_.resumed or round_.conflicts) and isinstance(after, Running):
             self.steps.retain(execution_id, after.in_flight)  # others may have given up turns meanwhile
         if round_.resumed:
-            todo = owed(after) if isinstance(after, Running) else (StopSteps(),)
+            todo = owed(after) if isinstance(after, Running) else (StopSteps(), *owed(after))
         for effect in todo:
             match effect:
                 case RunStep() if plan is not None and isinstance(after, Running):
                     if round_.mailbox.ours:
                         self.steps.run(execution_id, plan, effect, after)
+                case CancelChild():
+                    if round_.mailbox.ours:
+                        self.children.cancel(execution_id, effect)
+                case TellParent():
+                    self.children.tell(execution_id, effect)
                 case ArmTimer():
                     self.timers.arm(effect)
                 case CancelSteps():

@@ -15,7 +15,7 @@ from daemon.core.commands import Command, ReceiveSignal, StartExecution
 from daemon.core.decide import decision
 from daemon.core.errors import ExecutionNotFound, Rejected
 from daemon.core.events import Event
-from daemon.core.state import INITIAL, Running, State
+from daemon.core.state import INITIAL, Running, State, has_work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,7 +66,7 @@ class Mailbox:
     @property
     def holds_work(self) -> bool:
         """Whether handlers of this daemon are at work for it."""
-        return self.ours and isinstance(self.state, Running) and bool(self.state.in_flight)
+        return self.ours and isinstance(self.state, Running) and has_work(self.state)
 
 
 class Round:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from daemon.core import events as e
-from daemon.core.state import Finished, NotStarted, Paused, Running, State, Undoing, cause
+from daemon.core.state import Finished, NotStarted, Paused, Running, State, Undoing, cause, has_work
 from eventstore.index import UNCHANGED, ExecutionChange, ExecutionRow, IndexChange, TimerRow
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ def project(
     the lease must look at it; where that has ended the execution, the lease stays until then.
     """
     row, changed = _row(execution_id, before, events, after)
-    was_busy, is_busy = _busy(before), _busy(after)
-    busy = is_busy if is_busy != was_busy else None
+    was_busy, is_busy = has_work(before), has_work(after)
+    taken_up = isinstance(before, Finished)  # its lease may have gone since it had ended
+    busy = is_busy if is_busy != was_busy or taken_up else None
     if hint and isinstance(after, Finished):
         busy = None
     if isinstance(before, Running) and isinstance(after, Running) and before.timers is after.timers:
@@ -116,11 +117,6 @@ def status_of(state: State) -> str:
 
 def _error_of(state: State) -> str | None:
     return state.error.message[:MAX_ERROR] if isinstance(state, Finished) and state.error else None
-
-
-def _busy(state: State) -> bool:
-    """Tell whether a handler is owed."""
-    return isinstance(state, Running) and bool(state.in_flight)
 
 
 def _shown(state: State) -> tuple[str, str]:

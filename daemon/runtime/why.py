@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -17,17 +18,15 @@ from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Queued, 
 from daemon.runtime.projection import status_of
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from daemon.core.plan import Plan
-    from daemon.core.state import Ask, Paused, State, Step, Timer
+    from daemon.core.state import Ask, Leaving, Paused, State, Step, Timer
 
 
 class Cause(Struct, frozen=True, kw_only=True):
     """One thing that an execution waits for."""
 
     kind: str
-    """`step` | `retry` | `postponed` | `timer` | `signal` | `slot` | `start` | `person` | `pause`."""
+    """`step` | `retry` | `postponed` | `timer` | `signal` | `child` | `slot` | `start` | `person` | `pause`."""
     sentence: str
     address: str | None = None
     since: datetime | None = None
@@ -36,6 +35,8 @@ class Cause(Struct, frozen=True, kw_only=True):
     max_attempts: int | None = None
     """Those of the retry policy, and one for each that was postponed; None when the definition is not at hand."""
     signal: str | None = None
+    child: UUID | None = None
+    """The execution whose end is waited for."""
     place: int | None = None
     """Place in the queue for a slot, from 1."""
 
@@ -67,6 +68,7 @@ def why(state: State, plan: Plan | None, now: datetime, *, holder: str | None = 
             causes += tuple(_question(address, ask, now) for address, ask in sorted(state.asking.items()))
             if state.paused is not None:
                 causes = (_pause(state.paused, now), *causes)
+            causes += tuple(_leaving(child, leaving) for child, leaving in sorted(state.leaving.items()))
             causes += tuple(_breath(timer) for _, timer in sorted(state.timers.items()) if timer.purpose == "turn")
             limit = _limit(state, now)
             holder = holder if state.in_flight else None
@@ -119,6 +121,11 @@ def _waiting(state: Running) -> list[tuple[str, Step]]:
 def _cause(address: str, step: Step, state: Running, plan: Plan | None, now: datetime) -> Cause:
     most = _max_attempts(plan, address, step)
     match step:
+        case InFlight(child=UUID() as child):
+            sentence = f"Step {address}: waits for the execution {child} since {_ago(step.since, now)}."
+            return Cause(
+                kind="child", sentence=sentence, address=address, since=step.since, attempt=step.attempt, child=child
+            )
         case InFlight():
             attempt = _attempt(step.attempt, most)
             sentence = f"Step {address}: the handler is at work{attempt} since {_ago(step.since, now)}."
@@ -176,6 +183,11 @@ def _pause(paused: Paused, now: datetime) -> Cause:
 def _breath(timer: Timer) -> Cause:
     sentence = f"Step {timer.address}: the loop goes on at once, in its next decision."
     return Cause(kind="timer", sentence=sentence, address=timer.address, due=timer.due)
+
+
+def _leaving(child: UUID, leaving: Leaving) -> Cause:
+    sentence = f"Step {leaving.address}: its execution {child} was asked to end: {leaving.reason}."
+    return Cause(kind="child", sentence=sentence, address=leaving.address, attempt=leaving.attempt, child=child)
 
 
 def _undoing(state: Running) -> str:

@@ -16,11 +16,13 @@ from daemon.core import commands as c
 from daemon.core.decide import decide
 from daemon.core.events import StepError, StepStarted
 from daemon.core.evolve import fold
+from daemon.core.leaving import child_id_of
 from daemon.core.state import INITIAL, Finished, Running
 from daemon.core.values import from_json, to_json
 from tests.support.workflows import plan_of
 
 if TYPE_CHECKING:
+    from daemon.core.child_events import Parent
     from daemon.core.events import Event
     from daemon.core.plan import Plan
     from daemon.core.state import State
@@ -54,9 +56,11 @@ class Story:
         assert decide(self.plan, self.state, command) == (), "deciding twice must be harmless"
         return [line(event) for event in decided]
 
-    def start(self, value: Any = None) -> list[str]:
+    def start(self, value: Any = None, *, parent: Parent | None = None) -> list[str]:
         return self.when(
-            c.StartExecution(execution_id=EXECUTION, input=to_json(value), actor="test", at=minute(self.clock))
+            c.StartExecution(
+                execution_id=EXECUTION, input=to_json(value), parent=parent, actor="test", at=minute(self.clock)
+            )
         )
 
     def complete(
@@ -114,6 +118,39 @@ class Story:
     def resume(self) -> list[str]:
         return self.when(c.ResumeExecution(actor="ann", at=minute(self.clock)))
 
+    def await_child(self, address: str, *, attempt: int = 1) -> list[str]:
+        """Have the step's child started."""
+        child = child_id_of(EXECUTION, address, attempt)
+        return self.when(
+            c.AwaitChild(
+                address=address, attempt=attempt, child=child, workflow="w", definition="d", at=minute(self.clock)
+            )
+        )
+
+    def finish_child(
+        self, address: str, status: str = "completed", output: Any = None, *, attempt: int = 1, owes: bool = False
+    ) -> list[str]:
+        """Have the step's child end; one that failed has the error `declined`."""
+        error = StepError("no money", "declined") if status == "failed" else None
+        return self.when(
+            c.FinishChild(
+                address=address,
+                attempt=attempt,
+                child=child_id_of(EXECUTION, address, attempt),
+                workflow="w",
+                definition="d",
+                status=status,
+                output=to_json(output),
+                error=error,
+                owes=owes,
+                at=minute(self.clock),
+            )
+        )
+
+    def undo(self, *, parent: Parent | None = None) -> list[str]:
+        """Undo the execution, which has completed."""
+        return self.when(c.UndoExecution(reason="mistaken", parent=parent, actor="ann", at=minute(self.clock)))
+
     def answer(self, address: str, choice: str, *, question: int | None = None) -> list[str]:
         """Answer what is asked about the compensation of this step."""
         asked = self.state.asking.get(address) if isinstance(self.state, Running) else None
@@ -139,8 +176,8 @@ class Story:
         assert isinstance(self.state, Finished), "it has not ended"
         return from_json(self.state.output) if self.state.error is None else self.state.error.code
 
-    def cancel(self) -> list[str]:
-        return self.when(c.CancelExecution(reason="enough", actor="ann", at=minute(self.clock)))
+    def cancel(self, *, undo: bool = True) -> list[str]:
+        return self.when(c.CancelExecution(reason="enough", undo=undo, actor="ann", at=minute(self.clock)))
 
 
 def line(event: Event) -> str:
@@ -150,7 +187,7 @@ def line(event: Event) -> str:
 
 def _fields(event: Event) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(event))
-    for name in ("at", "execution_id", "definition", "actor", "workflow"):
+    for name in ("at", "execution_id", "definition", "actor", "workflow", "child"):
         plain.pop(name, None)
     if "error" in plain:
         plain["error"] = plain["error"]["code"]

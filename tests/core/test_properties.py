@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from daemon.core.address import UNDO, split_turn, stands_in, turn_around
 from daemon.core.commands import ReceiveSignal
 from daemon.core.decide import decide
-from daemon.core.effects import ArmTimer, RunStep, effects, owed
+from daemon.core.effects import ArmTimer, CancelChild, RunStep, effects, owed
 from daemon.core.errors import ExecutionFinished
 from daemon.core.events import (
     EVENT_TYPES,
@@ -24,7 +24,7 @@ from daemon.core.evolve import fold
 from daemon.core.evolve_saga import newest_first
 from daemon.core.evolve_turns import kept_by
 from daemon.core.snapshot import decode_state, encode_state
-from daemon.core.state import INITIAL, Finished, Repeating, Running, Settled, Turn, cause
+from daemon.core.state import INITIAL, Finished, Repeating, Running, Settled, State, Turn, cause
 from daemon.core.values import size_of
 from eventstore.codec import Codec, Stored
 from tests.core.driving import drive
@@ -85,31 +85,37 @@ def test_versions_count_events(history: History) -> None:
 @given(histories())
 def test_owed_is_what_was_asked_for_and_not_answered(history: History) -> None:
     """After any prefix, `owed` gives the effects that a lost process had been asked for and had not settled."""
-    asked: dict[tuple[str, int] | str, RunStep | ArmTimer] = {}
+    asked: dict[object, RunStep | ArmTimer | CancelChild] = {}
     for turn in history.turns:
         for effect in effects(turn.after, turn.events):
-            match effect:
-                case RunStep():
-                    asked[effect.address, effect.attempt] = effect
-                case ArmTimer():
-                    asked[effect.timer_id] = effect
-        still = {
-            key: effect
-            for key, effect in asked.items()
-            if isinstance(turn.after, Running)
-            and (
-                turn.after.in_flight.get(effect.address) == effect.attempt
-                if isinstance(effect, RunStep)
-                else effect.timer_id in turn.after.timers
-            )
-        }
+            if isinstance(effect, RunStep | ArmTimer | CancelChild):
+                asked[_key(effect)] = effect
+        still = {key: effect for key, effect in asked.items() if _is_owed(effect, turn.after)}
         assert {_key(effect): effect for effect in owed(turn.after)} == still
         asked = still
 
 
-def _key(effect: object) -> tuple[str, int] | str:
-    assert isinstance(effect, RunStep | ArmTimer)
-    return (effect.address, effect.attempt) if isinstance(effect, RunStep) else effect.timer_id
+def _key(effect: object) -> object:
+    assert isinstance(effect, RunStep | ArmTimer | CancelChild)
+    match effect:
+        case RunStep():
+            return effect.address, effect.attempt
+        case ArmTimer():
+            return effect.timer_id
+        case CancelChild():
+            return effect.child
+
+
+def _is_owed(effect: RunStep | ArmTimer | CancelChild, state: State) -> bool:
+    if not isinstance(state, Running):
+        return False
+    match effect:
+        case RunStep():
+            return state.in_flight.get(effect.address) == effect.attempt
+        case ArmTimer():
+            return effect.timer_id in state.timers
+        case CancelChild():
+            return effect.child in state.leaving
 
 
 @given(histories())
@@ -124,7 +130,7 @@ def test_what_waits_is_owed_or_waits_for_a_signal(history: History) -> None:
     """Nothing is owed to an execution only if it has ended, has not begun, or waits for a signal."""
     for turn in history.turns:
         if not owed(turn.after) and isinstance(turn.after, Running):
-            assert cause(turn.after) in {"signal", "person", "pause"}
+            assert cause(turn.after) in {"signal", "child", "person", "pause"}
 
 
 @given(histories())
@@ -133,13 +139,14 @@ def test_the_derived_fields_agree_with_the_steps(history: History) -> None:
     for turn in history.turns:
         if isinstance(turn.after, Running):
             kinds = [type(step).__name__ for step in turn.after.steps.values()]
-            assert len(turn.after.in_flight) == kinds.count("InFlight")
+            assert len(turn.after.in_flight) + len(turn.after.children) == kinds.count("InFlight")
             assert len(turn.after.queue) == kinds.count("Queued")
             assert len(turn.after.awaiting) == kinds.count("Awaiting")
             breaths = sum(1 for timer in turn.after.timers.values() if timer.purpose == "turn")
             assert turn.after.sleeping == kinds.count("Sleeping") + kinds.count("Retrying") + breaths
             waiting = [step for step in turn.after.steps.values() if not isinstance(step, (*Settled, Repeating, Turn))]
-            assert turn.after.open == len(waiting) + breaths + len(turn.after.asking)
+            beside = breaths + len(turn.after.asking) + len(turn.after.leaving)
+            assert turn.after.open == len(waiting) + beside
             assert len(turn.after.in_flight) <= history.plan.concurrency
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from daemon.core import events as e
 from daemon.core.address import UNDO, node_of
 from daemon.core.evolve import fold
-from daemon.core.state import Awaiting, Finished, NotStarted, Running, State, cause
+from daemon.core.state import Awaiting, Finished, NotStarted, Running, State, cause, has_work
 from daemon.core.values import from_json
 from daemon.runtime.projection import execution_row
 from eventstore.index import ExecutionFilter
@@ -114,11 +114,19 @@ def has_signal(events: Sequence[e.Event], signal_id: str) -> bool:
 def overdue(world: World, since: datetime) -> list[str]:
     """Return the executions that go on: those that are older, and wait for more than a signal, a start or a person."""
     rows = at_once(world.store.index.executions(ExecutionFilter(limit=100_000)))
+    going_on = {row.execution_id for row in rows if row.finished_at is None}
     return [
         f"{row.execution_id} of {row.workflow} is {row.status} and waits for {row.cause or 'nothing'}"
         for row in rows
-        if row.finished_at is None and row.cause not in ("signal", "start", "person") and row.started_at <= since
+        if row.execution_id in going_on
+        and row.cause not in ("signal", "start", "person")
+        and row.started_at <= since
+        and not (row.cause == "child" and going_on.intersection(_children(world.state(row.execution_id))))
     ]
+
+
+def _children(state: State) -> set[UUID]:
+    return {*state.children.values(), *state.leaving} if isinstance(state, Running) else set()
 
 
 def stray_leases(world: World) -> list[str]:
@@ -128,7 +136,7 @@ def stray_leases(world: World) -> list[str]:
     for target in sorted({recorded.execution_id for recorded in world.events()}):
         state = world.state(target)
         lease = target in leases
-        if lease != (isinstance(state, Running) and bool(state.in_flight)):
+        if lease != (isinstance(state, Running) and has_work(state)):
             found.append(f"{target} has {'a' if lease else 'no'} lease, and {'no' if lease else 'a'} handler is owed")
     return found
 

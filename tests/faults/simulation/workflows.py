@@ -39,6 +39,9 @@ KINDS = (
     "{task: sim.work, timeout: 20s, compensate: {task: sim.quick, retry: {max_attempts: 3, initial: 1s}}}",
     "{task: sim.work, timeout: 5s, compensate: {task: sim.work, timeout: 20s, kind: idempotent}}",
     '{set: {count: "{{ vars.count + 1 }}"}}',
+    "{subflow: NAME, with: {id: child, n: 1}, timeout: 20s}",
+    "{subflow: NAME, with: {id: child, n: 2}, timeout: 6s, on_close: terminate, retry: {max_attempts: 2, initial: 1s}}",
+    "{subflow: NAME, with: {id: child, n: 1}, timeout: 20s, on_close: abandon, on_error: continue}",
     "{publish: {memory: {topic: out}, value: '{{ execution.id }}'}, retry: {max_attempts: 9, initial: 1s}}",
 )
 REPEATS = (
@@ -93,10 +96,11 @@ def text_of(number: int) -> str:
         '     signal: {name: go, scope: SCOPE, key: "{{ message.value.id }}"}, input: "{{ message.value.n }}"}',
         *([f"  - {{name: ticks, {SCHEDULE}, input: {{n: 0}}}}"] if number % TICKING == 0 else []),
         "vars: {count: 0}",
+        "limits: {depth: 1}",
         f"nodes: {nodes}",
         f"edges: {edges}",
     ]
-    return "\n".join(lines).replace("SCOPE", f"{name}/orders")
+    return "\n".join(lines).replace("SCOPE", f"{name}/orders").replace("NAME", name)
 
 
 def _graph(own: Random, prefix: str, count: int, *, levels: int) -> tuple[str, str]:
