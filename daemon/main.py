@@ -144,7 +144,7 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
     timers = _timers(base, engine)
     engine.steps, engine.timers, engine.children = steps, timers, children
     base.membership.engine, base.membership.steps = engine, steps
-    intake = Intake(engine, base.plans, tools.clock, check_input=base.check_input, on_verdict=tools.metrics.message)
+    intake = _intake(base, engine)
     subscriptions = _subscriptions(tools, store, intake, spawn)
     recovery = _recovery(base, engine)
     supervisor = Supervisor(
@@ -269,6 +269,18 @@ def _timers(base: _Base, engine: Engine) -> Timers:
     timers = Timers(base.store.index, engine, base.tools.clock, share=lambda: membership.share, late=membership.ttl)
     membership.listen(timers.share_changed)
     return timers
+
+
+def _intake(base: _Base, engine: Engine) -> Intake:
+    tools = base.tools
+    return Intake(
+        engine,
+        base.plans,
+        base.history,
+        tools.clock,
+        check_input=base.check_input,
+        on_verdict=tools.metrics.message,
+    )
 
 
 def _recovery(base: _Base, engine: Engine) -> Recovery:

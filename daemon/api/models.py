@@ -110,6 +110,24 @@ class Changed(Summary):
     changed: bool
 
 
+class Updated(Changed):
+    """What an update has given; `changed` is false for one that had come before."""
+
+    result: Any
+
+
+class SignalledWithStart(Changed):
+    """Whether this call has started the execution, and whether it has signalled it."""
+
+    started: bool
+
+
+class Answered(_Model):
+    """What a query gave."""
+
+    result: Any
+
+
 class Step(BaseModel):
     """A step; which of the further fields are there depends on its status."""
 

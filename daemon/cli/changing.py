@@ -79,6 +79,40 @@ def signal(
     _print_changed(view, as_json=as_json, done=f"signalled {name}", before="had this signal already")
 
 
+def update(
+    execution_id: ExecutionIdArgument,
+    name: Annotated[str, typer.Argument(help="The update's name.", show_default=False)],
+    *,
+    data: Data = "null",
+    key: Key = None,
+    config: Config = None,
+    url: Url = None,
+) -> None:
+    """Give an execution an update, and print its result as JSON. One that is refused has had no effect."""
+    value = read_data(data, "--data")
+    with Connection(settings_of(config), url) as connection:
+        found = find(DaemonSource(connection), execution_id)
+        headers = {"Idempotency-Key": key} if key is not None else None
+        view = connection.post(f"/executions/{found}/updates/{quote(name, safe='')}", value, headers=headers)
+    output.print_json(view["result"])
+
+
+def query(
+    execution_id: ExecutionIdArgument,
+    name: Annotated[str, typer.Argument(help="The query's name.", show_default=False)],
+    *,
+    data: Data = "null",
+    config: Config = None,
+    url: Url = None,
+) -> None:
+    """Ask an execution, going on or ended, and print the answer as JSON. Nothing is recorded."""
+    value = read_data(data, "--data")
+    with Connection(settings_of(config), url) as connection:
+        found = find(DaemonSource(connection), execution_id)
+        view = connection.post(f"/executions/{found}/queries/{quote(name, safe='')}", value)
+    output.print_json(view["result"])
+
+
 def cancel(
     execution_id: ExecutionIdArgument,
     *,

@@ -30,6 +30,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "undo": ("undoing:undo", "Show what an execution has done and what would undo it; answer what the undo asks."),
     "daemons": ("reading:daemons", "Show the daemons that work on the store."),
     "signal": ("changing:signal", "Give an execution a signal."),
+    "update": ("changing:update", "Give an execution an update, and print its result."),
+    "query": ("changing:query", "Ask an execution, and print the answer."),
     "cancel": ("changing:cancel", "End an execution without a result; what it has done is undone first."),
     "pause": ("changing:pause", "Begin no more handlers for an execution until it is resumed."),
     "resume": ("changing:resume", "End an execution's pause, and carry out what is owed to it."),

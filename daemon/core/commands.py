@@ -123,6 +123,16 @@ class ReceiveSignal(Struct, frozen=True, gc=False, kw_only=True):
     at: datetime
 
 
+class HandleUpdate(Struct, frozen=True, gc=False, kw_only=True):
+    """A message that is answered with a result. Identity: the update id, chosen by the sender, as a signal's is."""
+
+    update_id: str
+    name: str
+    data: Json
+    actor: str
+    at: datetime
+
+
 class CancelExecution(Struct, frozen=True, gc=False, kw_only=True):
     """End it without a result. A finished execution decides nothing."""
 
@@ -181,6 +191,7 @@ Command = (
     | ReportProgress
     | FireTimer
     | ReceiveSignal
+    | HandleUpdate
     | CancelExecution
     | PauseExecution
     | ResumeExecution

@@ -85,7 +85,10 @@ def compile_plan(
         check_handler(undo.node, undo.read, handlers, findings)
         scoping.compensation(undo, places[node_id])
     edges = _wire(definition, configured, findings)
-    outputs = scoping.outputs(places, Place(nodes=definition.nodes, paths=paths))
+    outermost = Place(nodes=definition.nodes, paths=paths)
+    outputs = scoping.outputs(places, outermost)
+    updates, queries = scoping.updates(outermost), scoping.queries(outermost)
+    _check_signals(definition, findings)
     if allowed is not None:
         _check_triggers(definition, allowed, findings)
     if errors := findings.errors:
@@ -103,7 +106,7 @@ def compile_plan(
         nodes[node.id] = _planned(node, configured[node.id], whole, compensation)
         if compensation is not None and compensation.node is not None:
             nodes[compensation.node.id] = compensation.node
-    plan = Plan(definition=definition, nodes=nodes, body=bodies[""], env=env)
+    plan = Plan(definition=definition, nodes=nodes, body=bodies[""], updates=updates, queries=queries, env=env)
     return Compiled(plan, findings.warnings)
 
 
@@ -190,6 +193,24 @@ def _check_triggers(definition: Definition, env: Mapping[str, str], findings: Fi
             with suppress(TemplateError):
                 template = compile_template(value, allow_secrets=True)
                 check_environment([template], value, ("triggers", trigger.index, *keys), env, findings)
+
+
+def _check_signals(definition: Definition, findings: Findings) -> None:
+    """Where signals are declared, report those that are waited for, or sent by an update or a trigger, and are not."""
+    if not definition.signals:
+        return
+    used: list[tuple[str | None, Path]] = []
+    for node in definition.nodes.values():
+        if node.type == "signal":
+            written = node.own.get("signal")
+            name, key = (written.get("name"), ("name",)) if isinstance(written, dict) else (written, ())
+            used.append((name, (*node.path, "signal", *key)))
+    used += [(update.signal, (*update.path, "signal")) for update in definition.updates.values()]
+    for trigger in definition.triggers:
+        used.append((trigger.signal.name if trigger.signal else None, ("triggers", trigger.index, "signal", "name")))
+    for name, path in used:
+        if isinstance(name, str) and "{{" not in name and name not in definition.signals:
+            findings.error(f"there is no signal {name!r}", path, hint=did_you_mean(name, definition.signals))
 
 
 def _bodies(

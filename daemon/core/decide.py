@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
-from daemon.core import children, saga
+from daemon.core import children, saga, updates
 from daemon.core import commands as c
 from daemon.core import events as e
 from daemon.core.address import node_of
@@ -19,7 +19,7 @@ from daemon.core.errors import ExecutionFinished, Rejected
 from daemon.core.evolve import evolve
 from daemon.core.settling import fail, postpone, succeed
 from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Running, State
-from daemon.core.values import to_json
+from daemon.core.values import from_json, to_json
 from daemon.core.walk import advance, start_or_queue
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def _after_end(plan: Plan | None, state: Finished, command: c.Command) -> Decisi
         return Decision(tuple(draft.events), draft.state)
     if isinstance(command, c.ReceiveSignal) and command.signal_id not in state.seen:
         raise ExecutionFinished(f"the execution has {state.status}; it takes no signal {command.name!r}")
+    if isinstance(command, c.HandleUpdate) and command.update_id not in state.seen:
+        raise ExecutionFinished(f"the execution has {state.status}; it takes no update {command.name!r}")
     return Decision((), state)
 
 
@@ -117,6 +119,9 @@ def _while_running(draft: Draft, command: c.Command) -> None:
         case c.ReceiveSignal():
             if command.signal_id not in draft.running.seen:
                 _receive(draft, command)
+        case c.HandleUpdate():
+            if command.update_id not in draft.running.seen:
+                _update(draft, command)
         case c.CancelExecution():
             _cancel(draft, command)
         case c.PauseExecution():
@@ -215,7 +220,19 @@ def _cancel(draft: Draft, command: c.CancelExecution) -> None:
         raise Rejected("the execution has failed, and what it has done is being undone: that cannot be cancelled")
 
 
+def _update(draft: Draft, command: c.HandleUpdate) -> None:
+    updates.handle(draft, command)
+    signal = draft.plan.updates[command.name].signal
+    if signal is not None:
+        received = c.ReceiveSignal(
+            signal_id=f"{command.update_id}#{signal}", name=signal, data=command.data, actor=command.actor, at=draft.at
+        )
+        _receive(draft, received)
+
+
 def _receive(draft: Draft, command: c.ReceiveSignal) -> None:
+    if draft.plan.definition.signals:
+        updates.check_signal(draft.plan, command.name, from_json(command.data))
     draft.emit(_received(command))
     running = draft.running
     waiting = [

@@ -40,6 +40,7 @@ from daemon.core.turn_events import (
     TurnStarted,
     TurnSucceeded,
 )
+from daemon.core.update_events import UpdateHandled
 from daemon.core.values import NULL, Json
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ __all__ = (
     "UndoCompleted",
     "UndoPlanned",
     "UndoRequested",
+    "UpdateHandled",
 )
 """What is defined elsewhere and found here too."""
 
@@ -330,7 +332,7 @@ _Steps = StepQueued | StepStarted | StepProgressed | StepSucceeded | StepFailed 
 _Loops = LoopStarted | FanOutExpanded | SagaStarted
 _Turns = TurnStarted | TurnSkipped | TurnSucceeded | TurnFailed | TurnAbandoned
 _Values = OutputsReleased | VariableSet
-_Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived
+_Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived | UpdateHandled
 _Ends = ExecutionPaused | ExecutionResumed | CancelRequested | ExecutionCancelled | ExecutionCompleted | ExecutionFailed
 _Children = ChildStarted | ChildCancelRequested | ChildFinished
 _Undo = UndoRequested | CompensationOwed | UndoPlanned | ManualActionRequested | ManualActionDone | UndoCompleted

@@ -250,6 +250,10 @@ def _signal_received(state: Running, event: e.SignalReceived, version: int) -> R
     return replace(state, version=version, signals=signals, seen=seen)
 
 
+def _update_handled(state: Running, event: e.UpdateHandled, version: int) -> Running:
+    return replace(state, version=version, seen=state.seen.set(event.update_id, True))  # noqa: FBT003  as above
+
+
 def _paused(state: Running, event: e.ExecutionPaused, version: int) -> Running:
     return replace(state, version=version, paused=Paused(event.reason, event.actor, event.at))
 
@@ -332,6 +336,7 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.TimerFired: _timer_gone,
     e.SignalAwaited: _signal_awaited,
     e.SignalReceived: _signal_received,
+    e.UpdateHandled: _update_handled,
     e.ExecutionPaused: _paused,
     e.ExecutionResumed: _resumed,
     e.CancelRequested: _cancel_requested,

@@ -24,6 +24,7 @@ from daemon.core.definition import (
     NodeDefinition,
 )
 from daemon.core.edge_syntax import EdgeSyntaxError, parse_edge
+from daemon.core.parsing_messages import read_messages
 from daemon.core.parsing_retry import parse_retry, read_duration
 from daemon.core.parsing_triggers import parse_triggers
 from daemon.core.problems import Findings, Problem, did_you_mean, nowhere
@@ -109,6 +110,7 @@ class _Reading:
             variables=given.get("vars", {}),
             nodes=nodes,
             edges=tuple(edges),
+            **read_messages(given),
             output=given.get("output", UNSET),
             concurrency=given.get("concurrency", 64),
             timeout=self._duration(given, ()),

@@ -5,7 +5,7 @@ Comes from: `compilation`. Goes to: `decide`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -95,6 +95,17 @@ class PlannedNode(Struct, frozen=True, kw_only=True):
         return any(edge.port == "error" for edge in self.outgoing)
 
 
+class PlannedUpdate(Struct, frozen=True, kw_only=True):
+    """What an update does. Its templates may read `update.data` and `update.actor`."""
+
+    accept: Template | None
+    """It must give true; None accepts all."""
+    refusal: Template
+    variables: tuple[tuple[str, Template], ...]
+    signal: str | None
+    result: Template | None
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """A workflow ready to be decided on."""
 
@@ -102,6 +113,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     nodes: Mapping[str, PlannedNode]
     """By id; compensations by that of their node and `~undo`."""
     body: Body
+    updates: Mapping[str, PlannedUpdate] = {}
+    queries: Mapping[str, Template] = {}
+    """What each gives; they may read `query.data`."""
+    checks: Mapping[tuple[str, str], Callable[[object], None]] = {}
+    """By kind (`signal`, `update`, `query`) and name: raises `InvalidInput` for data that is not allowed."""
     env: Mapping[str, str]
     """The allow-listed environment variables, as they were when the plan was made."""
 

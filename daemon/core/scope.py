@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from daemon.core.address import node_of, split_turn, within
-from daemon.core.state import Failed, Running, State, Step, Succeeded
+from daemon.core.state import Failed, Finished, NotStarted, Running, State, Step, Succeeded
 from daemon.core.values import from_json
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Scope(Mapping[str, object]):
         if name == "steps":
             return self._outputs
         if name == "vars":
-            return Variables(self.running, self._plan)
+            return Variables(self.started, self._plan)
         if name not in self._kept:
             self._kept[name] = self._make(name)
         return self._kept[name]
@@ -51,18 +51,25 @@ class Scope(Mapping[str, object]):
     def output(self, address: str) -> object:
         """Return what the step at this address reads as; raise KeyError when it has nothing to read."""
         if address not in self._kept:
-            self._kept[address] = output_of(self.running.steps[address])
+            self._kept[address] = output_of(self.started.steps[address])
         return self._kept[address]
 
     @property
     def running(self) -> Running:
-        """The state, which has not ended."""
+        """The state, which has not ended: only then are there turns."""
         if not isinstance(self.state, Running):
-            raise TypeError("expressions are evaluated for running executions only")
+            raise TypeError("there are turns in running executions only")
+        return self.state
+
+    @property
+    def started(self) -> Running | Finished:
+        """The state, which has begun."""
+        if isinstance(self.state, NotStarted):
+            raise TypeError("expressions are evaluated for executions that have begun")
         return self.state
 
     def _make(self, name: str) -> object:
-        state = self.running
+        state = self.started
         match name:
             case "input":
                 return from_json(state.input)
@@ -197,7 +204,7 @@ class Extended(Mapping[str, object]):
 class Variables(Mapping[str, object]):
     """The execution's variables as they are now: what was set, else what the definition says."""
 
-    def __init__(self, state: Running, plan: Plan) -> None:
+    def __init__(self, state: Running | Finished, plan: Plan) -> None:
         self._set = state.variables
         self._declared = plan.definition.variables
 

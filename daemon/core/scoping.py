@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from daemon.core.places import in_body
+from daemon.core.plan import PlannedUpdate
 from daemon.core.readers import Readers
 from daemon.core.references import ROOTS, Visible, check_environment, check_references
 from daemon.core.templates import Template, TemplateError, compile_template
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from daemon.core.configured import Configured, ConfiguredCompensation
-    from daemon.core.definition import Definition, NodeDefinition
+    from daemon.core.definition import Definition, NodeDefinition, UpdateDefinition
     from daemon.core.places import Place
     from daemon.core.problems import Findings, Path
 
@@ -40,7 +41,8 @@ class Scoping:
         self._findings = findings
         self._ids = frozenset(definition.nodes)
         known = (read.node_type.variables(read.config) for read in configured.values())
-        self._variables = frozenset(definition.variables).union(*known)
+        by_updates = (update.variables for update in definition.updates.values())
+        self._variables = frozenset(definition.variables).union(*known, *by_updates)
         self.readers = Readers(definition.nodes)
 
     def node(self, node: NodeDefinition, read: Configured, place: Place) -> None:
@@ -58,6 +60,33 @@ class Scoping:
         """Check the expressions of what undoes the node that reads at `place`: they are rendered when that succeeds."""
         self._check(undo.read.node_type.templates(undo.read.config), undo.node.own, undo.node.path, place, "step")
 
+    def updates(self, outermost: Place) -> Mapping[str, PlannedUpdate]:
+        """Check and return what each update does."""
+        return {name: self._update(update, outermost) for name, update in self._definition.updates.items()}
+
+    def queries(self, outermost: Place) -> Mapping[str, Template]:
+        """Check and return what each query gives."""
+        found = {
+            name: self._output(query.result, (*query.path, "result"), outermost, "query")
+            for name, query in self._definition.queries.items()
+        }
+        return {name: template for name, template in found.items() if template is not None}
+
+    def _update(self, update: UpdateDefinition, place: Place) -> PlannedUpdate:
+        path = update.path
+        refusal = self._output(update.refusal, (*path, "refusal"), place, "update")
+        values = (
+            (name, self._output(value, (*path, "set", name), place, "update"))
+            for name, value in update.variables.items()
+        )
+        return PlannedUpdate(
+            accept=self._output(update.accept, (*path, "accept"), place, "update"),
+            refusal=refusal if refusal is not None else compile_template(None),
+            variables=tuple((name, template) for name, template in values if template is not None),
+            signal=update.signal,
+            result=self._output(update.result, (*path, "result"), place, "update"),
+        )
+
     def outputs(self, places: Mapping[str, Place], outermost: Place) -> Mapping[str, Template | None]:
         """Check and return the output of the workflow, and of each body by the id of the node that has it."""
         outputs = {"": self._output(self._definition.output, ("output",), outermost)}
@@ -67,7 +96,7 @@ class Scoping:
                 outputs[node.id] = self._output(node.body.output, path, end)
         return outputs
 
-    def _output(self, written: object, path: Path, place: Place) -> Template | None:
+    def _output(self, written: object, path: Path, place: Place, *more: str) -> Template | None:
         if written is UNSET:
             return None
         try:
@@ -75,7 +104,7 @@ class Scoping:
         except TemplateError as error:
             self._findings.template(error, path)
             return None
-        self._check([template], written, path, place)
+        self._check([template], written, path, place, *more)
         return template
 
     def _check(self, templates: Iterable[Template], written: object, path: Path, place: Place, *more: str) -> None:

@@ -27,7 +27,7 @@ from daemon.runtime.json_schema import BadSchema, InputSchema, check
 from triggers.schedule import ScheduleSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from daemon.core.definition import Definition, TriggerDefinition
 
@@ -87,14 +87,15 @@ class Compiler(Struct, frozen=True, kw_only=True):
         parsed = parse(decoded, self.node_types, check=check)
         if parsed.definition is None:
             raise Misconfigured(parsed.problems)
-        return compile_plan(
+        compiled = compile_plan(
             parsed.definition,
             node_types=self.node_types,
             handlers=None,
             env=self.env,
             opaque=parsed.opaque,
             found=parsed.problems,
-        ).plan
+        )
+        return _with_checks(compiled.plan)
 
     def _load(self, documents: Sequence[Document], problems: list[Problem]) -> Loaded:
         plans: list[Plan] = []
@@ -135,7 +136,7 @@ class Compiler(Struct, frozen=True, kw_only=True):
         except Misconfigured as error:
             problems += _in_file(error.problems, document.file)
         else:
-            plan = compiled.plan
+            plan = _with_checks(compiled.plan)
             warnings += _in_file(compiled.warnings, document.file)
         return parsed.definition, plan
 
@@ -174,13 +175,33 @@ def _in_file(problems: Iterable[Problem], file: str) -> list[Problem]:
     return [replace(problem, file=file) for problem in problems]
 
 
+def _with_checks(plan: Plan) -> Plan:
+    """Lend the plan what checks the data of signals, updates and queries."""
+    checks = {(kind, name): InputSchema(schema).check for kind, name, schema, _ in _message_schemas(plan.definition)}
+    return replace(plan, checks=checks) if checks else plan
+
+
+def _message_schemas(definition: Definition) -> Iterator[tuple[str, str, Mapping[str, Any], str]]:
+    """Give the kind of each message whose data has a schema, its name, the schema, and the key it stands under."""
+    kinds = (("signal", definition.signals), ("update", definition.updates), ("query", definition.queries))
+    for kind, messages in kinds:
+        for name, message in messages.items():
+            if message.data is not None:
+                yield kind, name, message.data, "queries" if kind == "query" else f"{kind}s"
+
+
 def _check_by_adapters(definition: Definition, findings: Findings) -> None:
-    """Check what only the libraries of the shell can tell: the input's schema, cron expressions, time zones."""
+    """Check what only the libraries of the shell can tell: JSON Schemas, cron expressions, time zones."""
     if definition.input_schema is not None:
         try:
             InputSchema(definition.input_schema)
         except BadSchema as error:
             findings.error(f"not a JSON Schema: {error}", ("input", *error.path))
+    for _, name, schema, key in _message_schemas(definition):
+        try:
+            InputSchema(schema)
+        except BadSchema as error:
+            findings.error(f"not a JSON Schema: {error}", (key, name, "data", *error.path))
     for trigger in definition.triggers:
         if trigger.kind == "schedule" and "{{" not in str(trigger.settings):
             settings = {key: _read_every(key, value) for key, value in trigger.settings.items()}

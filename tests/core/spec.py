@@ -112,6 +112,11 @@ class Story:
             c.ReceiveSignal(signal_id=signal_id, name=name, data=to_json(data), actor="test", at=minute(self.clock))
         )
 
+    def update(self, name: str, data: Any = None, *, update_id: str = "u1") -> list[str]:
+        return self.when(
+            c.HandleUpdate(update_id=update_id, name=name, data=to_json(data), actor="test", at=minute(self.clock))
+        )
+
     def pause(self, reason: str = "") -> list[str]:
         return self.when(c.PauseExecution(reason=reason, actor="ann", at=minute(self.clock)))
 

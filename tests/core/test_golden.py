@@ -124,6 +124,7 @@ def stories() -> Iterator[Story]:
     yield from _stories_of_undo()
     yield from _stories_of_answers()
     yield from _stories_of_children()
+    yield from _stories_of_updates()
 
 
 def _stories_of_undo() -> Iterator[Story]:
@@ -174,6 +175,15 @@ def _stories_of_answers() -> Iterator[Story]:
     second.start({})
     second.postpone("poll", {"page": 2}, after=3)
     yield second
+
+
+def _stories_of_updates() -> Iterator[Story]:
+    updated = Story.of(
+        "workflow: updated\nvars: {n: 0}\nupdates: {put: {set: {n: 7}, result: ü}}\nnodes: {a: {signal: go}}"
+    )
+    updated.start({})
+    updated.update("put", [1])
+    yield updated
 
 
 def _stories_of_children() -> Iterator[Story]:

@@ -22,7 +22,11 @@ async def test_an_example_gives_what_it_says(file: Path) -> None:
     settings = replace(load_settings(file.with_name("sagad.toml"), {}), store=Store(url="memory://"))
     async with running(settings) as daemon:
         workflow = example.get("workflow") or daemon.plans.workflows()[0]
-        state = await finished(daemon, await start(daemon, workflow, example["input"]))
+        target = await start(daemon, workflow, example["input"])
+        for update in example.get("updates", ()):
+            _, result = await daemon.intake.update(target, update["name"], update["data"], actor="test")
+            assert from_json(result) == update.get("result")
+        state = await finished(daemon, target)
     assert (state.error.code if state.error else None) == example.get("error"), state.error
     assert from_json(state.output) == example.get("output")
     assert set(example.get("steps", ())) <= set(state.steps)
