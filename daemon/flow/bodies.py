@@ -37,7 +37,13 @@ class Body(Origin):
     """A node whose body is what is made in its `with`."""
 
     def __init__(
-        self, node_id: str, keys: Mapping[str, Any], options: Mapping[str, Any], turn: str = "", *, collects: bool = False
+        self,
+        node_id: str,
+        keys: Mapping[str, Any],
+        options: Mapping[str, Any],
+        turn: str = "",
+        *,
+        collects: bool = False,
     ) -> None:
         wiring = current()
         self._node = make(node_id, keys, options)
@@ -137,11 +143,11 @@ class Loop(Turns[T]):
         """Say what a turn gives; the node gives what the last one gave."""
         return cast("R", self._gives(value, collect=False))
 
-    def skip_if(self, test: bool) -> None:  # noqa: FBT001  it is the condition itself
+    def skip_if(self, test: bool) -> None:
         """Leave out the turns for which this holds; asked before each turn."""
         current().extend(self._node, "continue", test, within=self._body)
 
-    def stop_if(self, test: bool) -> None:  # noqa: FBT001  as above
+    def stop_if(self, test: bool) -> None:
         """End the loop after a turn in which this holds; it may read what was in the turn."""
         current().extend(self._node, "break", test, within=self._body)
 
@@ -149,7 +155,7 @@ class Loop(Turns[T]):
 class DoWhile(Loop[None]):
     """A loop whose condition is asked after each turn."""
 
-    def again_if(self, test: bool) -> None:  # noqa: FBT001  as above
+    def again_if(self, test: bool) -> None:
         """Go on for another turn if this holds; it may read what was in the turn."""
         current().extend(self._node, "doWhile", test, within=self._body)
 
@@ -171,18 +177,18 @@ class Group(Body):
     """A body that is carried out once."""
 
 
-def for_each(id: str, items: Iterable[T], *, limit: int | None = None, **options: Unpack[NodeOptions]) -> Loop[T]:  # noqa: A002  the word of definitions, here and below
+def for_each(id: str, items: Iterable[T], *, limit: int | None = None, **options: Unpack[NodeOptions]) -> Loop[T]:
     """Repeat a body for each item of a list, one after the other. More turns than `limit` are an error."""
     return Loop(id, {"forEach": items, "limit": _some(limit)}, options, "loop", collects=True)
 
 
-def for_times(id: str, times: int, *, limit: int | None = None, **options: Unpack[NodeOptions]) -> Loop[int]:  # noqa: A002
+def for_times(id: str, times: int, *, limit: int | None = None, **options: Unpack[NodeOptions]) -> Loop[int]:
     """Repeat a body so many times; `item` counts from 0."""
     return Loop(id, {"for": times, "limit": _some(limit)}, options, "loop", collects=True)
 
 
 def for_range(
-    id: str,  # noqa: A002
+    id: str,
     first: int,
     last: int,
     step: int = 1,
@@ -196,8 +202,8 @@ def for_range(
 
 
 def while_loop(
-    id: str,  # noqa: A002
-    test: bool | Callable[[Loop[None]], bool],  # noqa: FBT001  the condition itself
+    id: str,
+    test: bool | Callable[[Loop[None]], bool],
     *,
     limit: int | None = None,
     **options: Unpack[NodeOptions],
@@ -213,14 +219,14 @@ def while_loop(
     return loop
 
 
-def do_while(id: str, *, limit: int | None = None, **options: Unpack[NodeOptions]) -> DoWhile:  # noqa: A002
+def do_while(id: str, *, limit: int | None = None, **options: Unpack[NodeOptions]) -> DoWhile:
     """Repeat a body at least once, and on while `.again_if(…)` in it holds."""
     return DoWhile(id, {"doWhile": "", "limit": _some(limit)}, options, "loop")
 
 
 @overload
 def parallel(
-    id: str,  # noqa: A002
+    id: str,
     over: int,
     *,
     concurrency: int | None = None,
@@ -231,7 +237,7 @@ def parallel(
 ) -> FanOut[int]: ...
 @overload
 def parallel(
-    id: str,  # noqa: A002
+    id: str,
     over: Iterable[T],
     *,
     concurrency: int | None = None,
@@ -241,7 +247,7 @@ def parallel(
     **options: Unpack[NodeOptions],
 ) -> FanOut[T]: ...
 def parallel(
-    id: str,  # noqa: A002
+    id: str,
     over: object,
     *,
     concurrency: int | None = None,
@@ -257,7 +263,7 @@ def parallel(
 
 
 def saga(
-    id: str,  # noqa: A002
+    id: str,
     undo: Literal["automatic", "manual", "confirm_each"] = "automatic",
     **options: Unpack[NodeOptions],
 ) -> Group:
@@ -265,7 +271,7 @@ def saga(
     return Group(id, {"saga": undo}, options)
 
 
-def group(id: str, own: Mapping[str, Any], **options: Unpack[NodeOptions]) -> Group:  # noqa: A002
+def group(id: str, own: Mapping[str, Any], **options: Unpack[NodeOptions]) -> Group:
     """Make a node with a body of a type of any other package, of its keys as a definition has them."""
     return Group(id, own, options)
 

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, cast, overload
+
+from msgspec import Struct
 
 from daemon.flow.marks import Source, node_mark
 from daemon.flow.mistakes import mistake
@@ -31,13 +33,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Failure(Protocol):
-    """What went wrong in a step."""
+class Failure(Struct, frozen=True):
+    """What went wrong in a step; a handler may take one."""
 
     message: str
     code: str
     type: str
     attempt: int
+    """Counts from 1."""
     details: Any
 
 
@@ -105,13 +108,13 @@ class Cases(Branch):
         return self["default"]
 
 
-def branch(id: str, test: bool, **options: Unpack[NodeOptions]) -> Condition:  # noqa: A002, FBT001  the word of definitions; the condition itself
+def branch(id: str, test: bool, **options: Unpack[NodeOptions]) -> Condition:
     """Take the way `true` or `false`."""
     return Condition(make(id, {"branch": test}, options).id, ("true", "false"))
 
 
 def switch(
-    id: str,  # noqa: A002
+    id: str,
     value: object,
     cases: Iterable[str | float | bool] | Mapping[str, object],
     **options: Unpack[NodeOptions],
@@ -122,7 +125,7 @@ def switch(
     return Cases(make(id, {"branch": {"switch": value, "cases": given}}, options).id, (*ports, "default"))
 
 
-def choose(id: str, cases: Mapping[str, bool], **options: Unpack[NodeOptions]) -> Cases:  # noqa: A002
+def choose(id: str, cases: Mapping[str, bool], **options: Unpack[NodeOptions]) -> Cases:
     """Take the way of the first condition that holds: `{"large": order.total > 1000, "rush": order.rush}`."""
     given = [{port: test} for port, test in cases.items()]
     return Cases(make(id, {"branch": {"cases": given}}, options).id, (*cases, "default"))

@@ -41,12 +41,12 @@ def given(value: object) -> bool:
     return cast("bool", tested(_known_later(value), "defined"))
 
 
-def when(test: bool, then: T, otherwise: U) -> T | U:  # noqa: FBT001  it is the condition itself
+def when(test: bool, then: T, otherwise: U) -> T | U:
     """Return one of two values."""
     return cast("T | U", chosen(test, then, otherwise))
 
 
-def negate(test: bool) -> bool:  # noqa: FBT001  it is the condition itself
+def negate(test: bool) -> bool:
     """Return whether the condition does not hold. Conditions are joined by `&` and `|`."""
     return cast("bool", negated(test))
 

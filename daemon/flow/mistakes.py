@@ -49,9 +49,7 @@ def place_of(code: CodeType) -> Place:
 def mistake(message: str, hint: str | None = None, *, place: Place | None = None) -> Misconfigured:
     """Return the error to raise for what the author's code does at this place, or where it is now."""
     where = place or place_of_call()
-    return Misconfigured(
-        [Problem(message=message, hint=hint, file=where.file, line=where.line, column=where.column)]
-    )
+    return Misconfigured([Problem(message=message, hint=hint, file=where.file, line=where.line, column=where.column)])
 
 
 def _place(frame: FrameType) -> Place:

@@ -1,4 +1,4 @@
-"""Nodes that are no steps: `http`, `publish`, `transform`, `assign`, `wait`, `signal`, `join`, `fail`, `task`, and any other.
+"""Nodes that are no steps: `http`, `publish`, `transform`, `assign`, `wait`, `signal`, `join`, `fail`; and any other.
 
 Each takes its id first, then what stands under its type in a definition, then the options of every node.
 
@@ -45,7 +45,7 @@ class Sent(TypedDict):
 def node(id: str, own: Mapping[str, Any], **options: Unpack[RunOptions]) -> Any: ...
 @overload
 def node(id: str, own: Mapping[str, Any], type_: type[T], **options: Unpack[RunOptions]) -> T: ...
-def node(id: str, own: Mapping[str, Any], type_: object = None, **options: Any) -> Any:  # noqa: A002, ARG001  for type checkers
+def node(id: str, own: Mapping[str, Any], type_: object = None, **options: Any) -> Any:  # noqa: ARG001  for type checkers
     """Make a node of any type, of its keys as a definition has them: `node("weigh", {"weigh": parcel})`.
 
     `group` does so for a type with a body.
@@ -57,13 +57,13 @@ def node(id: str, own: Mapping[str, Any], type_: object = None, **options: Any) 
 def task(id: str, handler: str, input: object = None, **options: Unpack[RunOptions]) -> Any: ...
 @overload
 def task(id: str, handler: str, input: object, type_: type[T], **options: Unpack[RunOptions]) -> T: ...
-def task(id: str, handler: str, input: object = None, type_: object = None, **options: Any) -> Any:  # noqa: A002, ARG001  as above
+def task(id: str, handler: str, input: object = None, type_: object = None, **options: Any) -> Any:  # noqa: ARG001  for type checkers
     """Run a handler that is known by its name alone: one of another module, or of a worker elsewhere."""
     return _made(id, {"task": handler, "with": UNSET if input is None else input}, options)
 
 
 def http(
-    id: str,  # noqa: A002  the word of definitions, here and below
+    id: str,
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"],
     url: str,
     *,
@@ -94,7 +94,7 @@ def http(
 
 
 def publish(
-    id: str,  # noqa: A002
+    id: str,
     value: object,
     *,
     kafka: Mapping[str, object] | str | None = None,
@@ -112,23 +112,25 @@ def publish(
         "memory": {"topic": memory} if isinstance(memory, str | Ref) else memory,
     }
     sent = {
-        **_given(**places), "value": value, **_given(headers=headers, content_type=content_type, cloudevent=cloudevent)
+        **_given(**places),
+        "value": value,
+        **_given(headers=headers, content_type=content_type, cloudevent=cloudevent),
     }
     return cast("Sent", _made(id, {"publish": sent}, options))
 
 
-def transform(id: str, value: T, **options: Unpack[NodeOptions]) -> T:  # noqa: A002
+def transform(id: str, value: T, **options: Unpack[NodeOptions]) -> T:
     """Compute a value once, to be read by its own name."""
     return cast("T", _made(id, {"transform": value}, options))
 
 
-def assign(id: str, values: Mapping[str, object], **options: Unpack[NodeOptions]) -> Any:  # noqa: A002
+def assign(id: str, values: Mapping[str, object], **options: Unpack[NodeOptions]) -> Any:
     """Set variables of the execution, which are read as `variables.name`."""
     return _made(id, {"set": values}, options)
 
 
 def wait(
-    id: str,  # noqa: A002
+    id: str,
     length: Duration | None = None,
     *,
     until: datetime | str | None = None,
@@ -146,13 +148,15 @@ def signal(id: str, name: str, *, timeout: Duration | None = None, **options: Un
 def signal(
     id: str, name: str, type_: type[T], *, timeout: Duration | None = None, **options: Unpack[NodeOptions]
 ) -> T: ...
-def signal(id: str, name: str, type_: object = None, *, timeout: Duration | None = None, **options: Any) -> Any:  # noqa: A002, ARG001
+def signal(id: str, name: str, type_: object = None, *, timeout: Duration | None = None, **options: Any) -> Any:  # noqa: ARG001  for type checkers
     """Wait for a named signal, whose data it gives; after `timeout` it fails with the code `timeout`."""
     given = name if timeout is None else {"name": name, "timeout": duration(timeout)}
     return _made(id, {"signal": given}, options)
 
 
-def join(id: str, *values: object, wait_for: Literal["all", "any"] = "all", **options: Unpack[NodeOptions]) -> dict[str, Any]:  # noqa: A002
+def join(
+    id: str, *values: object, wait_for: Literal["all", "any"] = "all", **options: Unpack[NodeOptions]
+) -> dict[str, Any]:
     """Bring several ways together; gives what they bring, by node id."""
     after = AnyOf(values) if wait_for == "any" else values
     made = make(id, {"join": wait_for}, {**options, "after": after})
@@ -161,7 +165,7 @@ def join(id: str, *values: object, wait_for: Literal["all", "any"] = "all", **op
 
 
 def fail(
-    id: str,  # noqa: A002
+    id: str,
     message: str,
     *,
     code: str | None = None,

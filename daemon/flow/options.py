@@ -1,6 +1,6 @@
 """What can be said of every node: `retry=Retry(5)`, `timeout="10s"`, `after=[…]`, and so on.
 
-Comes from: the author. Goes to: `nodes`, `step`, `bodies`, which make nodes with them.
+Comes from: the author. Goes to: `nodes`, `steps`, `bodies`, which make nodes with them.
 """
 
 from __future__ import annotations

@@ -53,6 +53,7 @@ class Ref:
         return Ref(f"{within(self, NAME)}[{literal(key)}]")
 
     def __call__(self, *arguments: object, **named: object) -> Any:
+        """Call it as a method: those of texts and mappings that the expression language has."""
         of = self.__of
         if of is not None and self.__key in _METHODS:
             return _METHODS[self.__key](of, *arguments, **named)

@@ -4,7 +4,7 @@
 
 The first argument is the trigger's name, and the topic, queue or path too if that is not given.
 
-Comes from: the author. Goes to: `workflow`.
+Comes from: the author. Goes to: `workflows`.
 """
 
 from __future__ import annotations

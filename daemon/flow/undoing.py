@@ -19,7 +19,7 @@ from daemon.flow.reference import Ref
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from daemon.flow.step import Step
+    from daemon.flow.steps import Step
     from daemon.flow.wiring import Node, Wiring
 
 T = TypeVar("T")
@@ -46,10 +46,10 @@ class Done(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Undo(Generic[T]):
+class Undo:
     """Who undoes a step, and how."""
 
-    by: Step[[T], Any] | Callable[[Done[T]], object]
+    by: Step[..., Any] | Callable[[Done[Any]], object]
     kind: Literal["reversible", "idempotent", "eventual"] | None
 
 
@@ -61,15 +61,15 @@ class Irreversible:
     manual: str | None
 
 
-Compensation: TypeAlias = "Step[[T], Any] | Callable[[Done[T]], object] | Undo[T] | Irreversible"
+Compensation: TypeAlias = "Step[[T], Any] | Callable[[Done[T]], object] | Undo | Irreversible"
 """A step that takes the output alone, a function that calls one step or makes one node, or one of the two above."""
 
 
 def undo(
-    by: Step[[T], Any] | Callable[[Done[T]], object],
+    by: Step[..., Any] | Callable[[Done[Any]], object],
     *,
     kind: Literal["reversible", "idempotent", "eventual"] | None = None,
-) -> Undo[T]:
+) -> Undo:
     """Say how a step is undone: `idempotent` may also run when the step never took effect, `eventual` takes its time.
 
     Retries and timeout are those of the step that undoes: `release.options(retry=Retry(5))`.

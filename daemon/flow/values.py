@@ -3,7 +3,7 @@
 Structs, dataclasses, enums, dates and pydantic models become their JSON form. A text of the author's own is always that
 text: braces in it are escaped.
 
-Comes from: `nodes`, `step`, `workflow`. Goes to: `wiring`.
+Comes from: `nodes`, `steps`, `workflows`. Goes to: `wiring`.
 """
 
 from __future__ import annotations

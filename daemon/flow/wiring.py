@@ -3,7 +3,7 @@
 `Wiring` is what the functions of this package write to while the author's function runs. A node is in a *graph* (the
 workflow's, or the body of another node), and maybe in a *block*: the ways of branches that it stands under.
 
-Comes from: `workflow`, which runs the function. Goes to: `edges`, which connects the nodes at the end.
+Comes from: `workflows`, which runs the function. Goes to: `connecting`, which connects the nodes at the end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from daemon.flow.values import marked, template, texts_in
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from daemon.flow.step import Step
+    from daemon.flow.steps import Step
 
 OUT, ERROR = "out", "error"
 

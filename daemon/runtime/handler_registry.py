@@ -20,8 +20,8 @@ from msgspec import Struct
 
 from daemon.core.errors import Misconfigured
 from daemon.core.problems import Problem
-from daemon.flow.step import Step
-from daemon.flow.workflow import Workflow
+from daemon.flow.steps import Step
+from daemon.flow.workflows import Workflow
 from daemon.handlers import LOADED_AS, spec_of
 from daemon.runtime.signatures import BadSignature, Signature, signature_of
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-    from daemon.flow.workflow import Workflow
+    from daemon.flow.workflows import Workflow
 
 _DIGEST = "__sagad_digest__"
 

@@ -7,7 +7,6 @@ Comes from: the author. Goes to: `options`, which makes the node; daemon/runtime
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
 from functools import update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, Unpack, cast, overload
@@ -25,13 +24,14 @@ from daemon.nodes.answers import Again, End, Port, Route
 from daemon.runtime.signatures import BadSignature, Signature, signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from daemon.flow.undoing import Compensation, Done, Irreversible, Undo
 
 P = ParamSpec("P")
 T = TypeVar("T")
 U = TypeVar("U")
+U_contra = TypeVar("U_contra", contravariant=True)
 
 Answer: TypeAlias = Port | Route | End | Again
 
@@ -67,7 +67,11 @@ class Step(Undoer, Generic[P, T]):
         return cast("T", Ref(node_mark(Source(node.id, OUT))))
 
     def options(
-        self, *, id: str | None = None, compensate: Compensation[T] | None = None, **options: Unpack[StepOptions]  # noqa: A002  the word of definitions
+        self,
+        *,
+        id: str | None = None,
+        compensate: Compensation[T] | None = None,
+        **options: Unpack[StepOptions],
     ) -> Step[P, T]:
         """Return the same step with other options; `id` names its node, which is the function's name if not given."""
         changed: dict[str, Any] = {**self._options, **options}
@@ -119,8 +123,17 @@ class Steps:
         return cast("Step[P, Any]", _step(function, self._name, self._options, self._ports, cpu=self._cpu))
 
 
+class TakesOutput(Protocol[U_contra]):
+    """A step that takes one value; no other function has a name of this kind."""
+
+    name: str
+
+    def __call__(self, output: U_contra, /) -> Any:
+        """Make a node that is given the value."""
+
+
 class StepsOf(Protocol[U]):
-    """The same for functions that give what the compensation takes."""
+    """The same as `Steps` for functions that give what the compensation takes."""
 
     @overload
     def __call__(self, function: Callable[P, Awaitable[U | Answer]], /) -> Step[P, U]: ...
@@ -141,7 +154,7 @@ def step(  # type: ignore[overload-overlap]  # a step is a function too, and the
     name: str | None = None,
     /,
     *,
-    compensate: Step[[U], Any],
+    compensate: TakesOutput[U],
     cpu: bool = False,
     ports: Iterable[str] = (),
     **options: Unpack[StepOptions],
@@ -151,7 +164,7 @@ def step(
     name: str | None = None,
     /,
     *,
-    compensate: Callable[[Done[Any]], object] | Undo[Any] | Irreversible | None = None,
+    compensate: Callable[[Done[Any]], object] | Undo | Irreversible | None = None,
     cpu: bool = False,
     ports: Iterable[str] = (),
     **options: Unpack[StepOptions],

@@ -14,9 +14,10 @@ from msgspec import UNSET, Struct
 
 from daemon.core.errors import Misconfigured
 from daemon.core.problems import Path
-from daemon.flow.edges import connected
+from daemon.flow.connecting import connected
 from daemon.flow.mistakes import Place, mistake, place_of
 from daemon.flow.reference import Ref
+from daemon.flow.steps import Step
 from daemon.flow.values import duration, fixed
 from daemon.flow.wiring import OUT, Graph, Node, wiring_of
 from daemon.runtime.signatures import schema_of
@@ -24,7 +25,6 @@ from daemon.runtime.signatures import schema_of
 if TYPE_CHECKING:
     from daemon.flow.marks import Source
     from daemon.flow.options import Duration
-    from daemon.flow.step import Step
     from daemon.flow.triggers import Trigger
 
 P = ParamSpec("P")
@@ -83,8 +83,8 @@ def workflow(
     *,
     triggers: Sequence[Trigger] = (),
     description: str | None = None,
-    input: Mapping[str, Any] | None | Literal["typed"] = "typed",  # noqa: A002  the word of definitions
-    vars: Mapping[str, object] | None = None,  # noqa: A002  as above
+    input: Mapping[str, Any] | Literal["typed"] | None = "typed",
+    vars: Mapping[str, object] | None = None,
     concurrency: int | None = None,
     timeout: Duration | None = None,
     on_error: Literal["stop", "continue"] | None = None,
@@ -162,7 +162,9 @@ class _Writing:
         return Built({**keys, **self._graph(graph, ())}, self._places, steps)
 
     def _graph(self, graph: Graph, path: Path) -> dict[str, Any]:
-        written: dict[str, Any] = {"nodes": {node.id: self._node(node, (*path, "nodes", node.id)) for node in graph.nodes}}
+        written: dict[str, Any] = {
+            "nodes": {node.id: self._node(node, (*path, "nodes", node.id)) for node in graph.nodes}
+        }
         edges: list[str] = []
         for node in graph.nodes:
             for source in self._edges[node.id]:

@@ -6,7 +6,7 @@
 3. A node that begins a block gets an edge from the way.
 4. An edge that only says what others say already (`a -> c` beside `a -> b -> c`) is left out.
 
-Comes from: `wiring`. Goes to: `workflow`, which writes them down.
+Comes from: `wiring`. Goes to: `workflows`, which writes them down.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ class _Edges:
         yield from self._read[node_id]
 
     def _in_order(self) -> Iterable[str]:
-        sorter = TopologicalSorter({
-            node_id: [source.node for source in self._into(node_id)] for node_id in self._nodes
-        })
+        sorter = TopologicalSorter(
+            {node_id: [source.node for source in self._into(node_id)] for node_id in self._nodes}
+        )
         try:
             return list(sorter.static_order())
         except CycleError as error:  # `read` leaves none; were there one, it would be ours
