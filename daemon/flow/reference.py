@@ -190,7 +190,8 @@ def wrapped(ref: Ref) -> str:
 def within(value: object, binds: int) -> str:
     """Write a value inside an expression that needs it to bind this tightly, in parentheses where it does not."""
     if not isinstance(value, Ref):
-        return literal(value)
+        is_signed = isinstance(value, int | float) and value < 0 and binds > SUM
+        return f"({literal(value)})" if is_signed else literal(value)
     return text_of(value) if _binds(value) >= binds else f"({text_of(value)})"
 
 

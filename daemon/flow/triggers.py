@@ -9,7 +9,7 @@ Comes from: the author. Goes to: `workflows`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from daemon.flow.mistakes import Place, mistake, place_of_call
@@ -30,11 +30,12 @@ class Trigger:
     place: Place
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SignalTo:
     """That a message signals: which signal, and which execution, by its id or by the dedupe key it was started with."""
 
     name: str
+    _: KW_ONLY
     execution: object = None
     key: object = None
     scope: str | None = None

@@ -17,12 +17,13 @@ import msgspec
 from daemon.core.durations import format_duration
 from daemon.flow import marks
 from daemon.flow.mistakes import mistake
-from daemon.flow.reference import APPLIED, Ref, wrapped
+from daemon.flow.reference import APPLIED, Ref, literal, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _OPENING = re.compile(r"\{(?=[{%#])")
+_SECRET = "{{ secret."  # noqa: S105  how one is written
 _AROUND_ONE = 2
 """Texts around one expression: that before it and that after it."""
 
@@ -30,7 +31,7 @@ _AROUND_ONE = 2
 def marked(value: object) -> Any:
     """Return the value in JSON types, its references as marked texts."""
     try:
-        return msgspec.to_builtins(value, str_keys=True, enc_hook=_encode)
+        return msgspec.json.decode(msgspec.json.encode(value, enc_hook=_encode))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise mistake(f"the value has no JSON form: {error}") from error
 
@@ -98,5 +99,6 @@ def _text(text: str, turn_name: Callable[[str], str]) -> str:
         return put(f"{inner if binds >= APPLIED else f'({inner})'} | string", APPLIED)
 
     written = marks.unwrapped(text, put, keep)
-    is_text = not marks.is_whole(text) and len(between) == _AROUND_ONE and not any(map(str.strip, between))
-    return marks.unwrapped(text, put_as_text) if is_text and not written.startswith("{{ secret.") else written
+    if marks.is_whole(text) or len(between) != _AROUND_ONE or any(map(str.strip, between)) or _SECRET in written:
+        return written
+    return put(literal(text), APPLIED) if any(between) else marks.unwrapped(text, put_as_text)
