@@ -18,6 +18,7 @@ from operator import or_
 from typing import TYPE_CHECKING
 
 from daemon.flow.marks import Source
+from daemon.flow.mistakes import mistake
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -48,7 +49,12 @@ class _Edges:
 
     def tell(self, node: Node, source: Source) -> None:
         """Note an edge that the author asked for."""
-        if node.first_of or source.node not in self._nodes or _is_under(self._nodes[source.node], node.block):
+        from_node = self._nodes[source.node]
+        if _in_graph(node, from_node.graph) is None and from_node.graph.owner is not None:
+            owner = from_node.graph.owner.id
+            hint = f"come after `{owner}`"
+            raise mistake(f"`{source.node}` is in the body of `{owner}`", hint, place=node.place)
+        if node.first_of or (from_node.graph is node.graph and _is_under(from_node, node.block)):
             self._told[node.id][source] = None
         else:
             self.read(node, source, told=True)
@@ -63,10 +69,31 @@ class _Edges:
             return  # one more edge would let it begin too early
         while (block := around.block) is not None and not _is_under(from_node, block):
             if block.node is from_node or source.node in self._below(block.node.id):
+                self._check_way(node, source, block)
                 break
             around = block.node
         if around is not from_node:
             (self._told if told and around is node else self._read)[around.id][source] = None
+
+    def _check_way(self, node: Node, source: Source, block: Block) -> None:
+        """Refuse to read, under a way, what comes after its branch by another: it would let the node begin."""
+        if not self._only_by(source, block):
+            way = f"`{block.node.id}.{block.port}`"
+            hint = f"make it before `{block.node.id}`, or read it where {way} and the other ways meet again"
+            message = f"`{source.node}` is not there by {way} alone, under which `{node.id}` stands"
+            raise mistake(message, hint, place=node.place)
+
+    def _only_by(self, source: Source, block: Block) -> bool:
+        """Tell whether what comes from this source has come by this way."""
+        node = self._nodes[source.node]
+        if node is block.node:
+            return source.port == block.port
+        if _is_under(node, block):
+            return True
+        if node.block is not None and self._only_by(Source(node.block.node.id, node.block.port), block):
+            return True
+        sources = list(self._into(node.id))
+        return bool(sources) and all(self._only_by(each, block) for each in sources)
 
     def begin_block(self, node: Node) -> None:
         """Connect a node to the way it stands under, unless it follows another that does."""

@@ -136,6 +136,49 @@ def test_a_way_that_is_taken_up_again_may_read_what_came_of_it() -> None:
     assert edges(flow) == ["large.true -> a", "a -> b", "large.true -> c", "b -> c", "a -> d"]
 
 
+def test_what_comes_by_another_way_cannot_be_read_under_this_one() -> None:
+    """Whatever edges there were, they would let the node begin by the other way too."""
+
+    def other_way(order: Any) -> None:
+        large = branch("large", order > 1)
+        with large.true:
+            first = named("a")
+        with large.false:
+            named("b", first)
+
+    def both_ways(order: Any) -> None:
+        large = branch("large", order > 1)
+        with large.true:
+            first = named("a")
+        met = named("met", after=[first, large.false])
+        with large.true:
+            named("b", met)
+
+    for flow, read in ((other_way, "a"), (both_ways, "met")):
+        problem = mistake(flow)
+        assert problem.message.startswith(f"`{read}` is not there by `large.")
+        assert "make it before `large`" in (problem.hint or "")
+
+
+def test_what_is_in_a_body_cannot_be_come_after_outside() -> None:
+    def flow(order: Any) -> None:
+        with for_each("lines", order):
+            inside = named("a")
+        named("b", after=inside)
+
+    problem = mistake(flow)
+    assert (problem.message, problem.hint) == ("`a` is in the body of `lines`", "come after `lines`")
+
+
+def test_a_body_comes_after_what_is_told_in_it() -> None:
+    def flow(order: Any) -> None:
+        first = named("first")
+        with for_each("lines", order):
+            named("a", after=first)
+
+    assert edges(flow) == ["first -> lines"]
+
+
 def test_a_body_reads_by_the_node_that_has_it() -> None:
     def flow(order: Any) -> None:
         rate, limit, first = named("rate"), named("limit"), named("first")
