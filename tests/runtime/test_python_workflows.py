@@ -66,6 +66,7 @@ def other(amount: int) -> int:
 
 
 ANOTHER = "give this one another: `.options(id=…)` does, for a step)"
+AGAIN = "start the daemon anew: its handlers are those that it began with"
 LETTERS = "(use letters, digits and `_`, at most 64, and no digit first)"
 
 
@@ -215,8 +216,7 @@ def test_a_file_that_has_changed_is_refused(tmp_path: Path) -> None:
     loading.load_files([file])
     file.write_text(f"{SHOP}\n# changed")
     assert wrong(file) == [
-        "shop.py: the file has changed since it was imported "
-        "(start the daemon anew: its handlers are those that it began with)"
+        f"shop.py: the file has changed since it was imported ({AGAIN})"
     ]
 
 
