@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.core.edge_syntax import DEFAULT_PORT, EdgeSyntaxError, parse_edge
 from daemon.core.schema import BODY_KEY
-from daemon.core.values import from_json, to_json
+from daemon.core.values import Json, from_json, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from daemon.core.definition import EdgeDefinition
 
 
-def canonical(document: Mapping[str, Any]) -> bytes:
-    """Return the canonical JSON text."""
-    return bytes(to_json(_graph(from_json(to_json(document)))))
+def canonical(document: Json) -> bytes:
+    """Return the canonical JSON text of a mapping."""
+    return bytes(to_json(_graph(from_json(document))))
 
 
 def edge_text(edge: EdgeDefinition) -> str:

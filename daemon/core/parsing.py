@@ -70,8 +70,9 @@ def parse(document: object, node_types: Mapping[str, NodeType], *, check: Check,
     if not isinstance(document, Mapping):
         findings.error("a workflow is a mapping with `workflow`, `nodes` and `edges`", ())
         return Parsed(definition=None, problems=findings.problems)
-    reading = _Reading(from_json(to_json(document)), node_types, check, findings)
-    definition = reading.definition(canonical(document))
+    text = to_json(document)
+    reading = _Reading(from_json(text), node_types, check, findings)
+    definition = reading.definition(canonical(text))
     return Parsed(definition=definition, problems=findings.problems, opaque=frozenset(reading.opaque))
 
 

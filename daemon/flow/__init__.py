@@ -24,10 +24,10 @@ from __future__ import annotations
 from daemon.flow.bodies import do_while, for_each, for_range, for_times, group, parallel, saga, while_loop
 from daemon.flow.branches import Failure, branch, choose, edges, error_of, port, switch
 from daemon.flow.computing import contains, default, expr, given, joined, negate, pipe, size, when
-from daemon.flow.nodes import assign, fail, http, join, node, publish, signal, task, transform, wait
+from daemon.flow.nodes import assign, fail, http, join, node, publish, signal, subflow, task, transform, wait
 from daemon.flow.options import Retry, any_of
 from daemon.flow.reference import Ref
-from daemon.flow.roots import env, execution, message, secret, trigger, variables
+from daemon.flow.roots import child, env, execution, message, secret, trigger, variables
 from daemon.flow.steps import CONTEXT, Step, step
 from daemon.flow.triggers import SignalTo, kafka, memory, on, rabbitmq, schedule, webhook
 from daemon.flow.undoing import irreversible, undo
@@ -35,10 +35,11 @@ from daemon.flow.workflows import Workflow, workflow
 from daemon.handlers import Again, Context, End, Port, Route, StepFailure
 
 __all__ = [
-    "CONTEXT", "Again", "Context", "End", "Failure", "Port", "Ref", "Retry", "Route", "SignalTo", "Step", "StepFailure",
-    "Workflow", "any_of", "assign", "branch", "choose", "contains", "default", "do_while", "edges", "env", "error_of",
-    "execution", "expr", "fail", "for_each", "for_range", "for_times", "given", "group", "http", "irreversible", "join",
-    "joined", "kafka", "memory", "message", "negate", "node", "on", "parallel", "pipe", "port", "publish", "rabbitmq",
-    "saga", "schedule", "secret", "signal", "size", "step", "switch", "task", "transform", "trigger", "undo",
-    "variables", "wait", "webhook", "when", "while_loop", "workflow",
+    "CONTEXT", "Again", "Context", "End", "Failure", "Port", "Ref", "Retry", "Route", "SignalTo", "Step",
+    "StepFailure", "Workflow", "any_of", "assign", "branch", "child", "choose", "contains", "default", "do_while",
+    "edges", "env", "error_of", "execution", "expr", "fail", "for_each", "for_range", "for_times", "given", "group",
+    "http", "irreversible", "join", "joined", "kafka", "memory", "message", "negate", "node", "on", "parallel",
+    "pipe", "port", "publish", "rabbitmq", "saga", "schedule", "secret", "signal", "size", "step", "subflow",
+    "switch", "task", "transform", "trigger", "undo", "variables", "wait", "webhook", "when", "while_loop",
+    "workflow",
 ]  # fmt: skip

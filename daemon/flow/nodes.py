@@ -62,6 +62,15 @@ def task(id: str, handler: str, input: object = None, type_: object = None, **op
     return _made(id, {"task": handler, "with": UNSET if input is None else input}, options)
 
 
+@overload
+def subflow(id: str, workflow: str, input: object = None, **options: Unpack[RunOptions]) -> Any: ...
+@overload
+def subflow(id: str, workflow: str, input: object, type_: type[T], **options: Unpack[RunOptions]) -> T: ...
+def subflow(id: str, workflow: str, input: object = None, type_: object = None, **options: Any) -> Any:  # noqa: ARG001  for type checkers
+    """Start an execution of a workflow that is known by its name alone; one of this process is just called."""
+    return _made(id, {"subflow": workflow, "with": UNSET if input is None else input}, options)
+
+
 def http(
     id: str,
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"],

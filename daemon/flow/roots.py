@@ -19,5 +19,7 @@ trigger = cast("Any", Ref("trigger"))
 """What has started the execution."""
 execution = cast("Any", Ref("execution"))
 """`id`, `workflow`, `started_at`."""
+child = cast("Any", Ref("child"))
+"""In the `result` of a workflow that is called: the execution's `output` and `id`."""
 message = cast("Any", Ref("message"))
 """In the `filter`, `dedupe`, `input` and `signal` of a trigger: the message; its content is `message.value`."""

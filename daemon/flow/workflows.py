@@ -8,14 +8,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Unpack, cast, get_type_hints
 
 from msgspec import UNSET, Struct
 
 from daemon.core.errors import Misconfigured
 from daemon.core.problems import Path
 from daemon.flow.connecting import connected
+from daemon.flow.marks import Source, node_mark
 from daemon.flow.mistakes import Place, mistake, place_of
+from daemon.flow.options import StepOptions, make
 from daemon.flow.reference import Ref
 from daemon.flow.steps import Step
 from daemon.flow.values import duration, fixed
@@ -23,9 +25,9 @@ from daemon.flow.wiring import OUT, Graph, Node, wiring_of
 from daemon.runtime.signatures import schema_of
 
 if TYPE_CHECKING:
-    from daemon.flow.marks import Source
     from daemon.flow.options import Duration
     from daemon.flow.triggers import Trigger
+    from daemon.flow.undoing import Compensation
 
 P = ParamSpec("P")
 O = TypeVar("O")  # noqa: E741  the output
@@ -40,6 +42,19 @@ class Built(Struct, frozen=True):
     """Where in the Python file each part of it was made."""
     steps: tuple[Step[..., Any], ...]
     """The steps that it calls."""
+
+
+class SubflowOptions(StepOptions, total=False):
+    """What can be said of a workflow that is called in another one."""
+
+    id: str
+    version: str
+    """Beginning of its definition's hash; that which is current when the step begins, if not given."""
+    result: object
+    """The output instead, made of `child`."""
+    on_close: Literal["cancel", "terminate", "abandon"]
+    """What becomes of the child if the execution ends first."""
+    compensate: Compensation[Any]
 
 
 class Workflow(Generic[P, O]):
@@ -73,6 +88,30 @@ class Workflow(Generic[P, O]):
     def document(self) -> dict[str, Any]:
         """The definition, in JSON types: what a YAML file would have."""
         return self.built.document
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> O:
+        """In another workflow's function: start an execution of this one, wait for its end, and give its output."""
+        return self.options()(*args, **kwargs)
+
+    def options(self, **options: Unpack[SubflowOptions]) -> Callable[P, O]:
+        """Return the same call with options; `id` names its node, which is the function's name if not given."""
+
+        def call(*args: P.args, **kwargs: P.kwargs) -> O:
+            given: dict[str, Any] = dict(options)
+            own = {key: given.pop(key, UNSET) for key in ("version", "result", "on_close")}
+            node_id = given.pop("id", self.function.__name__)
+            keys = {"subflow": self.name, "with": self._input(args, kwargs), **own}
+            return cast("O", Ref(node_mark(Source(make(node_id, keys, given).id, OUT))))
+
+        return call
+
+    def _input(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> object:
+        signature = inspect.signature(self.function)
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise mistake(f"{self.name}: {error}") from None
+        return next(iter(given.values()), UNSET) if len(signature.parameters) == 1 else dict(given) or UNSET
 
     def __repr__(self) -> str:
         return f"<Workflow {self.name}>"

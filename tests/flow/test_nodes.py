@@ -24,6 +24,7 @@ from daemon.flow import (
     any_of,
     assign,
     branch,
+    child,
     choose,
     do_while,
     env,
@@ -49,6 +50,7 @@ from daemon.flow import (
     secret,
     signal,
     step,
+    subflow,
     switch,
     task,
     transform,
@@ -97,6 +99,21 @@ async def refund(payment: str, amount: float = 0) -> None: ...
 untyped: Any = refund
 
 
+@workflow("parcel")
+def shipping(name: str) -> str:
+    return transform("x", name)
+
+
+@workflow("counted")
+def counted(count: int, name: str) -> str:
+    return transform("x", name * count)
+
+
+@workflow("idle")
+def idle() -> int:
+    return transform("x", 1)
+
+
 @step("whole")
 async def whole(input: dict[str, Any]) -> str:  # noqa: A002  the whole of `with`
     return str(input)
@@ -111,6 +128,9 @@ def written_twice(order: Any) -> None:
     each = for_each("a", order)
     with each, each:
         pass
+
+
+unchecked: Any = counted
 
 
 def unended() -> None:
@@ -134,6 +154,12 @@ NODES: list[tuple[Callable[[Any], object], str]] = [
     (lambda _: look(datetime(2031, 5, 1, tzinfo=UTC)), 'look: {task: look, with: {what: "2031-05-01T00:00:00Z"}}'),
     (lambda x: task("a", "shop.buy", {"x": x.a}, str, timeout="1s"), 'a: {task: shop.buy, with: {x: "{{ input.a }}"}, timeout: 1s}'),
     (lambda _: task("a", "shop.buy"), "a: {task: shop.buy}"),
+    (lambda x: shipping(x.a), 'shipping: {subflow: parcel, with: "{{ input.a }}"}'),
+    (lambda x: shipping.options(id="a", version="3f2a", result=child.output.tracking, on_close="abandon", timeout="2d", compensate=irreversible("gone"))(x), 'a: {subflow: parcel, with: "{{ input }}", version: 3f2a, result: "{{ child.output.tracking }}", on_close: abandon, timeout: 2d, compensate: {irreversible: {reason: gone}}}'),
+    (lambda x: counted(2, name=x.a), 'counted: {subflow: counted, with: {count: 2, name: "{{ input.a }}"}}'),
+    (lambda _: [idle()], "idle: {subflow: idle}"),
+    (lambda x: subflow("a", "parcel", x, str, retry=Retry(2)), 'a: {subflow: parcel, with: "{{ input }}", retry: {max_attempts: 2}}'),
+    (lambda _: subflow("a", "parcel"), "a: {subflow: parcel}"),
     (lambda x: http("a", "POST", f"https://x/{x.a}", json={"b": x.b}, headers={"Authorization": f"Bearer {secret.TOKEN}"}, expect=[200, "4xx"]),
      'a: {http: {method: POST, url: "https://x/{{ input.a }}", headers: {Authorization: "Bearer {{ secret.TOKEN }}"}, json: {b: "{{ input.b }}"}, expect: [200, 4xx]}}'),
     (lambda _: http("a", "GET", "https://x", query={"a": [1, 2]}, follow_redirects=True, max_response_bytes=10, retry=Retry(2)),
@@ -328,6 +354,7 @@ def test_a_step_keeps_its_function() -> None:
         (lambda _: untyped(), "refund: missing a required argument: 'payment'"),
         (lambda _: untyped("a", 1, 2), "refund: too many positional arguments"),
         (lambda _: untyped(pay="a"), "refund: missing a required argument: 'payment'"),
+        (lambda _: unchecked(1, 2, 3), "counted: too many positional arguments"),
         (lambda _: [look(), look()], "there is another node `look`"),
         (lambda _: wait("a"), "`a` waits either for a length of time or `until` a time"),
         (lambda _: wait("a", "1s", until="2031"), "`a` waits either for a length of time or `until` a time"),

@@ -215,9 +215,7 @@ def test_a_file_that_has_changed_is_refused(tmp_path: Path) -> None:
     loading.load_files([file])
     loading.load_files([file])
     file.write_text(f"{SHOP}\n# changed")
-    assert wrong(file) == [
-        f"shop.py: the file has changed since it was imported ({AGAIN})"
-    ]
+    assert wrong(file) == [f"shop.py: the file has changed since it was imported ({AGAIN})"]
 
 
 def test_handlers_of_a_file_are_its_steps_and_what_its_workflows_call(tmp_path: Path) -> None:

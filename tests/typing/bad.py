@@ -24,7 +24,7 @@ def orders(order: Order) -> float:
     charge(total=1)  # wrong: call-arg
     charge(order.total)  # wrong: arg-type
     weigh.options(timeout=receipt.totl)  # wrong: attr-defined
-    wait("sum", receipt.amount + receipt.id)  # wrong: operator
+    wait("sum", receipt.amount + receipt.id)  # wrong: operator # wrong: arg-type
     apologise(receipt)  # wrong: arg-type
     wait("reason", error_of(receipt).reason)  # wrong: attr-defined
     branch("large", order.id)  # wrong: arg-type
@@ -47,6 +47,12 @@ def orders(order: Order) -> float:
     wait("pause", 10)  # wrong: arg-type
     kafka("orders", topics="orders")  # wrong: call-arg
     return order  # wrong: return-value
+
+
+@workflow("parent")
+def parent(order: Order) -> float:
+    orders(order.id)  # wrong: arg-type
+    return orders(order)["amount"]  # wrong: index # wrong: no-any-return
 
 
 async def awaited(order: Order) -> None:

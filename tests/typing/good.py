@@ -85,4 +85,12 @@ def orders(order: Order) -> dict[str, float]:
     return {"amount": receipt.amount}
 
 
+@workflow("parent")
+def parent(order: Order) -> float:
+    amounts = orders(order)
+    assert_type(amounts, dict[str, float])
+    assert_type(orders.options(id="again", on_close="abandon")(order), dict[str, float])
+    return amounts["amount"]
+
+
 assert_type(BY_FUNCTION.name, str)

@@ -13,6 +13,7 @@ from daemon.flow import (
     Route,
     assign,
     branch,
+    child,
     default,
     edges,
     error_of,
@@ -353,6 +354,53 @@ def order_fulfilment(order: Order) -> Receipt:
     publish("notify", receipt, kafka={"topic": "orders.done", "key": order["order_id"]})
     apologise.options(id="sorry")(error_of(receipt))
     return receipt
+
+
+# subflows
+
+
+@step("orders.pay_back")
+async def pay_back(receipt: str) -> None: ...
+
+
+@step("orders.pay", compensate=pay_back)
+async def pay_order() -> str:
+    return "r"
+
+
+@step("parcels.unpack")
+async def unpack(name: str) -> None: ...
+
+
+@step("parcels.pack")
+async def pack(name: str) -> None: ...
+
+
+@step("parcels.hand_over")
+async def hand_over(name: str) -> str:
+    return name
+
+
+@workflow("parcel", description="Packs one parcel and hands it to the carrier.", input=None)
+def parcel(wanted: dict[str, str]) -> dict[str, str]:
+    packing = pack.options(compensate=lambda _: unpack(wanted["name"]))(wanted["name"])
+    return {"tracking": hand_over.options(after=packing)(wanted["name"])}
+
+
+class Parcels(TypedDict):
+    parcels: list[str]
+
+
+@workflow(
+    "parcels-order",
+    description="Ships every parcel of an order as an execution of its own.",
+    input=required("parcels"),
+)
+def parcels_order(order: Parcels) -> list[Any]:
+    paid = pay_order.options(id="pay")()
+    with parallel("ship", order["parcels"], concurrency=10, after=paid) as ship:
+        shipped = parcel.options(result=child.output.tracking, on_close="cancel", timeout="2d")({"name": ship.item})
+        return ship.collect(shipped)
 
 
 @workflow("edges-told", input=None)
