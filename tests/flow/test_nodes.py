@@ -155,7 +155,7 @@ NODES: list[tuple[Callable[[Any], object], str]] = [
     (lambda x: task("a", "shop.buy", {"x": x.a}, str, timeout="1s"), 'a: {task: shop.buy, with: {x: "{{ input.a }}"}, timeout: 1s}'),
     (lambda _: task("a", "shop.buy"), "a: {task: shop.buy}"),
     (lambda x: shipping(x.a), 'shipping: {subflow: parcel, with: "{{ input.a }}"}'),
-    (lambda x: shipping.options(id="a", version="3f2a", result=child.output.tracking, on_close="abandon", timeout="2d", compensate=irreversible("gone"))(x), 'a: {subflow: parcel, with: "{{ input }}", version: 3f2a, result: "{{ child.output.tracking }}", on_close: abandon, timeout: 2d, compensate: {irreversible: {reason: gone}}}'),
+    (lambda x: shipping.options(id="a", version="3f2a", result=child.output.tracking, on_close="abandon", timeout="2d", compensate=irreversible("gone"))(x.b), 'a: {subflow: parcel, with: "{{ input.b }}", version: 3f2a, result: "{{ child.output.tracking }}", on_close: abandon, timeout: 2d, compensate: {irreversible: {reason: gone}}}'),
     (lambda x: counted(2, name=x.a), 'counted: {subflow: counted, with: {count: 2, name: "{{ input.a }}"}}'),
     (lambda _: [idle()], "idle: {subflow: idle}"),
     (lambda x: subflow("a", "parcel", x, str, retry=Retry(2)), 'a: {subflow: parcel, with: "{{ input }}", retry: {max_attempts: 2}}'),
