@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("serving:run", "Run the daemon."),
     "validate": ("checking:validate", "Check definitions; print every problem."),
+    "export": ("exporting:export", "Write a workflow that is in Python as YAML."),
     "start": ("changing:start", "Start an execution of a workflow."),
     "publish": ("publishing:publish", "Send a message to a trigger."),
     "list": ("reading:list_executions", "List executions, newest first."),

@@ -158,7 +158,7 @@ class Definition(Struct, frozen=True, kw_only=True):
     hash: str
     """SHA-256, hex, of `document`."""
     document: bytes
-    """Canonical JSON of the whole definition as written (keys sorted, no spaces)."""
+    """Canonical JSON of the whole definition; see `canonical`."""
     description: str = ""
     input_schema: Mapping[str, Any] | None = None
     triggers: tuple[TriggerDefinition, ...] = ()

@@ -23,7 +23,9 @@ from daemon.core.problems import Findings, Problem, did_you_mean, in_order
 from daemon.core.schema import definition_schema
 from daemon.core.trigger_schemas import KINDS
 from daemon.runtime.documents import Document, read_documents
+from daemon.runtime.handler_registry import PYTHON, split_name
 from daemon.runtime.json_schema import BadSchema, InputSchema, check
+from daemon.runtime.python_files import read_python
 from triggers.schedule import ScheduleSettings
 
 if TYPE_CHECKING:
@@ -55,11 +57,16 @@ class Compiler(Struct, frozen=True, kw_only=True):
     def load_files(self, paths: Iterable[str | Path]) -> Loaded:
         """Read files, and folders of them (`*.yaml`, `*.yml`, `*.json`, at any depth), with any number of documents.
 
-        Raises `Misconfigured` with every problem of all of them.
+        A Python file that is named is imported (see `python_files`). Raises `Misconfigured` with every problem of all.
         """
         documents: list[Document] = []
         problems: list[Problem] = []
         for path in _files(paths, problems):
+            if split_name(path)[0].suffix == PYTHON:
+                found, mistakes = read_python(path)
+                documents += found
+                problems += mistakes
+                continue
             try:
                 text = path.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
@@ -164,7 +171,7 @@ def _files(paths: Iterable[str | Path], problems: list[Problem]) -> list[Path]:
             if not inside:
                 problems.append(Problem(message=f"no {', '.join(SUFFIXES)} in this folder", file=str(path)))
             files |= dict.fromkeys(inside)
-        elif path.exists():
+        elif split_name(path)[0].exists():
             files[path] = None
         else:
             problems.append(Problem(message="there is no such file", file=str(path)))

@@ -9,10 +9,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from daemon.core.errors import Misconfigured
+from daemon.flow.steps import Step
+from daemon.flow.workflows import Workflow
 from daemon.nodes import all_node_types
 from daemon.runtime.definitions import Compiler
-from daemon.runtime.handler_registry import Handler, handler_of, load_handlers
+from daemon.runtime.handler_registry import Handler, handler_of, load_handlers, python_files, split_name
+from daemon.runtime.python_files import read_python
 from daemon.runtime.secrets import PREFIX
+from daemon.runtime.yaml_text import to_yaml
 from daemon.testing.errors import Misused
 from daemon.testing.execution import ACTOR, Execution
 from daemon.testing.fakes import Cast, fake_of, meant
@@ -148,7 +153,7 @@ class Sagad:
 
     def workflow(
         self,
-        source: str | Path,
+        source: str | Path | Workflow[..., Any],
         *,
         handlers: Iterable[HandlerSource] = (),
         name: str | None = None,
@@ -156,9 +161,9 @@ class Sagad:
         env: Mapping[str, str] | None = None,
         secrets: Mapping[str, str] | None = None,
     ) -> Flow:
-        """Read a workflow: from a file, beside the test or below the working directory, or from YAML text.
+        """Read a workflow: from a file, beside the test or below the working directory, from YAML text, or in Python.
 
-        `handlers` are real ones: modules, their names, files, or decorated functions. `name` chooses among several
+        `handlers` are real ones: modules, their names, files, decorated functions, steps. `name` chooses among several
         workflows in one file. `store` is `memory`, `sqlite` or the URL of a Postgres server. Raises Misconfigured with
         every mistake in the text, its line and column.
         """
@@ -185,15 +190,17 @@ class Sagad:
         if errors:
             raise errors[0]
 
-    def _read(self, source: str | Path) -> tuple[str, str]:
+    def _read(self, source: str | Path | Workflow[..., Any]) -> tuple[str, str]:
+        if isinstance(source, Workflow):
+            return to_yaml(source.document), source.function.__code__.co_filename
         if isinstance(source, str) and "\n" in source:
             return source, "<text>"
         tried = [folder / source for folder in (self._folder, Path.cwd())]
-        path = next((path for path in tried if path.is_file()), None)
+        path = next((path for path in tried if split_name(path)[0].is_file()), None)
         if path is None:
             places = " and ".join(dict.fromkeys(str(path) for path in tried))
             raise Misused(f"there is no workflow file {str(source)!r}: looked for {places}")
-        return path.read_text(encoding="utf-8"), str(path)
+        return _python(path) if python_files([path]) else path.read_text(encoding="utf-8"), str(path)
 
     def _handlers(self, sources: Iterable[HandlerSource]) -> dict[str, Handler]:
         named: list[str] = []
@@ -209,9 +216,17 @@ class Sagad:
                 case Path():
                     raise Misused(f"handlers={source}: name a module, or a file that ends in .py")
                 case _:
-                    handler = handler_of(source, source="the test")
+                    function = source.function if isinstance(source, Step) else source
+                    handler = handler_of(function, source="the test")
                     found[handler.name] = handler
         return {**load_handlers(named), **found}
+
+
+def _python(path: Path) -> str:
+    documents, problems = read_python(path)
+    if problems:
+        raise Misconfigured(problems)
+    return "---\n".join(to_yaml(document.value) for document in documents)
 
 
 def _chosen(plans: Iterable[Plan], name: str | None, file: str) -> Plan:
