@@ -152,9 +152,9 @@ def settle_doubts(draft: Draft, turn: str = "", *, but: Collection[str] = ()) ->
     running = draft.running
     for address in sorted(_inside(running, turn) if turn else running.steps):
         step = running.steps[address]
-        node = draft.plan.nodes[node_of(address)]
-        if address in but:
+        if address in but or not isinstance(step, InFlight | Retrying | Queued):
             continue
+        node = draft.plan.nodes[node_of(address)]
         if node.subflow is not None:
             if isinstance(step, InFlight):
                 leave(draft, address, "its step was given up")
