@@ -161,9 +161,7 @@ def settle_doubts(draft: Draft, turn: str = "", *, but: Collection[str] = ()) ->
             continue
         if node.compensation is None:
             continue
-        if not isinstance(step, InFlight) and not (
-            isinstance(step, Retrying | Queued) and (step.doubt or step.postponed)
-        ):
+        if not isinstance(step, InFlight) and not (step.doubt or step.postponed):
             continue
         error = e.StepError("given up; whether it took effect is not known", "given_up", attempt=step.attempt)
         draft.emit(e.StepFailed(address=address, attempt=step.attempt, error=error, unknown=True, at=draft.at))

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from daemon.core.evolve import evolve
-from daemon.core.state import INITIAL, Finished, Running, State
+from daemon.core.state import INITIAL, Finished, Running, State, has_work
 from daemon.runtime.projection import execution_row, project
 from eventstore.index import ExecutionRow, IndexChange
 from tests.core.histories import History
@@ -62,7 +62,7 @@ def the_rows_are_those_of_the_state(history: History) -> None:
             assert (rows.row.status, rows.row.cause) == ("pending", "start")
         timers = state.timers.items() if isinstance(state, Running) else ()
         assert rows.timers == {timer_id: timer.due for timer_id, timer in timers}
-        assert rows.leased == (isinstance(state, Running) and bool(state.in_flight))
+        assert rows.leased == has_work(state)
 
 
 def a_rebuild_makes_the_same_rows(history: History) -> None:

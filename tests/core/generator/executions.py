@@ -17,18 +17,19 @@ from msgspec import Struct
 from daemon.core import commands as c
 from daemon.core.address import node_of
 from daemon.core.decide import decide
-from daemon.core.effects import ArmTimer, RunStep, owed
+from daemon.core.effects import ArmTimer, CancelChild, RunStep, owed
 from daemon.core.errors import Rejected
 from daemon.core.events import StepError
 from daemon.core.evolve import fold
+from daemon.core.leaving import child_id_of
 from daemon.core.saga import CHOICES
-from daemon.core.state import INITIAL, Finished, Running, State
+from daemon.core.state import INITIAL, Finished, InFlight, Running, State
 from daemon.core.values import to_json
 from tests.core.generator import graphs
 from tests.core.generator.dice import Dice
 from tests.core.generator.nodes import LARGE
 from tests.core.generator.shrinking import Choices
-from tests.core.histories import History, Turn
+from tests.core.histories import History, Turn, starts_child
 from tests.core.spec import EXECUTION, NOON
 
 if TYPE_CHECKING:
@@ -107,8 +108,8 @@ class World:
 
     def go_on_to_the_end(self) -> None:
         """Let everything happen. Raises AssertionError when it does not end, and what the core raises."""
-        wild = self._dice.pick((10, 0, 40, WILD))
-        while not isinstance(self._state, Finished):
+        wild, mistaken = self._dice.pick((10, 0, 40, WILD)), self._dice.chance(20)
+        while not isinstance(self._state, Finished) or (mistaken and _can_be_undone(self._state)):
             assert len(self._turns) < MOST_COMMANDS, "the execution does not end"
             kind = len(self._turns) >= wild
             self._do(self._kind_command() if kind else self._wild_command())
@@ -130,6 +131,8 @@ class World:
     # What may come next.
 
     def _kind_command(self) -> c.Command:
+        if isinstance(self._state, Finished):
+            return c.UndoExecution(reason="mistaken", actor="test", at=self._at)
         if isinstance(self._state, Running) and self._state.paused is not None:
             return c.ResumeExecution(actor="test", at=self._at)
         commands = [*self._answers(self._state)] if isinstance(self._state, Running) else [self._start()]
@@ -138,6 +141,8 @@ class World:
 
     def _wild_command(self) -> c.Command:
         state, dice = self._state, self._dice
+        if isinstance(state, Finished):
+            return self._kind_command()
         if not isinstance(state, Running):
             return self._signal(dice.pick(("go", "stay"))) if dice.chance(self._temper.people) else self._start()
         if self._turns and dice.chance(self._temper.repeats):
@@ -159,6 +164,14 @@ class World:
         at, number = self._at, len(self._turns)
         for effect in owed(state):
             match effect:
+                case RunStep(address=address, attempt=attempt) if starts_child(self._plan, address):
+                    child = child_id_of(EXECUTION, address, attempt)
+                    yield c.AwaitChild(
+                        address=address, attempt=attempt, child=child, workflow="s", definition="d", at=at
+                    )
+                    yield self._child_ends(address, attempt)
+                case CancelChild(address=address, attempt=attempt):
+                    yield self._child_ends(address, attempt)
                 case RunStep(address=address, attempt=attempt):
                     output = to_json((number % 7, "text", {"id": number}, LARGE)[number % 4])
                     yield c.CompleteStep(address=address, attempt=attempt, output=output, at=at)
@@ -166,11 +179,30 @@ class World:
                     yield c.FireTimer(timer_id=timer_id, at=max(at, due))
                 case _:
                     pass
+        for address in sorted(state.children):
+            waits = state.steps[address]
+            assert isinstance(waits, InFlight)
+            yield self._child_ends(address, waits.attempt)
         for name in sorted(set(state.awaiting.values())):
             yield self._signal(name)
         for address, ask in sorted(state.asking.items()):
             for choice in CHOICES[ask.kind]:
                 yield c.AnswerUndo(address=address, question=ask.version, choice=choice, actor="test", at=at)
+
+    def _child_ends(self, address: str, attempt: int) -> c.Command:
+        """Let a child end in one way or another, the same one each time that this is asked."""
+        number = len(address) + attempt + len(self._turns)
+        return c.FinishChild(
+            address=address,
+            attempt=attempt,
+            child=child_id_of(EXECUTION, address, attempt),
+            workflow="s",
+            definition=("d", "d", "")[number % 3],
+            status=("completed", "completed", "failed", "cancelled")[number % 4],
+            output=to_json(number),
+            owes=number % 2 == 0,
+            at=self._at,
+        )
 
     def _start(self) -> c.Command:
         given = {
@@ -237,3 +269,7 @@ class World:
 
     def _left(self, address: str, attempt: int, *, port: str = "out", to: tuple[str, ...] | None = None) -> c.Command:
         return c.CompleteStep(address=address, attempt=attempt, output=to_json("odd"), port=port, to=to, at=self._at)
+
+
+def _can_be_undone(state: Finished) -> bool:
+    return state.status == "completed" and bool(state.newest_owed)

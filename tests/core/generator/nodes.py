@@ -187,6 +187,19 @@ def _publish(dice: Dice, around: Around, readable: Sequence[str]) -> Node:
     return _run(dice, around, readable, {"publish": message})
 
 
+def _subflow(dice: Dice, around: Around, readable: Sequence[str]) -> Node:
+    node: Node = {"subflow": "s", "with": {"value": value(dice, around, readable)}}
+    if dice.chance(30):
+        node["result"] = "{{ child.output }}"
+    if dice.chance(40):
+        node["on_close"] = dice.pick(("cancel", "terminate", "abandon"))
+    if dice.chance(35):
+        node["retry"] = _retry(dice)
+    if dice.chance(25):
+        node["timeout"] = "5m"
+    return node
+
+
 def _branch(dice: Dice, around: Around, readable: Sequence[str]) -> Node:
     test, read = condition(dice, around), expression(dice, around, readable)
     return {
@@ -232,8 +245,8 @@ def _join(dice: Dice, _around: Around, _readable: Sequence[str]) -> Node:
 
 
 PLAIN: tuple[Draw, ...] = (
-    _transform, *[_task] * 20, _http, _http, _publish, _publish, *[_branch] * 3, _wait, _wait, _signal, _signal, _join,
-    _join, _set, _set, _fail,
+    _transform, *[_task] * 20, _http, _http, _publish, _publish, _subflow, _subflow, *[_branch] * 3, _wait, _wait,
+    _signal, _signal, _join, _join, _set, _set, _fail,
 )  # fmt: skip
 
 
