@@ -152,18 +152,16 @@ def settle_doubts(draft: Draft, turn: str = "", *, but: Collection[str] = ()) ->
     running = draft.running
     for address in sorted(_inside(running, turn) if turn else running.steps):
         step = running.steps[address]
-        node = draft.plan.nodes[node_of(address)]
-        if address in but:
+        if address in but or not isinstance(step, InFlight | Retrying | Queued):
             continue
+        node = draft.plan.nodes[node_of(address)]
         if node.subflow is not None:
             if isinstance(step, InFlight):
                 leave(draft, address, "its step was given up")
             continue
         if node.compensation is None:
             continue
-        if not isinstance(step, InFlight) and not (
-            isinstance(step, Retrying | Queued) and (step.doubt or step.postponed)
-        ):
+        if not isinstance(step, InFlight) and not (step.doubt or step.postponed):
             continue
         error = e.StepError("given up; whether it took effect is not known", "given_up", attempt=step.attempt)
         draft.emit(e.StepFailed(address=address, attempt=step.attempt, error=error, unknown=True, at=draft.at))

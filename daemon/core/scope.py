@@ -88,7 +88,14 @@ class Scope(Mapping[str, object]):
 
     @property
     def _outputs(self) -> Outputs:
-        return Outputs(self.output, lambda: (node.id for node in self._plan.nodes.values() if not node.scope))
+        return Outputs(self.output, self._visible)
+
+    def _visible(self) -> Iterator[str]:
+        return (node.id for node in self._plan.nodes.values() if not node.scope and self.settled(node.id))
+
+    def settled(self, address: str) -> bool:
+        """Tell whether the step at this address has something to read, were it not released."""
+        return isinstance(self.running.steps.get(address), Succeeded | Failed)
 
     def __iter__(self) -> Iterator[str]:
         yield from ROOTS
@@ -130,15 +137,19 @@ class TurnScope(Mapping[str, object]):
         return turns.name if turns is not None else ""
 
     def _output(self, node_id: str) -> object:
+        return self._outer.output(self._address(node_id))
+
+    def _address(self, node_id: str) -> str:
         scope = self._plan.nodes[node_id].scope
-        return self._outer.output(within(self._turns[scope], node_id) if scope else node_id)
+        return within(self._turns[scope], node_id) if scope else node_id
 
     @property
     def _outputs(self) -> Outputs:
         return Outputs(self._output, self._visible)
 
     def _visible(self) -> Iterator[str]:
-        return (node.id for node in self._plan.nodes.values() if not node.scope or node.scope in self._turns)
+        here = (node.id for node in self._plan.nodes.values() if not node.scope or node.scope in self._turns)
+        return (node_id for node_id in here if self._outer.settled(self._address(node_id)))
 
     def _turn_values(self, turn: str) -> dict[str, object]:
         address, index = split_turn(turn)
@@ -170,7 +181,7 @@ class Outputs(Mapping[str, object]):
     """The outputs of the settled steps that can be seen, by the ids of their nodes."""
 
     def __init__(self, read: Callable[[str], object], visible: Callable[[], Iterable[str]]) -> None:
-        """`read` gives the output of a node's step, or raises KeyError; `visible` the ids of all that may be read."""
+        """`read` gives the output of a node's step, or raises KeyError; `visible` the ids of those that have one."""
         self._read = read
         self._visible = visible
 
@@ -178,7 +189,7 @@ class Outputs(Mapping[str, object]):
         return self._read(node_id)
 
     def __iter__(self) -> Iterator[str]:
-        return (node_id for node_id in sorted(self._visible()) if node_id in self)
+        return iter(sorted(self._visible()))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

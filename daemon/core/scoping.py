@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from daemon.core.problems import Findings, Path
 
 
+UNDONE = "step"
+"""What a compensation calls the step that it undoes."""
+
+
 class Scoping:
     """The check of what all expressions of a definition read."""
 
@@ -58,7 +62,12 @@ class Scoping:
 
     def compensation(self, undo: ConfiguredCompensation, place: Place) -> None:
         """Check the expressions of what undoes the node that reads at `place`: they are rendered when that succeeds."""
-        self._check(undo.read.node_type.templates(undo.read.config), undo.node.own, undo.node.path, place, "step")
+        templates = undo.read.node_type.templates(undo.read.config)
+        self._check(templates, undo.node.own, undo.node.path, place, UNDONE)
+        if UNDONE in self._ids and any(UNDONE in template.names for template in templates):
+            message = f"`{UNDONE}` is the step that is undone here, and not the node `{UNDONE}`"
+            hint = f"read the node as `steps.{UNDONE}`, or give it another id"
+            self._findings.warn(message, undo.node.path, node=place.reader, hint=hint)
 
     def updates(self, outermost: Place) -> Mapping[str, PlannedUpdate]:
         """Check and return what each update does."""

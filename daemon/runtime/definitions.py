@@ -22,6 +22,7 @@ from daemon.core.plan import Plan
 from daemon.core.problems import Findings, Problem, did_you_mean, in_order
 from daemon.core.schema import definition_schema
 from daemon.core.trigger_schemas import KINDS
+from daemon.runtime.collection import collector_paused
 from daemon.runtime.documents import Document, read_documents
 from daemon.runtime.handler_registry import PYTHON, split_name
 from daemon.runtime.json_schema import BadSchema, InputSchema, check
@@ -54,6 +55,7 @@ class Compiler(Struct, frozen=True, kw_only=True):
     env: Mapping[str, str]
     """The environment variables that workflows may read."""
 
+    @collector_paused()
     def load_files(self, paths: Iterable[str | Path]) -> Loaded:
         """Read files, and folders of them (`*.yaml`, `*.yml`, `*.json`, at any depth), with any number of documents.
 
@@ -77,11 +79,13 @@ class Compiler(Struct, frozen=True, kw_only=True):
             problems += mistakes
         return self._load(documents, problems)
 
+    @collector_paused()
     def load_text(self, text: str, file: str = "<text>") -> Loaded:
         """Read one text as if it stood in `file`; raise `Misconfigured`."""
         documents, problems = read_documents(text, file)
         return self._load(documents, problems)
 
+    @collector_paused()
     def compile_stored(self, document: bytes) -> Plan:
         """Make the plan of a document that was accepted before (`Definition.document`); raise `Misconfigured`.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from daemon.core.errors import Misconfigured
 from daemon.flow.steps import Step
@@ -20,11 +20,11 @@ from daemon.runtime.secrets import PREFIX
 from daemon.runtime.yaml_text import to_yaml
 from daemon.testing.errors import Misused
 from daemon.testing.execution import ACTOR, Execution
-from daemon.testing.fakes import Cast, fake_of, meant
+from daemon.testing.fakes import Cast, How, fake_of, meant
 from daemon.testing.lives import Script
 from daemon.testing.stage import Stage
 from daemon.testing.staged_log import StoreFaults
-from daemon.testing.virtual_time import VirtualClock, VirtualTime, duration
+from daemon.testing.virtual_time import VirtualClock, VirtualTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -49,45 +49,21 @@ class Flow:
         self._stage: Stage | None = None
         self._started = 0
 
-    def fake(
-        self,
-        handler: str,
-        *,
-        returns: Any = None,
-        calls: Callable[..., Any] | None = None,
-        fails: str | Exception | None = None,
-        times: int | None = None,
-        retryable: bool = True,
-        takes: str | float = 0,
-    ) -> None:
+    def fake(self, handler: str, **how: Unpack[How]) -> None:
         """Have this done in place of the handler, from its next call on.
 
         It gives `returns`, or what the function `calls` gives, which is bound as a real handler is. With `fails` (an
         error's code, or an exception to raise) each step's attempts fail, the first `times` of them or all; `takes` is
         virtual time (`"10s"`). Raises Misused for what the workflow does not use, and for what contradicts.
         """
-        took = duration(takes)
-        fake = fake_of(returns, calls=calls, fails=fails, times=times, retryable=retryable, takes=took)
-        self._cast.fake(handler, fake)
+        self._cast.fake(handler, fake_of(how))
 
-    def fake_node(
-        self,
-        node: str,
-        *,
-        returns: Any = None,
-        calls: Callable[..., Any] | None = None,
-        fails: str | Exception | None = None,
-        times: int | None = None,
-        retryable: bool = True,
-        takes: str | float = 0,
-    ) -> None:
+    def fake_node(self, node: str, **how: Unpack[How]) -> None:
         """Have this done in place of a node that would leave the test: `http`, `publish`. Else as `fake`.
 
         For `http` what it returns has `status`, `headers` and `body`; what is left out is 200, none, and nothing.
         """
-        took = duration(takes)
-        fake = fake_of(returns, calls=calls, fails=fails, times=times, retryable=retryable, takes=took)
-        self._cast.fake_node(node, fake)
+        self._cast.fake_node(node, fake_of(how))
 
     def calls(self, handler: str) -> list[Any]:
         """Return what a handler, faked or real, was given: one input a call, each attempt being one."""

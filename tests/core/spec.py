@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EXECUTION = UUID("0c0ffee0-0000-5000-8000-000000000001")
+TWO_STEPS = """
+workflow: two
+nodes:
+  a: {task: t.a, with: "{{ input }}"}
+  b: {task: t.b, with: {got: "{{ a.value }}"}}
+edges: [a -> b]
+output: "{{ b }}"
+"""
 
 
 def minute(number: float) -> datetime:

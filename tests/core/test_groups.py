@@ -276,3 +276,30 @@ nodes:
     assert told.count("UndoCompleted") == 2
     assert told.count("TurnFailed") == 2
     assert told[-1] == "ExecutionFailed"
+
+
+def test_what_a_group_has_left_to_people_is_no_doubt_of_the_execution() -> None:
+    """A compensation that only a person can do is a step without a node of its own."""
+    story = Story.of("""
+workflow: w
+nodes:
+  before: {task: t.a, compensate: {task: t.undo}}
+  trip:
+    saga: automatic
+    on_error: continue
+    do:
+      nodes:
+        letter: {task: t.send, compensate: {irreversible: {reason: sent}}}
+        hotel: {task: t.sleep}
+      edges: [letter -> hotel]
+  after: {task: t.after}
+edges: [before -> after]
+""")
+    story.start()
+    story.complete("before")
+    story.complete("trip[0].letter")
+    story.fail("trip[0].hotel")
+    story.answer("trip[0].letter", "done")
+    story.cancel()
+    story.complete("before~undo")
+    assert story.told[-1] == "ExecutionCancelled reason=enough"
