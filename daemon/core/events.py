@@ -23,6 +23,7 @@ from daemon.core.child_events import ChildCancelRequested, ChildFinished, ChildS
 from daemon.core.pause_events import ExecutionPaused, ExecutionResumed
 from daemon.core.saga_events import (
     CompensationOwed,
+    EffectLookedUp,
     ManualActionDone,
     ManualActionRequested,
     UndoCompleted,
@@ -51,6 +52,7 @@ __all__ = (
     "ChildFinished",
     "ChildStarted",
     "CompensationOwed",
+    "EffectLookedUp",
     "ExecutionPaused",
     "ExecutionResumed",
     "FanOutExpanded",
@@ -335,7 +337,15 @@ _Values = OutputsReleased | VariableSet
 _Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived | UpdateHandled
 _Ends = ExecutionPaused | ExecutionResumed | CancelRequested | ExecutionCancelled | ExecutionCompleted | ExecutionFailed
 _Children = ChildStarted | ChildCancelRequested | ChildFinished
-_Undo = UndoRequested | CompensationOwed | UndoPlanned | ManualActionRequested | ManualActionDone | UndoCompleted
+_Undo = (
+    UndoRequested
+    | CompensationOwed
+    | EffectLookedUp
+    | UndoPlanned
+    | ManualActionRequested
+    | ManualActionDone
+    | UndoCompleted
+)
 
 Event = ExecutionStarted | _Steps | _Children | _Loops | _Turns | _Values | _Waits | _Undo | _Ends
 
