@@ -14,7 +14,7 @@ import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from daemon.assembled import Daemon
 from daemon.nodes import all_node_types
@@ -34,13 +34,17 @@ from daemon.runtime.metrics import Metrics
 from daemon.runtime.notices import tell_operators
 from daemon.runtime.plans import Plans
 from daemon.runtime.recovery import Recovery
+from daemon.runtime.result_cache import ResultCache
+from daemon.runtime.retention import Retention
 from daemon.runtime.secrets import SecretResolver
 from daemon.runtime.services import Outgoing, outbound_policy
 from daemon.runtime.steps import Steps
+from daemon.runtime.streams import StreamHub
 from daemon.runtime.subscriptions import Subscriptions
 from daemon.runtime.supervisor import Supervisor
 from daemon.runtime.timers import Timers
 from daemon.runtime.tracing import Tracing
+from eventstore.memory_results import MemoryResults
 from eventstore.store import Store, open_store
 from eventstore.writer import Writer
 
@@ -71,6 +75,14 @@ class _Tools:
     secrets: SecretResolver
     env: Mapping[str, str]
     metrics: Metrics
+
+
+class _Results(NamedTuple):
+    """What is kept beside the log for a time, and what drops it."""
+
+    cache: ResultCache
+    streams: StreamHub
+    retention: Retention
 
 
 @asynccontextmanager
@@ -160,7 +172,7 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
         changes=base.changes,
         grace_s=tools.settings.limits.grace_s,
         spawn=spawn,
-        followers=_followers(base, collector),
+        followers=[base.results.retention, *_followers(base, collector)],
     )
     _watch(tools.metrics, engine, steps, supervisor)
     return Daemon(
@@ -175,6 +187,8 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
         intake=intake,
         steps=steps,
         children=children,
+        cache=base.results.cache,
+        streams=base.results.streams,
         membership=base.membership,
         recovery=recovery,
         brokers=tools.brokers,
@@ -199,6 +213,7 @@ class _Base:
     membership: Membership
     outgoing: Outgoing
     check_input: Callable[[Plan, Any], None]
+    results: _Results
     spawn: Spawn
 
 
@@ -215,6 +230,7 @@ def _base(tools: _Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Bas
         membership=_membership(tools, store),
         outgoing=outgoing,
         check_input=InputSchemas().check,
+        results=_results(tools, store, spawn),
         spawn=spawn,
     )
 
@@ -261,6 +277,8 @@ def _steps(base: _Base, engine: Engine, children: Children) -> Steps:
         max_running=limits.max_running_steps,
         max_threads=limits.max_threads,
         max_processes=limits.max_processes,
+        cache=base.results.cache,
+        streams=base.results.streams,
     )
 
 
@@ -286,6 +304,15 @@ def _intake(base: _Base, engine: Engine) -> Intake:
 def _recovery(base: _Base, engine: Engine) -> Recovery:
     membership, max_active = base.membership, base.tools.settings.limits.max_active_executions
     return Recovery(base.store.leases, engine, membership, base.tools.clock, ttl=membership.ttl, max_active=max_active)
+
+
+def _results(tools: _Tools, store: Store, spawn: Spawn) -> _Results:
+    clock, settings = tools.clock, tools.settings.cache
+    backend = MemoryResults(max_bytes=settings.memory_bytes) if settings.backend == "memory" else store.results
+    missed = tools.metrics.not_cached
+    cache = ResultCache(backend, clock, spawn=spawn, max_bytes=settings.max_result_bytes, missed=missed)
+    retention = Retention(store.streams, backend, clock, keep_s=tools.settings.streams.keep_s)
+    return _Results(cache, StreamHub(store.streams, clock, spawn=spawn, ended=retention.wanted), retention)
 
 
 def _watch(metrics: Metrics, engine: Engine, steps: Steps, supervisor: Supervisor) -> None:

@@ -152,6 +152,26 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cache:
+    """`[cache]`: where results of steps are kept for other steps."""
+
+    backend: Literal["store", "memory"] = "store"
+    """`store`: in the log's database, for all daemons; `memory`: in each daemon by itself, and gone with it."""
+    max_result_bytes: Annotated[int, Between(1, 1 << 30)] = 1024 * 1024
+    """A larger output is not kept."""
+    memory_bytes: Annotated[int, Between(1024, 1 << 40)] = 64 * 1024 * 1024
+    """What `memory` keeps at most; what was not used for longest goes first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streams:
+    """`[streams]`: chunks that steps give out while they are at work."""
+
+    keep_s: Annotated[float, Between(0, 365 * 86400)] = 3600.0
+    """How long chunks can be read after their step has ended; then its output is what remains."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tracing:
     """`[tracing]`; without `otlp_endpoint` no spans are made."""
 
@@ -192,6 +212,8 @@ class Settings:
     secrets: Secrets = Secrets()
     daemon: Daemon = Daemon()
     limits: Limits = Limits()
+    cache: Cache = Cache()
+    streams: Streams = Streams()
     tracing: Tracing = Tracing()
     log: Logging = Logging()
     outbound: Outbound = Outbound()

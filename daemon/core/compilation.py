@@ -17,6 +17,7 @@ from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from daemon.core.address import UNDO
+from daemon.core.caching import read_cache
 from daemon.core.configured import (
     ERROR_PORT,
     Configured,
@@ -30,7 +31,7 @@ from daemon.core.definition import SignalRoute
 from daemon.core.errors import Misconfigured
 from daemon.core.graph import find_paths
 from daemon.core.places import Place, find_places
-from daemon.core.plan import Body, Edge, Plan, PlannedCompensation, PlannedNode
+from daemon.core.plan import Body, Edge, Plan, PlannedCache, PlannedCompensation, PlannedNode
 from daemon.core.problems import Findings, Locate, Problem, did_you_mean, nowhere
 from daemon.core.references import check_environment
 from daemon.core.scoping import Scoping
@@ -85,6 +86,9 @@ def compile_plan(
         check_handler(undo.node, undo.read, handlers, findings)
         scoping.compensation(undo, places[node_id])
     edges = _wire(definition, configured, findings)
+    caches = {node.id: cache for node in definition.nodes.values() if (cache := read_cache(node, definition, findings))}
+    for node_id, cache in caches.items():
+        scoping.cache(definition.nodes[node_id], cache, places[node_id])
     outermost = Place(nodes=definition.nodes, paths=paths)
     outputs = scoping.outputs(places, outermost)
     updates, queries = scoping.updates(outermost), scoping.queries(outermost)
@@ -99,7 +103,7 @@ def compile_plan(
         for edge in edges.into[node_id] if read.node_type.collects else ():
             readers.read(edge.source, places[node_id])
     readers.keep(node_id for body in bodies.values() if body.output is None for node_id in body.last)
-    whole = _Whole(edges, bodies, readers, definition.on_error)
+    whole = _Whole(edges, bodies, readers, definition.on_error, caches)
     nodes: dict[str, PlannedNode] = {}
     for node in definition.nodes.values():
         compensation = _compensation(node, configured[node.id], compensations.get(node.id), whole)
@@ -237,6 +241,7 @@ class _Whole(NamedTuple):
     bodies: Mapping[str, Body]
     readers: Readers
     on_error: str
+    caches: Mapping[str, PlannedCache]
 
 
 def _compensation(
@@ -266,6 +271,7 @@ def _planned(
         readers=whole.readers.of(node.id),
         reads=whole.readers.by(node.id),
         compensation=compensation,
+        cache=whole.caches.get(node.id),
         type=read.node_type,
         config=read.config,
         ports=read.ports,
