@@ -12,11 +12,13 @@ import os
 import random
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from daemon.assembled import Daemon
+from daemon.core.errors import Misconfigured
+from daemon.core.problems import Problem
 from daemon.nodes import all_node_types
 from daemon.runtime.brokers import Brokers
 from daemon.runtime.changes import Changes, ForeignChanges
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from daemon.runtime.otlp import OtlpCollector
     from daemon.runtime.supervisor import Follower
     from daemon.settings import Settings
+    from eventstore.results import Results
 
 Spawn: TypeAlias = "Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]"
 """Starts a task whose failure stops the daemon."""
@@ -114,6 +117,8 @@ async def open_daemon(
         if store is None:
             store = await open_store(settings.store.url, codec_of(settings), auto_migrate=settings.store.auto_migrate)
             stack.push_async_callback(store.close)
+        store = replace(store, results=_cache_backend(settings, store))
+        stack.push_async_callback(store.results.close)
         policy = outbound_policy(settings.outbound)
         outgoing = await stack.enter_async_context(Outgoing(tools.brokers.publishers, policy))
         if (collector := _collector(settings)) is not None:
@@ -306,9 +311,25 @@ def _recovery(base: _Base, engine: Engine) -> Recovery:
     return Recovery(base.store.leases, engine, membership, base.tools.clock, ttl=membership.ttl, max_active=max_active)
 
 
+def _cache_backend(settings: Settings, store: Store) -> Results:
+    """Return where cached results are. Raises Misconfigured when the library for Redis is not there."""
+    match settings.cache.backend:
+        case "memory":
+            return MemoryResults(max_bytes=settings.cache.memory_bytes)
+        case "redis":
+            try:
+                from daemon.runtime.redis_results import RedisResults  # noqa: PLC0415  an optional dependency
+            except ImportError as error:
+                hint = "pip install 'sagad[redis]', or choose another backend"
+                raise Misconfigured([Problem(message=f"[cache] backend = redis: {error}", hint=hint)]) from error
+            codec = codec_of(settings)
+            return RedisResults(settings.cache.url or "", seal=codec.seal, unseal=codec.unseal)
+        case _:
+            return store.results
+
+
 def _results(tools: _Tools, store: Store, spawn: Spawn) -> _Results:
-    clock, settings = tools.clock, tools.settings.cache
-    backend = MemoryResults(max_bytes=settings.memory_bytes) if settings.backend == "memory" else store.results
+    clock, settings, backend = tools.clock, tools.settings.cache, store.results
     missed = tools.metrics.not_cached
     cache = ResultCache(backend, clock, spawn=spawn, max_bytes=settings.max_result_bytes, missed=missed)
     retention = Retention(store.streams, backend, clock, keep_s=tools.settings.streams.keep_s)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from daemon.assembled import Daemon
     from daemon.core.state import State
+    from tests.support.services import OwnService
 
 QUOTES = """
 workflow: quotes
@@ -96,6 +97,18 @@ async def stored(daemon: Daemon, number: int = 1) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while await kept(daemon) < number:  # noqa: ASYNC110  the store gives no event
             await asyncio.sleep(0)
+
+
+async def test_two_daemons_share_a_redis(tmp_path: Path, redis_server: OwnService) -> None:
+    """Each has a store of its own; what one has made the other has too, until it is cleared."""
+    gated_handlers.gates["redis"].set()
+    settings = settings_for(tmp_path, QUOTES, cache=Cache(backend="redis", url=redis_server.url))
+    async with running(settings) as one, running(settings) as other:
+        assert await result(one, await quoted(one, "redis", 1)) == 1
+        await stored(one)
+        assert await result(other, await quoted(other, "redis", 2)) == 1
+        await other.cache.backend.clear(Which())
+        assert await result(one, await quoted(one, "redis", 3)) == 3
 
 
 def ran(target: UUID, address: str = "quote") -> int:

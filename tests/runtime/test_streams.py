@@ -90,11 +90,11 @@ def _told(entry: Entry) -> Any:
 
 async def test_a_reader_sees_chunks_while_the_step_is_at_work_and_then_its_end(tmp_path: Path) -> None:
     async with running(settings_for(tmp_path, FLOWS, handlers=HANDLERS)) as daemon:
-        target = await start(daemon, "writing", "live")
+        target = await start(daemon, "writing", "stream-live")
         pages = reader(daemon, target)
         assert told(await entries(pages, number=1)) == ["before 1"]
         assert in_flight("write")(await daemon.history.load(target))
-        gated_handlers.gates["live"].set()
+        gated_handlers.gates["stream-live"].set()
         assert told(await entries(pages)) == [" after", ("end", "succeeded", "before 1 after")]
 
 
@@ -146,10 +146,10 @@ async def test_a_crash_while_streaming_restarts_the_readers_and_mixes_nothing(tm
     """The attempt has the same number when another daemon makes it again; its run has not."""
     settings = settings_for(tmp_path, FLOWS, handlers=HANDLERS, store_url=f"sqlite:///{tmp_path}/log.db")
     async with running(settings) as first:
-        target = await start(first, "writing", "crash")
+        target = await start(first, "writing", "stream-crash")
         seen = await entries(reader(first, target), number=1)
         assert told(seen) == ["before 1"]
-    gated_handlers.gates["crash"].set()
+    gated_handlers.gates["stream-crash"].set()
     async with running(settings) as second:
         place = read_place(seen[-1].id)
         assert place is not None
@@ -175,10 +175,10 @@ async def test_a_crash_after_the_chunks_and_before_the_result_too(tmp_path: Path
 async def test_another_daemons_stream_is_read_too(tmp_path: Path, fresh_postgres_url: str) -> None:
     settings = settings_for(tmp_path, FLOWS, handlers=HANDLERS, store_url=fresh_postgres_url)
     async with running(settings) as writer, running(settings) as other:
-        target = await start(writer, "writing", "elsewhere")
+        target = await start(writer, "writing", "stream-elsewhere")
         pages = reader(other, target)
         assert told(await entries(pages, number=1)) == ["before 1"]
-        gated_handlers.gates["elsewhere"].set()
+        gated_handlers.gates["stream-elsewhere"].set()
         assert told(await entries(pages)) == [" after", ("end", "succeeded", "before 1 after")]
 
 
