@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from daemon.runtime.metrics import Metrics
     from daemon.runtime.plans import Plans
     from daemon.runtime.recovery import Recovery
+    from daemon.runtime.result_cache import ResultCache
     from daemon.runtime.steps import Steps
+    from daemon.runtime.streams import StreamHub
     from daemon.runtime.subscriptions import Subscriptions
     from daemon.runtime.supervisor import Supervisor
     from daemon.settings import Settings
@@ -59,6 +61,8 @@ class Daemon:
     intake: Intake
     steps: Steps
     children: Children
+    cache: ResultCache
+    streams: StreamHub
     membership: Membership
     recovery: Recovery
     brokers: Brokers

@@ -12,6 +12,13 @@ builtins, dataclasses, msgspec structs, TypedDicts and pydantic models.
 `async def` runs in the event loop and must not block it; `def` runs in a thread; `cpu=True` is for `def` that computes
 for long, and runs in a process of its own.
 
+A generator, `def` or `async def`, streams: each value that it yields is a chunk, which readers see while the step is at
+work. `collect` says what the step's output is then: `list` of the chunks, `text` joined from them, the `last` one, or
+what a function makes of them: `(so_far, chunk) -> so_far`, where `so_far` is None at first. What a `def` generator
+returns goes before that; an `Answer` that is yielded ends the stream and is the answer. Any other handler streams by
+`await context.stream(chunk)`, without `await` in a thread. `count` is given every chunk, and its numbers are added up
+and recorded with the result: `count=lambda chunk: {"tokens": len(chunk.split())}`.
+
 What a handler returns is the step's output, and its `out` edges fire. It may say more than that: `Port(name, output)`
 leaves by another port, `Route(ids, output)` chooses among the nodes that follow, `End(output)` ends the branch, and
 `Again(after, state)` asks for another call later, which sees `state` as `context.state`. In the annotation of what it
@@ -22,9 +29,9 @@ Goes to: daemon/runtime/handler_registry, which collects what is decorated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from inspect import getattr_static
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
 from msgspec import Struct
 
@@ -81,6 +88,17 @@ class Context(Protocol):
         Reports that come faster than one a second are thinned out; the last one is always recorded.
         """
 
+    def stream(self, chunk: object) -> Awaitable[None]:
+        """Give readers of the step's stream another chunk: any value with a JSON form, 1 MiB at most.
+
+        Await it: it holds the handler back while too many chunks wait to be written. In a thread or a process it does
+        so by itself, and need not be awaited. Chunks of an attempt that was given up go nowhere.
+        """
+
+
+Collect: TypeAlias = Literal["list", "text", "last"] | Callable[[Any, Any], Any]
+Count: TypeAlias = Callable[[Any], Mapping[str, int | float]]
+
 
 class HandlerSpec(Struct, frozen=True):
     """What `@handler` was told."""
@@ -88,13 +106,21 @@ class HandlerSpec(Struct, frozen=True):
     name: str | None
     """None takes the function's name, after its module's."""
     cpu: bool
+    collect: Collect = "list"
+    """What a generator's output is made of its chunks."""
+    count: Count | None = None
+    """Counts what is in a chunk, given in JSON types."""
 
 
 @overload
 def handler(name: F, /) -> F: ...
 @overload
-def handler(name: str | None = None, /, *, cpu: bool = False) -> Callable[[F], F]: ...
-def handler(name: F | str | None = None, /, *, cpu: bool = False) -> F | Callable[[F], F]:
+def handler(
+    name: str | None = None, /, *, cpu: bool = False, collect: Collect = "list", count: Count | None = None
+) -> Callable[[F], F]: ...
+def handler(
+    name: F | str | None = None, /, *, cpu: bool = False, collect: Collect = "list", count: Count | None = None
+) -> F | Callable[[F], F]:
     """Mark a function as a handler, and return it unchanged.
 
     `name` is what definitions call it by: `task: inventory.reserve`. Nothing is registered: a daemon has the handlers
@@ -102,7 +128,7 @@ def handler(name: F | str | None = None, /, *, cpu: bool = False) -> F | Callabl
     """
     if callable(name):
         return _mark(name, HandlerSpec(None, cpu=False))
-    spec = HandlerSpec(name, cpu)
+    spec = HandlerSpec(name, cpu, collect, count)
     return lambda function: _mark(function, spec)
 
 

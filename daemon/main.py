@@ -12,11 +12,13 @@ import os
 import random
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from daemon.assembled import Daemon
+from daemon.core.errors import Misconfigured
+from daemon.core.problems import Problem
 from daemon.nodes import all_node_types
 from daemon.runtime.brokers import Brokers
 from daemon.runtime.changes import Changes, ForeignChanges
@@ -34,13 +36,17 @@ from daemon.runtime.metrics import Metrics
 from daemon.runtime.notices import tell_operators
 from daemon.runtime.plans import Plans
 from daemon.runtime.recovery import Recovery
+from daemon.runtime.result_cache import ResultCache
+from daemon.runtime.retention import Retention
 from daemon.runtime.secrets import SecretResolver
 from daemon.runtime.services import Outgoing, outbound_policy
 from daemon.runtime.steps import Steps
+from daemon.runtime.streams import StreamHub
 from daemon.runtime.subscriptions import Subscriptions
 from daemon.runtime.supervisor import Supervisor
 from daemon.runtime.timers import Timers
 from daemon.runtime.tracing import Tracing
+from eventstore.memory_results import MemoryResults
 from eventstore.store import Store, open_store
 from eventstore.writer import Writer
 
@@ -53,6 +59,7 @@ if TYPE_CHECKING:
     from daemon.runtime.otlp import OtlpCollector
     from daemon.runtime.supervisor import Follower
     from daemon.settings import Settings
+    from eventstore.results import Results
 
 Spawn: TypeAlias = "Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]"
 """Starts a task whose failure stops the daemon."""
@@ -71,6 +78,14 @@ class _Tools:
     secrets: SecretResolver
     env: Mapping[str, str]
     metrics: Metrics
+
+
+class _Results(NamedTuple):
+    """What is kept beside the log for a time, and what drops it."""
+
+    cache: ResultCache
+    streams: StreamHub
+    retention: Retention
 
 
 @asynccontextmanager
@@ -102,6 +117,8 @@ async def open_daemon(
         if store is None:
             store = await open_store(settings.store.url, codec_of(settings), auto_migrate=settings.store.auto_migrate)
             stack.push_async_callback(store.close)
+        store = replace(store, results=_cache_backend(settings, store))
+        stack.push_async_callback(store.results.close)
         policy = outbound_policy(settings.outbound)
         outgoing = await stack.enter_async_context(Outgoing(tools.brokers.publishers, policy))
         if (collector := _collector(settings)) is not None:
@@ -160,7 +177,7 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
         changes=base.changes,
         grace_s=tools.settings.limits.grace_s,
         spawn=spawn,
-        followers=_followers(base, collector),
+        followers=[base.results.retention, *_followers(base, collector)],
     )
     _watch(tools.metrics, engine, steps, supervisor)
     return Daemon(
@@ -175,6 +192,8 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
         intake=intake,
         steps=steps,
         children=children,
+        cache=base.results.cache,
+        streams=base.results.streams,
         membership=base.membership,
         recovery=recovery,
         brokers=tools.brokers,
@@ -199,6 +218,7 @@ class _Base:
     membership: Membership
     outgoing: Outgoing
     check_input: Callable[[Plan, Any], None]
+    results: _Results
     spawn: Spawn
 
 
@@ -215,6 +235,7 @@ def _base(tools: _Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Bas
         membership=_membership(tools, store),
         outgoing=outgoing,
         check_input=InputSchemas().check,
+        results=_results(tools, store, spawn),
         spawn=spawn,
     )
 
@@ -261,6 +282,8 @@ def _steps(base: _Base, engine: Engine, children: Children) -> Steps:
         max_running=limits.max_running_steps,
         max_threads=limits.max_threads,
         max_processes=limits.max_processes,
+        cache=base.results.cache,
+        streams=base.results.streams,
     )
 
 
@@ -286,6 +309,31 @@ def _intake(base: _Base, engine: Engine) -> Intake:
 def _recovery(base: _Base, engine: Engine) -> Recovery:
     membership, max_active = base.membership, base.tools.settings.limits.max_active_executions
     return Recovery(base.store.leases, engine, membership, base.tools.clock, ttl=membership.ttl, max_active=max_active)
+
+
+def _cache_backend(settings: Settings, store: Store) -> Results:
+    """Return where cached results are. Raises Misconfigured when the library for Redis is not there."""
+    match settings.cache.backend:
+        case "memory":
+            return MemoryResults(max_bytes=settings.cache.memory_bytes)
+        case "redis":
+            try:
+                from daemon.runtime.redis_results import RedisResults  # noqa: PLC0415  an optional dependency
+            except ImportError as error:
+                hint = "pip install 'sagad[redis]', or choose another backend"
+                raise Misconfigured([Problem(message=f"[cache] backend = redis: {error}", hint=hint)]) from error
+            codec = codec_of(settings)
+            return RedisResults(settings.cache.url or "", seal=codec.seal, unseal=codec.unseal)
+        case _:
+            return store.results
+
+
+def _results(tools: _Tools, store: Store, spawn: Spawn) -> _Results:
+    clock, settings, backend = tools.clock, tools.settings.cache, store.results
+    missed = tools.metrics.not_cached
+    cache = ResultCache(backend, clock, spawn=spawn, max_bytes=settings.max_result_bytes, missed=missed)
+    retention = Retention(store.streams, backend, clock, keep_s=tools.settings.streams.keep_s)
+    return _Results(cache, StreamHub(store.streams, clock, spawn=spawn, ended=retention.wanted), retention)
 
 
 def _watch(metrics: Metrics, engine: Engine, steps: Steps, supervisor: Supervisor) -> None:

@@ -152,6 +152,29 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cache:
+    """`[cache]`: where results of steps are kept for other steps."""
+
+    backend: Literal["store", "memory", "redis"] = "store"
+    """`store`: in the log's database, for all daemons; `memory`: in each daemon by itself, and gone with it; `redis`:
+    for all daemons that name the same; needs `pip install 'sagad[redis]'`."""
+    url: Annotated[str, Url("redis", "rediss", "unix")] | None = field(default=None, repr=False)
+    """Of Redis: `redis://:password@host:6379/0`; `rediss://` for TLS."""
+    max_result_bytes: Annotated[int, Between(1, 1 << 30)] = 1024 * 1024
+    """A larger output is not kept."""
+    memory_bytes: Annotated[int, Between(1024, 1 << 40)] = 64 * 1024 * 1024
+    """What `memory` keeps at most; what was not used for longest goes first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streams:
+    """`[streams]`: chunks that steps give out while they are at work."""
+
+    keep_s: Annotated[float, Between(0, 365 * 86400)] = 3600.0
+    """How long chunks can be read after their step has ended; then its output is what remains."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tracing:
     """`[tracing]`; without `otlp_endpoint` no spans are made."""
 
@@ -192,6 +215,8 @@ class Settings:
     secrets: Secrets = Secrets()
     daemon: Daemon = Daemon()
     limits: Limits = Limits()
+    cache: Cache = Cache()
+    streams: Streams = Streams()
     tracing: Tracing = Tracing()
     log: Logging = Logging()
     outbound: Outbound = Outbound()
@@ -266,6 +291,8 @@ def _check(settings: Settings, reader: Reader) -> None:
     for part, tls in (("kafka", kafka), ("rabbitmq", rabbitmq)):
         if tls.key_file is not None and tls.cert_file is None:
             reader.report(part, "cert_file", "is missing: there is a key_file")
+    if settings.cache.backend == "redis" and settings.cache.url is None:
+        reader.report("cache", "url", "is missing: the backend is redis", "set SAGAD_CACHE_URL")
     if settings.store.cipher_topic and not settings.store.cipher_key:
         reader.report("store", "cipher_key", "is missing: there is a cipher_topic", "set SAGAD_STORE_CIPHER_KEY")
 

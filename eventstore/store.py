@@ -14,11 +14,15 @@ from urllib.parse import unquote, urlsplit
 from eventstore.errors import Unusable
 from eventstore.memory import MemoryCursors, MemoryDefinitions, MemoryIndex, MemoryLog, MemorySnapshots
 from eventstore.memory_leases import MemoryLeases
+from eventstore.memory_results import MemoryResults
+from eventstore.memory_streams import MemoryStreams
 from eventstore.postgres import PostgresLog
 from eventstore.postgres_database import PostgresDatabase
 from eventstore.postgres_leases import PostgresLeases
 from eventstore.queries import latest_version
 from eventstore.relational import SqlCursors, SqlDefinitions, SqlIndex, SqlSnapshots
+from eventstore.sql_results import SqlResults
+from eventstore.sql_streams import SqlStreams
 from eventstore.sqlite import SqliteLog
 from eventstore.sqlite_database import SqliteDatabase
 from eventstore.sqlite_leases import SqliteLeases
@@ -34,7 +38,9 @@ if TYPE_CHECKING:
     from eventstore.leases import Leases
     from eventstore.log import Cursors, Definitions, EventLog
     from eventstore.payloads import Payloads
+    from eventstore.results import Results
     from eventstore.snapshots import Snapshots
+    from eventstore.streams import Streams
 
 
 class Schema(Protocol):
@@ -63,6 +69,8 @@ class Store:
     snapshots: Snapshots
     payloads: Payloads
     leases: Leases
+    results: Results
+    streams: Streams
     hints: Callable[[], AbstractAsyncContextManager[asyncio.Event]]
     """Gives an event that is set when something may have been appended: for `tail.follow`."""
     versions: Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, int]]]
@@ -138,6 +146,8 @@ def _in_memory(url: str, codec: Codec, now: Callable[[], datetime]) -> Store:
         snapshots=MemorySnapshots(),
         payloads=log,
         leases=MemoryLeases(index, now),
+        results=MemoryResults(),
+        streams=MemoryStreams(index),
         hints=log.hints,
         versions=log.versions,
         schema=None,
@@ -160,6 +170,8 @@ def _on_sqlite(url: str, codec: Codec) -> Store:
         snapshots=SqlSnapshots(database, codec),
         payloads=log,
         leases=SqliteLeases(database, log.news),
+        results=SqlResults(database, codec),
+        streams=SqlStreams(database, codec),
         hints=log.hints,
         versions=log.versions,
         schema=database,
@@ -179,6 +191,8 @@ async def _on_postgres(url: str, codec: Codec) -> Store:
         snapshots=SqlSnapshots(database, codec),
         payloads=log,
         leases=PostgresLeases(database),
+        results=SqlResults(database, codec),
+        streams=SqlStreams(database, codec),
         hints=database.hints,
         versions=log.versions,
         schema=database,

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from daemon.api import errors, events_stream, executions, health, hooks, messages, topics, undo, workflows
+from daemon.api import (
+    cache,
+    errors,
+    events_stream,
+    executions,
+    health,
+    hooks,
+    messages,
+    streams,
+    topics,
+    undo,
+    workflows,
+)
 from daemon.api.auth import Authentication
 
 if TYPE_CHECKING:
@@ -23,7 +35,7 @@ def create_app(daemon: Daemon) -> FastAPI:
     app.state.daemon = daemon
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
-    for part in (workflows, events_stream, executions, messages, undo, topics, health):
+    for part in (workflows, events_stream, executions, messages, streams, undo, cache, topics, health):
         app.include_router(part.routes)
     app.router.routes.append(hooks.route(daemon))
     return app

@@ -310,6 +310,32 @@ class Health(_Model):
     alive: bool
 
 
+class CachedResult(_Model):
+    """A result that is kept for other steps. `hash` is the key's; `execution_id` and `address` name who made it."""
+
+    name: str
+    hash: str
+    workflow: str
+    execution_id: UUID
+    address: str
+    stored_at: datetime
+    expires_at: datetime
+    bytes: int
+
+
+class CachePage(_Model):
+    """Results by cache and key. `next` is the cursor of the page that follows, null on the last."""
+
+    results: list[CachedResult]
+    next: str | None
+
+
+class Cleared(_Model):
+    """How many results were dropped."""
+
+    cleared: int
+
+
 class Published(_Model):
     """Where a message went."""
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from daemon.runtime.metrics import Metrics
     from daemon.runtime.plans import Plans
     from daemon.runtime.recovery import Recovery
+    from daemon.runtime.result_cache import ResultCache
+    from daemon.runtime.streams import StreamHub
     from daemon.settings import Settings
     from eventstore.store import Store
     from triggers.message import ConnectionStatus
@@ -52,6 +54,14 @@ class Daemon(Protocol):
     @property
     def recovery(self) -> Recovery:
         """Takes up executions."""
+
+    @property
+    def cache(self) -> ResultCache:
+        """Keeps results of steps."""
+
+    @property
+    def streams(self) -> StreamHub:
+        """The streams of steps."""
 
     @property
     def history(self) -> History:

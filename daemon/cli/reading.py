@@ -223,7 +223,8 @@ def _result(step: dict[str, Any]) -> str:
     match step["status"]:
         case "succeeded":
             way = ", ".join(step["to"]) if "to" in step else step["port"]
-            return ("" if way == "out" else f"{way or 'end'}: ") + output.short(step["output"])
+            source = "cached: " if step.get("cached") else ""
+            return source + ("" if way == "out" else f"{way or 'end'}: ") + output.short(step["output"])
         case "failed":
             return output.short(output.error_text(step["error"]))
         case "retrying":

@@ -43,7 +43,7 @@ def wait_for(draft: Draft, command: AwaitChild) -> None:
     if draft.over(turn_around(address)):
         leave(draft, address, "its parent is ending")
     elif timeout is not None:
-        draft.wait(address, "child", step.since + timeout)
+        draft.wait(address, "child", max(step.since + timeout, draft.at))
 
 
 def _record_start(draft: Draft, command: AwaitChild | FinishChild) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from daemon.core.events import Parent, StepError
+from daemon.core.events import Origin, Parent, StepError, Streamed
 from daemon.core.values import NULL, Json
 
 
@@ -40,6 +40,9 @@ class CompleteStep(Struct, frozen=True, gc=False, kw_only=True):
     """Empty for none: no edge fires."""
     to: tuple[str, ...] | None = None
     """Of the nodes that the `out` edges lead to, those that go on; None for all."""
+    origin: Origin | None = None
+    """The step that made the result, when it was in the cache; None when this step's handler made it."""
+    streamed: Streamed | None = None
     at: datetime
 
 

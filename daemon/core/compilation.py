@@ -17,6 +17,7 @@ from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from daemon.core.address import UNDO
+from daemon.core.caching import read_cache
 from daemon.core.configured import (
     ERROR_PORT,
     Configured,
@@ -30,7 +31,7 @@ from daemon.core.definition import SignalRoute
 from daemon.core.errors import Misconfigured
 from daemon.core.graph import find_paths
 from daemon.core.places import Place, find_places
-from daemon.core.plan import Body, Edge, Plan, PlannedCompensation, PlannedNode
+from daemon.core.plan import Body, Edge, Plan, PlannedCache, PlannedCompensation, PlannedNode
 from daemon.core.problems import Findings, Locate, Problem, did_you_mean, nowhere
 from daemon.core.references import check_environment
 from daemon.core.scoping import Scoping
@@ -86,6 +87,9 @@ def compile_plan(
             check_handler(action.node, action.read, handlers, findings)
             scoping.compensation(action, places[node_id])
     edges = _wire(definition, configured, findings)
+    caches = {node.id: cache for node in definition.nodes.values() if (cache := read_cache(node, definition, findings))}
+    for node_id, cache in caches.items():
+        scoping.cache(definition.nodes[node_id], cache, places[node_id])
     outermost = Place(nodes=definition.nodes, paths=paths)
     outputs = scoping.outputs(places, outermost)
     updates, queries = scoping.updates(outermost), scoping.queries(outermost)
@@ -100,14 +104,8 @@ def compile_plan(
         for edge in edges.into[node_id] if read.node_type.collects else ():
             readers.read(edge.source, places[node_id])
     readers.keep(node_id for body in bodies.values() if body.output is None for node_id in body.last)
-    whole = _Whole(edges, bodies, readers, definition.on_error)
-    nodes: dict[str, PlannedNode] = {}
-    for node in definition.nodes.values():
-        undo = _compensation(node, configured[node.id], compensations.get(node.id), whole)
-        nodes[node.id] = _planned(node, configured[node.id], whole, undo)
-        for planned in (undo.node, undo.lookup) if undo is not None else ():
-            if planned is not None:
-                nodes[planned.id] = planned
+    whole = _Whole(edges, bodies, readers, definition.on_error, caches)
+    nodes = _nodes(definition, configured, compensations, whole)
     plan = Plan(definition=definition, nodes=nodes, body=bodies[""], updates=updates, queries=queries, env=env)
     return Compiled(plan, findings.warnings)
 
@@ -239,6 +237,24 @@ class _Whole(NamedTuple):
     bodies: Mapping[str, Body]
     readers: Readers
     on_error: str
+    caches: Mapping[str, PlannedCache]
+
+
+def _nodes(
+    definition: Definition,
+    configured: Mapping[str, Configured],
+    compensations: Mapping[str, ConfiguredCompensation],
+    whole: _Whole,
+) -> Mapping[str, PlannedNode]:
+    """Return all nodes by id, those that undo and look up for another among them."""
+    nodes: dict[str, PlannedNode] = {}
+    for node in definition.nodes.values():
+        undo = _compensation(node, configured[node.id], compensations.get(node.id), whole)
+        nodes[node.id] = _planned(node, configured[node.id], whole, undo)
+        for planned in (undo.node, undo.lookup) if undo is not None else ():
+            if planned is not None:
+                nodes[planned.id] = planned
+    return nodes
 
 
 def _compensation(
@@ -271,6 +287,7 @@ def _planned(
         readers=whole.readers.of(node.id),
         reads=whole.readers.by(node.id),
         compensation=compensation,
+        cache=whole.caches.get(node.id),
         type=read.node_type,
         config=read.config,
         ports=read.ports,

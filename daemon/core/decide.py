@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
+from msgspec.structs import replace
+
 from daemon.core import children, saga, updates
 from daemon.core import commands as c
 from daemon.core import events as e
 from daemon.core.address import node_of
+from daemon.core.caching import use_cached
 from daemon.core.draft import Draft, timer_id_of
 from daemon.core.errors import ExecutionFinished, Rejected
 from daemon.core.evolve import evolve
-from daemon.core.settling import fail, postpone, succeed
+from daemon.core.settling import fail, postpone, succeed, too_large
 from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Running, State
 from daemon.core.values import from_json, to_json
 from daemon.core.walk import advance, start_or_queue
@@ -92,8 +95,8 @@ def _after_end(plan: Plan | None, state: Finished, command: c.Command) -> Decisi
 def _while_running(draft: Draft, command: c.Command) -> None:
     match command:
         case c.CompleteStep():
-            if _at_work(draft, command.address, command.attempt):
-                _complete_step(draft, command)
+            if step := _at_work(draft, command.address, command.attempt):
+                _complete_step(draft, command, step)
         case c.PostponeStep(address=address, attempt=attempt):
             if _at_work(draft, address, attempt):
                 postpone(draft, address, command.after, command.state, attempt=attempt)
@@ -161,14 +164,28 @@ def _start(draft: Draft, command: c.StartExecution) -> None:
     draft.ready.extend(draft.plan.body.starts)
 
 
-def _complete_step(draft: Draft, command: c.CompleteStep) -> None:
-    if (refused := _refused(draft.plan.nodes[node_of(command.address)], command)) is not None:
-        fail(draft, command.address, refused, retryable=False)
-        return
-    succeed(draft, command.address, command.output, attempt=command.attempt, port=command.port, to=command.to)
+def _complete_step(draft: Draft, command: c.CompleteStep, step: InFlight) -> None:
+    address, node = command.address, draft.plan.nodes[node_of(command.address)]
+    if (refused := refusal(node, command)) is not None:
+        fail(draft, address, refused, retryable=False)
+    elif command.origin is None:
+        succeed(
+            draft,
+            address,
+            command.output,
+            attempt=command.attempt,
+            port=command.port,
+            to=command.to,
+            streamed=command.streamed,
+        )
+    elif (problem := too_large(draft, address, command.output)) is not None:
+        fail(draft, address, replace(problem, attempt=command.attempt), retryable=False)
+    else:
+        cache = node.cache.name if node.cache is not None else ""
+        use_cached(draft, command, command.origin, cache=cache, key=step.cache_key)
 
 
-def _refused(node: PlannedNode, command: c.CompleteStep) -> e.StepError | None:
+def refusal(node: PlannedNode, command: c.CompleteStep) -> e.StepError | None:
     """Return why the step cannot be left like this; None when it can."""
     if command.to is not None:
         known = [edge.target for edge in node.outgoing if edge.port == "out"]

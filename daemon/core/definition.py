@@ -57,6 +57,8 @@ class NodeDefinition(Struct, frozen=True, kw_only=True):
     on_error: str | None = None
     """`stop` | `continue`; None takes the workflow's."""
     default: Any = UNSET
+    cache: Mapping[str, Any] | None = None
+    """The key `cache`, its time to live read; None when there is none."""
     join: str | None = None
     """`all` | `any`, the key `after`; None when not written."""
 

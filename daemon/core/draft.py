@@ -59,7 +59,7 @@ class Draft:
         """Add an event and evolve the state by it."""
         self.events.append(event)
         self.state = self.scope.state = evolve(self.state, event)
-        if isinstance(event, e.StepSucceeded | e.StepSkipped) or (
+        if isinstance(event, e.StepSucceeded | e.StepSkipped | e.StepCached) or (
             isinstance(event, e.StepFailed) and event.retry_at is None
         ):
             self.settled.append(event.address)

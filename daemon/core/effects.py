@@ -35,6 +35,8 @@ class RunStep(Struct, frozen=True, gc=False):
     since: datetime
     state: Json = NULL
     """What the last attempt that was postponed has left for this one."""
+    cache_key: str = ""
+    """Where its result may be in the node's cache; empty for nowhere."""
 
 
 class ArmTimer(Struct, frozen=True, gc=False):
@@ -146,4 +148,4 @@ def tell(state: Finished, parent: Parent) -> TellParent:
 
 
 def _run(address: str, step: InFlight) -> RunStep:
-    return RunStep(address, step.attempt, step.input, step.secrets, step.since, step.state)
+    return RunStep(address, step.attempt, step.input, step.secrets, step.since, step.state, step.cache_key)

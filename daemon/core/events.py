@@ -4,7 +4,7 @@ What stands here is in databases for ever, so a class is only ever added to: a n
 meaning raises `VERSION` and adds an upcaster (`dict -> dict`) to `UPCASTERS`. `NAME` and the JSON of the fields are
 what is stored, never the Python path. `tests/core/golden/` holds what each release wrote.
 
-Names kept for the parts of the language to come: StepCached, ApprovalRequested, ApprovalGiven,
+Names kept for the parts of the language to come: ApprovalRequested, ApprovalGiven,
 BreakpointHit,
 CheckpointMarked, ExecutionRewound, ExecutionForked, ExecutionMigrated.
 
@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from daemon.core.child_events import ChildCancelRequested, ChildFinished, ChildStarted, Parent, UndoRequested
 from daemon.core.pause_events import ExecutionPaused, ExecutionResumed
+from daemon.core.result_events import Origin, StepCached, Streamed
 from daemon.core.saga_events import (
     CompensationOwed,
     EffectLookedUp,
@@ -59,9 +60,12 @@ __all__ = (
     "LoopStarted",
     "ManualActionDone",
     "ManualActionRequested",
+    "Origin",
     "Parent",
     "SagaStarted",
+    "StepCached",
     "StepError",
+    "Streamed",
     "TurnAbandoned",
     "TurnFailed",
     "TurnSkipped",
@@ -120,6 +124,8 @@ class StepStarted(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     attempt: int = 1
     input: Json = NULL
     secrets: tuple[SecretSlot, ...] = ()
+    cache_key: str = ""
+    """Hash of the key under which the result may be in the node's cache already; empty for none."""
     at: datetime
 
 
@@ -154,6 +160,7 @@ class StepSucceeded(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     """The nodes that the step has chosen of those that its `out` edges lead to; None for all."""
     signal_id: str | None = None
     """The buffered signal that this step has consumed."""
+    streamed: Streamed | None = None
     at: datetime
 
 
@@ -330,7 +337,9 @@ class ExecutionFailed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     at: datetime
 
 
-_Steps = StepQueued | StepStarted | StepProgressed | StepSucceeded | StepFailed | StepPostponed | StepSkipped
+_Steps = (
+    StepQueued | StepStarted | StepProgressed | StepSucceeded | StepFailed | StepPostponed | StepSkipped | StepCached
+)
 _Loops = LoopStarted | FanOutExpanded | SagaStarted
 _Turns = TurnStarted | TurnSkipped | TurnSucceeded | TurnFailed | TurnAbandoned
 _Values = OutputsReleased | VariableSet

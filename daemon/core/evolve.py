@@ -96,13 +96,15 @@ def _not_started(state: NotStarted, event: e.Event) -> State:
             raise TypeError(f"{event.NAME} before the execution has started")
 
 
+_CARRIED = ("input", "secrets", "state", "postponed", "began", "doubt", "cache_key")
+
 # What each event makes of a running execution; `version` is the event's.
 
 
 def _step_started(state: Running, event: e.StepStarted, version: int) -> Running:
     address, before = event.address, state.steps.get(event.address)
     if event.attempt == 1:
-        step = InFlight(event.attempt, event.input, event.secrets, event.at, began=version)
+        step = InFlight(event.attempt, event.input, event.secrets, event.at, began=version, cache_key=event.cache_key)
     elif isinstance(before, Retrying | Queued):
         step = InFlight(attempt=event.attempt, since=event.at, **_carried(before))
     elif before is None and address.endswith(UNDO):
@@ -154,6 +156,14 @@ def _step_succeeded(state: Running, event: e.StepSucceeded, version: int) -> Run
     return replace(state, version=version, steps=steps, size=size, signals=state.signals.delete(event.signal_id))
 
 
+def _step_cached(state: Running, event: e.StepCached, version: int) -> Running:
+    before = state.steps.get(event.address)
+    state = left(state, event.address, before)
+    step = Succeeded(event.output, event.port, event.attempt, version, event.at, to=event.to, cached=True)
+    steps = put(state, event.address, before, step)
+    return replace(state, version=version, steps=steps, size=state.size + size_of(event.output))
+
+
 def _step_failed(state: Running, event: e.StepFailed, version: int) -> Running:
     before = state.steps.get(event.address)
     state = left(state, event.address, before)
@@ -192,7 +202,7 @@ def _retrying(
 
 def _carried(step: InFlight | Retrying | Queued) -> dict[str, Any]:
     """Return what the attempts of a step have in common."""
-    return {name: getattr(step, name) for name in ("input", "secrets", "state", "postponed", "began", "doubt")}
+    return {name: getattr(step, name) for name in _CARRIED}
 
 
 def _step_skipped(state: Running, event: e.StepSkipped, version: int) -> Running:
@@ -326,6 +336,7 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.StepStarted: _step_started,
     e.StepProgressed: _step_progressed,
     e.StepSucceeded: _step_succeeded,
+    e.StepCached: _step_cached,
     e.StepFailed: _step_failed,
     e.StepPostponed: _step_postponed,
     e.StepSkipped: _step_skipped,

@@ -60,6 +60,7 @@ def _owed(state: Running, event: e.CompensationOwed, version: int) -> Running:
         event.problem,
         state.newest_owed,
         event.child,
+        event.looks_up,
         event.lookup,
         event.lookup_secrets,
         event.sent,

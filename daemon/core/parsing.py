@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from msgspec import UNSET, Struct
 
 from daemon.core.address import LOOKUP, NODE_ID, UNDO
+from daemon.core.caching import check_cache
 from daemon.core.canonical import canonical, edge_text
 from daemon.core.definition import (
     BodyDefinition,
@@ -190,6 +191,7 @@ class _Reading:
             on_error=sound.get("on_error"),
             default=sound.get("default", UNSET),
             join=sound.get("after"),
+            cache=check_cache(node_id, node_type, sound, path, self._findings),
         )
         return node, nodes, edges
 

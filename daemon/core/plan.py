@@ -50,6 +50,16 @@ class PlannedCompensation(Struct, frozen=True, kw_only=True):
     """Why only a person can, and what there is to do."""
 
 
+class PlannedCache(Struct, frozen=True, kw_only=True):
+    """Where a node's results are kept for other steps."""
+
+    name: str
+    """Of the cache; `workflow/node` unless the definition gives one."""
+    key: Template
+    ttl: timedelta
+    """How long a result may be used."""
+
+
 class PlannedNode(Struct, frozen=True, kw_only=True):
     """One node, wired."""
 
@@ -80,6 +90,8 @@ class PlannedNode(Struct, frozen=True, kw_only=True):
     """What undoes its step; None when nothing has to."""
     subflow: Subflow | None = None
     """How it stands to the execution that it starts; None for a node that starts none."""
+    cache: PlannedCache | None = None
+    """Where its results are kept for other steps; None when they are not."""
     turns: Turns | None = None
     """How it repeats its body; None for a node without one."""
     body: Body | None = None

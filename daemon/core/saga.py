@@ -185,7 +185,7 @@ def _begin(draft: Draft, owed: Owed, *, confirm: bool) -> None:
     address, running = owed.address + UNDO, draft.running
     if owed.address in running.asking or (address in running.steps and not owed.cleared):
         return
-    if owed.unknown and owed.lookup is not None and not owed.cleared and _looks_up(draft, owed):
+    if owed.unknown and owed.looks_up and not owed.cleared and _looks_up(draft, owed):
         return
     if owed.problem:
         _ask(draft, owed.address, "irreversible" if owed.kind == "irreversible" else "broken", owed.problem)
@@ -205,7 +205,7 @@ def _looks_up(draft: Draft, owed: Owed) -> bool:
     """See that it is found out whether the step took effect; False when that has failed."""
     address = owed.address + LOOKUP
     step = draft.running.steps.get(address)
-    if step is None and owed.lookup is not None:
+    if step is None:
         draft.emit(e.StepStarted(address=address, input=owed.lookup, secrets=owed.lookup_secrets, at=draft.at))
     return not isinstance(step, Failed)
 

@@ -38,8 +38,10 @@ class CompensationOwed(Struct, frozen=True, gc=False, kw_only=True, omit_default
     secrets: tuple[SecretSlot, ...] = ()
     child: UUID | None = None
     """The execution that was started as a subflow, and is itself undone."""
-    lookup: Json | None = None
-    """What is sent to whoever finds out whether the step took effect; None where that is known, or nobody can."""
+    looks_up: bool = False
+    """Whether it can be found out if the step took effect."""
+    lookup: Json = NULL
+    """What is sent to whoever finds that out."""
     lookup_secrets: tuple[SecretSlot, ...] = ()
     sent: Json = NULL
     """The step's own input, where it has to be looked up what came of it."""

@@ -48,6 +48,24 @@ RUN_KEYS: Mapping[str, Schema] = {
     "retry": ref("retry", "When a failed attempt is tried again; without it there is one attempt."),
     "timeout": ref("duration", "Limit of one attempt."),
     "compensate": ref("compensation", "What undoes the step if the execution does not complete."),
+    "cache": mapping(
+        "Its results are kept for other steps, which then need not run. Not for a node that has a compensation.",
+        {
+            "key": anything(
+                "What the result depends on, usually an expression; a step whose key is equal gets the result. `null`"
+                " asks nothing and keeps nothing. Recorded and stored as a hash; secrets are not allowed.",
+                examples=["{{ input.customer }}", ["{{ input.from }}", "{{ input.to }}"]],
+            ),
+            "ttl": ref("duration", "How long a result may be used."),
+            "name": text(
+                "Name of a cache that nodes share, in this workflow or others; `workflow/node` if not given.",
+                pattern=NAME_PATTERN,
+            )
+            | {"x-expected": "a name"},
+        },
+        "key",
+        "ttl",
+    ),
     "side_effects": {
         "const": "none",
         "description": "`none`: the step changes nothing outside, so there is nothing to undo.",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from daemon.core.configured import Configured, ConfiguredAction
     from daemon.core.definition import Definition, NodeDefinition, UpdateDefinition
     from daemon.core.places import Place
+    from daemon.core.plan import PlannedCache
     from daemon.core.problems import Findings, Path
 
 
@@ -95,6 +96,11 @@ class Scoping:
             signal=update.signal,
             result=self._output(update.result, (*path, "result"), place, "update"),
         )
+
+    def cache(self, node: NodeDefinition, cache: PlannedCache, place: Place) -> None:
+        """Check the key of a node's cache, which is rendered when a step begins."""
+        written = node.cache["key"] if node.cache is not None else None
+        self._check([cache.key], written, (*node.path, "cache", "key"), place)
 
     def outputs(self, places: Mapping[str, Place], outermost: Place) -> Mapping[str, Template | None]:
         """Check and return the output of the workflow, and of each body by the id of the node that has it."""

@@ -40,13 +40,18 @@ def succeed(
     attempt: int = 1,
     port: str = "out",
     to: tuple[str, ...] | None = None,
+    streamed: e.Streamed | None = None,
 ) -> None:
     """Record the step's result, and what would undo it; one larger than the workflow allows fails the step."""
     before = draft.running.steps.get(address)
     if (problem := too_large(draft, address, output)) is not None:
         fail(draft, address, replace(problem, attempt=attempt), retryable=False)
         return
-    draft.emit(e.StepSucceeded(address=address, attempt=attempt, output=output, port=port, to=to, at=draft.at))
+    draft.emit(
+        e.StepSucceeded(
+            address=address, attempt=attempt, output=output, port=port, to=to, streamed=streamed, at=draft.at
+        )
+    )
     if isinstance(before, InFlight):
         owing.capture(draft, address, before)
     if address.endswith(LOOKUP):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 Attribute = str | int | bool
+_Settling = e.StepSucceeded | e.StepCached | e.StepFailed | e.StepPostponed
 
 MAX_MESSAGE = 1000
 """Characters of an error that a span shows."""
@@ -116,7 +117,7 @@ def spans_of(trace: Trace | None, event: e.Event) -> tuple[Trace | None, tuple[S
     if trace is None:
         return None, ()
     match event:
-        case e.StepQueued() | e.StepStarted() | e.StepSucceeded() | e.StepFailed() | e.StepPostponed():
+        case e.StepQueued() | e.StepStarted() | e.StepSucceeded() | e.StepCached() | e.StepFailed() | e.StepPostponed():
             after, spans = _step(trace, event)
         case e.SignalAwaited():
             after, spans = _opened(trace, event.address, Open(SIGNAL, 1, event.at, event.name)), ()
@@ -168,9 +169,7 @@ def _opened(trace: Trace, address: str, what: Open) -> Trace:
     return replace(trace, open=trace.open.set(address, what))
 
 
-def _step(
-    trace: Trace, event: e.StepQueued | e.StepStarted | e.StepSucceeded | e.StepFailed | e.StepPostponed
-) -> tuple[Trace, Iterable[Span]]:
+def _step(trace: Trace, event: e.StepQueued | e.StepStarted | _Settling) -> tuple[Trace, Iterable[Span]]:
     """Close what the step was at, and open what it is at now."""
     address, before = event.address, trace.open.get(event.address)
     between = before is not None and before.kind in {PAUSE, QUEUE}
@@ -190,17 +189,19 @@ def _step(
     return trace, spans
 
 
-def _goes_on(event: e.StepSucceeded | e.StepFailed | e.StepPostponed) -> bool:
+def _goes_on(event: _Settling) -> bool:
     """Tell whether another attempt follows."""
     return isinstance(event, e.StepPostponed) or (isinstance(event, e.StepFailed) and event.retry_at is not None)
 
 
-def _settled(trace: Trace, event: e.StepSucceeded | e.StepFailed | e.StepPostponed, at_work: Open) -> Span:
+def _settled(trace: Trace, event: _Settling, at_work: Open) -> Span:
     if isinstance(event, e.StepPostponed):
         return _step_span(trace, event.address, at_work, event.at, {"sagad.status": "postponed"})
-    if isinstance(event, e.StepSucceeded):
+    if isinstance(event, e.StepSucceeded | e.StepCached):
         chosen = {"sagad.to": ", ".join(event.to)} if event.to is not None else {}
         taken: dict[str, Attribute] = {"sagad.status": "succeeded", "sagad.port": event.port, **chosen}
+        if isinstance(event, e.StepCached):
+            taken |= {"sagad.status": "cached", "sagad.cached_from": str(event.origin.execution_id)}
         return _step_span(trace, event.address, at_work, event.at, taken)
     outcome = {"sagad.status": "failed", "sagad.retried": event.retry_at is not None, **_error(event.error)}
     return _step_span(trace, event.address, at_work, event.at, outcome, error=event.error.message)

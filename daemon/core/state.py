@@ -84,7 +84,8 @@ class Owed(Struct, frozen=True, gc=False):
     """Version of the one before, 0 for none: from the newest they are a list."""
     child: UUID | None = None
     """The execution that is itself undone."""
-    lookup: Json | None = None
+    looks_up: bool = False
+    lookup: Json = NULL
     lookup_secrets: tuple[SecretSlot, ...] = ()
     sent: Json = NULL
     attempts: int = 0

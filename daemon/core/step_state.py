@@ -27,6 +27,7 @@ class Queued(Struct, frozen=True, gc=False, tag=True):
     postponed: int = 0
     began: int = 0
     doubt: bool = False
+    cache_key: str = ""
 
 
 class InFlight(Struct, frozen=True, gc=False, tag=True):
@@ -46,6 +47,8 @@ class InFlight(Struct, frozen=True, gc=False, tag=True):
     """What the last attempt that was postponed has left for this one."""
     postponed: int = 0
     """How many of the attempts before this one were postponed."""
+    cache_key: str = ""
+    """Hash of the key under which its result may be in the cache; empty for none."""
     child: UUID | None = None
     """The execution whose end it waits for; no handler is owed then."""
 
@@ -69,6 +72,7 @@ class Retrying(Struct, frozen=True, gc=False, tag=True):
     postponed: int = 0
     began: int = 0
     doubt: bool = False
+    cache_key: str = ""
 
 
 class Sleeping(Struct, frozen=True, gc=False, tag=True):
@@ -131,6 +135,8 @@ class Succeeded(Struct, frozen=True, gc=False, tag=True):
     """Whether the output is in the log only, because nothing can read it any more."""
     to: tuple[str, ...] | None = None
     """The nodes that go on, of those that its `out` edges lead to; None for all."""
+    cached: bool = False
+    """Whether another step has made the result."""
 
 
 class Failed(Struct, frozen=True, gc=False, tag=True):

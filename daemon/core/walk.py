@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, assert_never
 from daemon.core import events as e
 from daemon.core import saga, turns
 from daemon.core.address import node_of, turn_around, within
+from daemon.core.caching import key_of
 from daemon.core.expressions import EvaluationError
 from daemon.core.node import Assign, AwaitSignal, Beginning, Done, Fail, Repeat, Run, WaitUntil
 from daemon.core.settling import fail, fail_turn, succeed, too_large
@@ -138,9 +139,11 @@ def begin(draft: Draft, address: str) -> None:
     if node.type.execute is not None and not _slot_free(draft):
         draft.emit(e.StepQueued(address=address, at=draft.at))
         return
-    turn = turn_around(address)
+    turn, key = turn_around(address), ""
+    scope = draft.scope.at(turn)
     try:
-        ask = node.type.begin(node.config, Beginning(draft.scope.at(turn), _fired(draft, turn, node), draft.at))
+        ask = node.type.begin(node.config, Beginning(scope, _fired(draft, turn, node), draft.at))
+        key = key_of(node, scope) if isinstance(ask, Run) else ""
     except EvaluationError as error:
         ask = Fail(e.StepError(str(error), "expression"))
     match ask:
@@ -150,7 +153,7 @@ def begin(draft: Draft, address: str) -> None:
             fail(draft, address, e.StepError(message, "recursion"), retryable=False)
         case Run():
             sent = to_json(ask.input)
-            draft.emit(e.StepStarted(address=address, input=sent, secrets=ask.secrets, at=draft.at))
+            draft.emit(e.StepStarted(address=address, input=sent, secrets=ask.secrets, cache_key=key, at=draft.at))
         case Done():
             succeed(draft, address, to_json(ask.output), port=ask.port)
         case WaitUntil():

@@ -5,7 +5,7 @@ Comes from: daemon/runtime/steps, which makes the context. Goes to: the `execute
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
@@ -117,6 +117,8 @@ class NodeContext(Protocol):
     """What the last `Again` of this step has left; None before the first."""
     config: Any
     """What the node type's `parse` made."""
+    max_output_bytes: int
+    """A larger output fails the step."""
     services: Services
     logger: FilteringBoundLogger
 
@@ -129,3 +131,6 @@ class NodeContext(Protocol):
 
     def progress(self, value: object) -> None:
         """Record how far the attempt is: any value with a JSON form. Safe in threads; returns at once."""
+
+    def stream(self, chunk: object) -> Awaitable[None]:
+        """Give readers another chunk; see `daemon.handlers.Context.stream`."""

@@ -22,7 +22,7 @@ from daemon.core.errors import Misconfigured
 from daemon.core.problems import Problem
 from daemon.flow.steps import Step
 from daemon.flow.workflows import Workflow
-from daemon.handlers import LOADED_AS, spec_of
+from daemon.handlers import LOADED_AS, Collect, Count, spec_of
 from daemon.runtime.signatures import BadSignature, Signature, signature_of
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ class Handler(Struct, frozen=True, kw_only=True):
     function: Callable[..., Any]
     runs_in: Literal["loop", "thread", "process"]
     signature: Signature
+    streams: bool = False
+    """Whether it is a generator."""
+    collect: Collect = "list"
+    count: Count | None = None
     source: str
     """What it was loaded from: a module's name or a file's path, as the settings have it."""
 
@@ -142,9 +146,12 @@ def handler_of(function: Callable[..., Any], *, source: str = "", prefix: str | 
     name = spec.name or f"{prefix or function.__module__}.{function.__qualname__}"
     if not _NAME.fullmatch(name):
         raise BadSignature(f"the name {name!r} must be words joined by dots, such as inventory.reserve")
-    if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
-        raise BadSignature("it is a generator; a handler returns its result")
-    in_loop = inspect.iscoroutinefunction(plain)
+    streams = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
+    if spec.collect not in ("list", "text", "last") and not callable(spec.collect):
+        raise BadSignature(f"collect={spec.collect!r}: it is list, text, last, or a function of two arguments")
+    if spec.collect != "list" and not streams:
+        raise BadSignature("collect is for generators: the output of any other handler is what it returns")
+    in_loop = inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain)
     if in_loop and spec.cpu:
         raise BadSignature("cpu=True is for `def`, not for `async def`")
     return Handler(
@@ -152,6 +159,9 @@ def handler_of(function: Callable[..., Any], *, source: str = "", prefix: str | 
         function=function,
         runs_in="loop" if in_loop else "process" if spec.cpu else "thread",
         signature=signature_of(function),
+        streams=streams,
+        collect=spec.collect,
+        count=spec.count,
         source=source,
     )
 

@@ -14,6 +14,7 @@ from contextvars import copy_context
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
+from daemon.runtime.generators import drain, drain_here
 from daemon.runtime.signatures import encode_output
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class InLoop:
     async def run(self, handler: Handler, value: object, context: NodeContext) -> object:
         """Await the handler."""
         positional, named = handler.signature.bind(value, context)
+        if handler.streams:
+            return await drain(handler.function(*positional, **named), handler, context)
         return encode_output(await handler.function(*positional, **named))
 
     def leave(self) -> None:
@@ -142,6 +145,8 @@ def _nowhere(_: _Worker) -> None:
 def _outcome(handler: Handler, value: object, context: NodeContext) -> tuple[object, BaseException | None]:
     try:
         positional, named = handler.signature.bind(value, context)
+        if handler.streams:
+            return drain_here(handler.function(*positional, **named), handler, context), None
         return encode_output(handler.function(*positional, **named)), None
     except Exception as error:  # noqa: BLE001  carried over to the loop and raised there
         return None, error

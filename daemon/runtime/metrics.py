@@ -61,6 +61,9 @@ class Metrics:
         shown = "From the start of a handler's attempt to its recorded outcome."
         self._step_seconds = Spread("sagad_step_duration_seconds", shown, by_step, STEP_SECONDS)
 
+        shown = "Steps that looked for their result in the cache: hit, miss, or away when the cache did not answer."
+        self._cache = Tally("sagad_cache_lookups", shown, [*by_step, "outcome"])
+
         shown = "Messages by verdict: started, signalled, duplicate, filtered, retry or dead_letter."
         self._messages = Tally("sagad_messages", shown, ["trigger", "outcome"])
         self._fenced = Tally("sagad_daemon_fenced", "How often other daemons have taken this one for dead.", [])
@@ -75,6 +78,7 @@ class Metrics:
                 self._retries,
                 self._postponed,
                 self._step_seconds,
+                self._cache,
                 self._messages,
                 self._fenced,
             ]
@@ -132,6 +136,16 @@ class Metrics:
             self._retries.add(workflow, node)
         else:
             self._steps.add(workflow, node, "failed")
+
+    def count_cached(self, event: e.StepCached, workflow: str, _: Committed) -> None:
+        """Count a step that has got the result of another."""
+        node = node_of(event.address)
+        self._steps.add(workflow, node, "succeeded")
+        self._cache.add(workflow, node, "hit")
+
+    def not_cached(self, workflow: str, node: str, outcome: str) -> None:
+        """Count a look into the cache that found nothing: `miss` or `away`."""
+        self._cache.add(workflow, node, outcome)
 
     def count_skipped(self, event: e.StepSkipped, workflow: str, _: Committed) -> None:
         """Count a step that will not run."""
@@ -212,6 +226,7 @@ _COUNTED: Mapping[type[e.Event], Callable[[Metrics, Any, str, Committed], None]]
     e.ExecutionStarted: Metrics.count_started,
     e.StepStarted: Metrics.count_attempt,
     e.StepSucceeded: Metrics.count_outcome,
+    e.StepCached: Metrics.count_cached,
     e.StepFailed: Metrics.count_outcome,
     e.StepPostponed: Metrics.count_outcome,
     e.StepSkipped: Metrics.count_skipped,

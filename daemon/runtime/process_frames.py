@@ -25,7 +25,7 @@ class Load(Struct, frozen=True, tag=True):
 
 
 class Call(Struct, frozen=True, tag=True, kw_only=True):
-    """Run a handler; answered with any number of `Progressed` and `Alive`, then how it ended."""
+    """Run a handler; answered with any number of `Progressed`, `Alive` and `Chunk`, then how it ended."""
 
     source: str
     handler: str
@@ -38,6 +38,7 @@ class Call(Struct, frozen=True, tag=True, kw_only=True):
     deadline: datetime | None
     traceparent: str | None
     state: Json
+    max_output_bytes: int
 
 
 class Loaded(Struct, frozen=True, tag=True):
@@ -54,6 +55,12 @@ class Alive(Struct, frozen=True, tag=True):
     """The handler tells that it is alive."""
 
 
+class Chunk(Struct, frozen=True, tag=True):
+    """The handler gives the readers of its stream another chunk."""
+
+    value: Json
+
+
 class Failed(Struct, frozen=True, tag=True):
     """The handler's exception, described."""
 
@@ -63,7 +70,7 @@ class Failed(Struct, frozen=True, tag=True):
 
 Request = Load | Call
 Ended = Returned | Postponed | Failed
-Reply = Loaded | Progressed | Alive | Ended
+Reply = Loaded | Progressed | Alive | Chunk | Ended
 
 _encode = msgspec.json.Encoder().encode
 _requests: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Request)

@@ -12,22 +12,27 @@ import signal
 import socket
 import sys
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
 from daemon.core.events import StepError
 from daemon.core.values import bounded_json, from_json
 from daemon.runtime import process_frames as f
+from daemon.runtime.generators import drain_here
 from daemon.runtime.handler_registry import HandlerRegistry, load_handlers
 from daemon.runtime.signatures import encode_output
 from daemon.runtime.step_answers import read_answer
+from daemon.runtime.step_context import Done
 from daemon.runtime.step_errors import describe
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from io import BufferedRWPair
 
     from structlog.typing import FilteringBoundLogger
+
+    from daemon.nodes.context import NodeContext
 
 
 class ProcessContext:
@@ -44,6 +49,7 @@ class ProcessContext:
         self.deadline = call.deadline
         self.traceparent = call.traceparent
         self.state = from_json(call.state)
+        self.max_output_bytes = call.max_output_bytes
         self._replies = replies
 
     @cached_property
@@ -61,6 +67,11 @@ class ProcessContext:
     def progress(self, value: object) -> None:
         """Record how far the attempt is."""
         _send(self._replies, f.Progressed(bounded_json(value)))
+
+    def stream(self, chunk: object) -> Awaitable[None]:
+        """Give readers another chunk. Held back by the socket: the daemon reads on when it has room."""
+        _send(self._replies, f.Chunk(bounded_json(chunk)))
+        return Done()
 
 
 class _Worker:
@@ -82,7 +93,10 @@ class _Worker:
 
     def _call(self, call: f.Call, replies: BufferedRWPair) -> object:
         handler = self._loaded[call.source][call.handler]
-        positional, named = handler.signature.bind(from_json(call.input), ProcessContext(call, replies))
+        context = ProcessContext(call, replies)
+        positional, named = handler.signature.bind(from_json(call.input), context)
+        if handler.streams:
+            return drain_here(handler.function(*positional, **named), handler, cast("NodeContext", context))
         return encode_output(handler.function(*positional, **named))
 
 

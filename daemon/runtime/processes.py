@@ -167,6 +167,7 @@ class _Process:
             deadline=context.deadline,
             traceparent=context.traceparent,
             state=to_json(context.state),
+            max_output_bytes=context.max_output_bytes,
         )
         match await self._ask(request, context):
             case Returned() | Postponed() as read:
@@ -182,11 +183,9 @@ class _Process:
         try:
             self._writer.write(f.frame(request))
             await self._writer.drain()
-            while isinstance(reply := await self._reply(), f.Progressed | f.Alive):
-                if isinstance(reply, f.Progressed) and context is not None:
-                    context.progress(reply.value)
-                elif context is not None:
-                    context.heartbeat()
+            while isinstance(reply := await self._reply(), f.Progressed | f.Alive | f.Chunk):
+                if context is not None:
+                    await _pass_on(reply, context)
         except (ConnectionError, asyncio.IncompleteReadError) as error:
             self._broken = True
             message = f"the handler's process ended ({_how(self._program)})"
@@ -203,6 +202,17 @@ class _Process:
         self._writer.close()
         self._program.kill()
         self._program.wait()
+
+
+async def _pass_on(told: f.Progressed | f.Alive | f.Chunk, context: NodeContext) -> None:
+    """Pass on what a handler tells; a stream that is full keeps the socket from being read on."""
+    match told:
+        case f.Progressed(value=value):
+            context.progress(value)
+        case f.Chunk(value=value):
+            await context.stream(value)
+        case f.Alive():
+            context.heartbeat()
 
 
 def _start(descriptor: int) -> subprocess.Popen[bytes]:

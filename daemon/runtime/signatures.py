@@ -92,10 +92,15 @@ def signature_of(function: Callable[..., Any]) -> Signature:
         positional=_positional(function),
         input_name=inputs[0].name if whole else None,
         context_name=context_name,
-        output=_output_type(hints.get("return", Any)),
+        output=Any if _is_generator(function) else _output_type(hints.get("return", Any)),
     )
     _check_types(signature)
     return signature
+
+
+def _is_generator(function: Callable[..., Any]) -> bool:
+    plain = inspect.unwrap(function)
+    return inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
 
 
 def encode_output(value: object) -> object:

@@ -6,7 +6,7 @@ Comes from: `steps`. Goes to: daemon/nodes, the handlers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -15,8 +15,10 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
+from daemon.core.address import node_of
 from daemon.core.child_events import Parent
 from daemon.core.commands import AwaitChild, CompleteStep, FailStep, PostponeStep, ReportProgress
+from daemon.core.decide import refusal
 from daemon.core.durations import format_duration
 from daemon.core.state import InFlight, Running, depth_of
 from daemon.core.templates import fill
@@ -25,19 +27,25 @@ from daemon.core.values import Json, from_json, to_json
 from daemon.nodes.answers import Child
 from daemon.nodes.context import StepFailure
 from daemon.runtime.clock import Clock
+from daemon.runtime.handler_registry import Handler
 from daemon.runtime.logs import bind_task
+from daemon.runtime.result_cache import Wanted
 from daemon.runtime.secrets import Disclosed, SecretUnknown
 from daemon.runtime.step_answers import Postponed, Returned, read_answer
 from daemon.runtime.step_context import ProgressFeed, StepContext
 from daemon.runtime.step_errors import describe, without_secrets
+from daemon.runtime.streams import StreamHub
+from eventstore.streams import StreamId
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from daemon.core.effects import RunStep
-    from daemon.core.events import StepError
-    from daemon.core.plan import PlannedNode
+    from daemon.core.events import StepError, Streamed
+    from daemon.core.plan import Plan
     from daemon.nodes.context import Services
+    from daemon.runtime.result_cache import Hit
+    from daemon.runtime.streams import Outlet
 
 Result = CompleteStep | PostponeStep | AwaitChild | FailStep
 
@@ -55,13 +63,17 @@ class Means(Struct, frozen=True, kw_only=True):
     secrets: Callable[[str], str]
     spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
     record_progress: Callable[[UUID, ReportProgress], Awaitable[None]]
+    streams: StreamHub
+    handlers: Mapping[str, Handler]
 
 
 class Attempt:
     """From when it is owed until there is a result."""
 
-    def __init__(self, execution_id: UUID, node: PlannedNode, effect: RunStep, state: Running, means: Means) -> None:
+    def __init__(self, execution_id: UUID, plan: Plan, effect: RunStep, state: Running, means: Means) -> None:
         self.execution_id = execution_id
+        node = plan.nodes[node_of(effect.address)]
+        self.max_output_bytes = plan.definition.limits.output_bytes
         self.address = effect.address
         self.number = effect.attempt
         self.node = node
@@ -69,6 +81,8 @@ class Attempt:
         self.state = effect.state
         self.context: StepContext | None = None
         """There since the work began."""
+        self.streamed: tuple[StreamId, int] | None = None
+        """The run of its stream, after the work; None when it had none."""
         self.started_at: datetime | None = None
         self._effect = effect
         self._execution = state
@@ -84,6 +98,35 @@ class Attempt:
     def parent(self) -> Parent:
         """What an execution that it starts has above it."""
         return Parent(self.execution_id, self.address, self.number, depth_of(self._execution) + 1)
+
+    def wanted(self) -> Wanted | None:
+        """Return which cached result would do; None when the step has no key, or its node no cache."""
+        cache = self.node.cache
+        if cache is None or not self._effect.cache_key:
+            return None
+        return Wanted(
+            cache=cache.name,
+            key=self._effect.cache_key,
+            ttl=cache.ttl,
+            workflow=self.workflow,
+            node=self.node.id,
+            execution_id=self.execution_id,
+            address=self.address,
+            patience=self.node.timeout,
+        )
+
+    def cached(self, hit: Hit) -> CompleteStep | None:
+        """Return the report of a result from the cache; None when the node cannot be left as it says."""
+        result = CompleteStep(
+            address=self.address,
+            attempt=self.number,
+            output=hit.output,
+            port=hit.port,
+            to=hit.to,
+            origin=hit.origin,
+            at=self.now(),
+        )
+        return result if refusal(self.node, result) is None else None
 
     def traceparent(self) -> str:
         """Return the context that the attempt hands on."""
@@ -103,6 +146,13 @@ class Attempt:
             last_number=step.progress_number if isinstance(step, InFlight) else 0,
         )
 
+    def outlet(self) -> Outlet:
+        """Return the way for the step's chunks."""
+        handler = self._means.handlers.get(self.handler or "")
+        count = handler.count if handler is not None else None
+        stream = StreamId(self.execution_id, self.address)
+        return self._means.streams.open(stream, self.number, shown=self._told, count=count)
+
     async def work(self, services: Services) -> Result:
         """Execute within the timeout and return what is to be reported; a failure is a result too.
 
@@ -113,10 +163,14 @@ class Attempt:
         try:
             result = await self._result(context)
             await context.finish()
+            if context.outlet is not None and isinstance(result, FailStep):
+                await context.outlet.finish()
         except asyncio.CancelledError:
             context.give_up()
             raise
         finally:
+            if context.outlet is not None:
+                self.streamed = context.outlet.stream, context.outlet.run
             self.context = None  # it leads back here, and cycles are costly to collect
         return result
 
@@ -152,9 +206,13 @@ class Attempt:
         try:
             traceparent = self._execution.traceparent
             bind_task(self.execution_id, traceparent=traceparent, address=self.address, attempt=self.number)
-            answer = await execute(context, self._input())
+            value = self._input()
+            if (handler := self._means.handlers.get(self.handler or "")) is not None and handler.streams:
+                context.open_stream()
+            answer = await execute(context, value)
             is_child = self.node.type.subflow is not None and isinstance(answer, Child)
-            return self._answered(answer if is_child else read_answer(answer))
+            read = answer if is_child else read_answer(answer)
+            return self._answered(read, None if context.outlet is None else await context.outlet.finish())
         except (Exception, SystemExit) as error:  # noqa: BLE001  every failure of a handler is recorded
             return self._failed(*describe(error, self.number))
         except asyncio.CancelledError as error:
@@ -163,12 +221,14 @@ class Attempt:
                 raise
             return self._failed(*describe(error, self.number))
 
-    def _answered(self, answer: Returned | Postponed | Child) -> Result:
+    def _answered(self, answer: Returned | Postponed | Child, streamed: Streamed | None) -> Result:
         address, attempt, at = self.address, self.number, self._means.clock.now()
         match answer:
             case Returned(output=output, port=port, to=to):
                 told = self._told(output)
-                return CompleteStep(address=address, attempt=attempt, output=told, port=port, to=to, at=at)
+                return CompleteStep(
+                    address=address, attempt=attempt, output=told, port=port, to=to, streamed=streamed, at=at
+                )
             case Child(execution_id=child, workflow=workflow, definition=pinned):
                 return AwaitChild(
                     address=address, attempt=attempt, child=child, workflow=workflow, definition=pinned, at=at

@@ -6,6 +6,7 @@ Comes from: `steps`. Goes to: daemon/nodes, and the handlers.
 from __future__ import annotations
 
 import asyncio
+import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,7 +16,7 @@ from daemon.core.trace_ids import parse_traceparent
 from daemon.core.values import Json, bounded_json, from_json
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
     from datetime import datetime
     from uuid import UUID
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from daemon.core.plan import PlannedNode
     from daemon.nodes.context import Services
     from daemon.runtime.clock import Clock
+    from daemon.runtime.streams import Outlet
 
 PROGRESS_INTERVAL_S = 1.0
 """Least time between two recorded reports of one step."""
@@ -40,6 +42,7 @@ class Told(Protocol):
     node: PlannedNode
     state: Json
     """What the last `Again` of the step has left."""
+    max_output_bytes: int
 
     @property
     def parent(self) -> Parent:
@@ -53,6 +56,17 @@ class Told(Protocol):
 
     def feed(self) -> ProgressFeed:
         """Return a new way to record progress."""
+
+    def outlet(self) -> Outlet:
+        """Return a new stream."""
+
+
+class Done:
+    """What need not be awaited, and may be: it was waited for already."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Return at once."""
+        yield from ()
 
 
 class ProgressFeed:
@@ -127,12 +141,16 @@ class StepContext:
         self._attempt = attempt
         self._loop = asyncio.get_running_loop()
         self._feed: ProgressFeed | None = None
+        self._thread = threading.get_ident()
+        self.outlet: Outlet | None = None
+        """Its stream, once there is one."""
         self._posted = False
         self._given_up = False
         self.workflow = attempt.workflow
         self.address = attempt.address
         self.attempt = attempt.number
         self.config = attempt.node.config
+        self.max_output_bytes = attempt.max_output_bytes
         timeout = attempt.node.timeout
         self.deadline = None if timeout is None else started_at + timeout
 
@@ -184,6 +202,8 @@ class StepContext:
         self._given_up = True
         if self._feed is not None:
             self._feed.drop()
+        if self.outlet is not None:
+            self.outlet.drop()
 
     def heartbeat(self) -> None:
         """Tell that the attempt is alive. Safe in threads."""
@@ -195,6 +215,31 @@ class StepContext:
         self.heartbeat()
         self._posted = True
         self._loop.call_soon_threadsafe(self._put, report)
+
+    def stream(self, chunk: object) -> Awaitable[None]:
+        """Give readers another chunk; see `daemon.handlers.Context.stream`."""
+        self.heartbeat()
+        if threading.get_ident() == self._thread:
+            outlet = self.open_stream()
+            outlet.put(chunk)
+            return outlet.room()
+        if self.outlet is None:
+            asyncio.run_coroutine_threadsafe(self._opened(), self._loop).result()
+        if self.outlet is not None:
+            self.outlet.put(chunk)
+            self.outlet.wait_for_room()
+        return Done()
+
+    def open_stream(self) -> Outlet:
+        """Begin a new run of the step's stream, unless this attempt has done so."""
+        if self.outlet is None:
+            self.outlet = self._attempt.outlet()
+            if self._given_up:
+                self.outlet.drop()
+        return self.outlet
+
+    async def _opened(self) -> None:
+        self.open_stream()
 
     async def finish(self) -> None:
         """Record the last report, if there was any, then return."""

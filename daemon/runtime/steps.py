@@ -1,8 +1,9 @@
 """Runs the steps that are owed, and brings their results to the engine.
 
-1. a place of the kind that the handler needs  2. one of `max_running`  3. the attempt (`step_attempt`)  4. the result
-is reported until the store has taken it. Waiting for 1 and 2 is in order and no part of the attempt's timeout. What
-stops before 4 is through leaves the step owed, and it runs again: at least once.
+0. a result in the cache, where the step may have one (`result_cache`): then 4.  1. a place of the kind that the handler
+needs  2. one of `max_running`  3. the attempt (`step_attempt`)  4. the result is reported until the store has taken it.
+Waiting for 0, 1 and 2 is no part of the attempt's timeout. What stops before 4 is through leaves the step owed, and it
+runs again: at least once.
 
 Comes from: `engine` (RunStep). Goes to: `step_attempt`; then `engine` (`Report`).
 """
@@ -17,8 +18,9 @@ from uuid import UUID
 import structlog
 from msgspec import Struct
 
-from daemon.core.address import node_of
+from daemon.core import events as e
 from daemon.core.errors import Rejected
+from daemon.runtime.result_cache import Hit, Making
 from daemon.runtime.services import Lanes, Outgoing, StepServices
 from daemon.runtime.step_attempt import CLEANUP_S, Attempt, Means, Result
 from eventstore.errors import Conflict, StoreError, Unavailable
@@ -32,8 +34,10 @@ if TYPE_CHECKING:
     from daemon.core.state import Running
     from daemon.runtime.clock import Clock
     from daemon.runtime.handler_registry import Handler
-    from daemon.runtime.mailbox import Answer
+    from daemon.runtime.mailbox import Answer, Handled
     from daemon.runtime.ports import ChildStarter
+    from daemon.runtime.result_cache import ResultCache
+    from daemon.runtime.streams import StreamHub
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 """Between two reports of one result while the store is away; each pause is twice the one before."""
@@ -58,7 +62,7 @@ class AtWork(Struct, frozen=True):
 class _Job:
     """An attempt, from when it is owed until its result is recorded; its task looks after all but the report."""
 
-    __slots__ = ("attempt", "began", "key", "reporting", "result", "running", "task")
+    __slots__ = ("attempt", "began", "key", "making", "reporting", "result", "running", "task")
 
     task: asyncio.Task[None]
     result: Result
@@ -71,6 +75,8 @@ class _Job:
         self.running = False
         """Whether it has one of `max_running`."""
         self.reporting = False
+        self.making: Making | None = None
+        """There when others may wait for its result."""
 
 
 class Steps:
@@ -90,6 +96,8 @@ class Steps:
         max_running: int,
         max_threads: int = 32,
         max_processes: int = 2,
+        cache: ResultCache | None = None,
+        streams: StreamHub,
     ) -> None:
         """`post` is the engine's; `spawn` starts a task whose failure stops the daemon; `jitter` gives [0, 1).
 
@@ -101,10 +109,18 @@ class Steps:
         self._children = children
         self._clock = clock
         self._spawn = spawn
+        self._cache = cache
         self._lanes = Lanes(max_threads=max_threads, max_processes=max_processes)
         self._running = asyncio.Semaphore(max_running)
+        self._streams = streams
         self._means = Means(
-            clock=clock, jitter=jitter, secrets=secrets, spawn=spawn, record_progress=self._record_progress
+            clock=clock,
+            jitter=jitter,
+            secrets=secrets,
+            spawn=spawn,
+            record_progress=self._record_progress,
+            streams=streams,
+            handlers=handlers,
         )
         self._jobs: dict[UUID, dict[tuple[str, int], _Job]] = {}
         self._none_left = asyncio.Event()
@@ -117,7 +133,7 @@ class Steps:
         jobs = self._jobs.get(execution_id)
         if self._stopped or (jobs is not None and (effect.address, effect.attempt) in jobs):
             return
-        job = _Job(Attempt(execution_id, plan.nodes[node_of(effect.address)], effect, state, self._means))
+        job = _Job(Attempt(execution_id, plan, effect, state, self._means))
         if jobs is None:
             jobs = self._jobs[execution_id] = {}
         jobs[job.key] = job
@@ -175,9 +191,10 @@ class Steps:
         attempt = job.attempt
         services = StepServices(self._outgoing, self._handlers, self._lanes, self._children)
         try:
-            await services.reserve(attempt.handler)
-            job.running = await self._running.acquire()
-            job.result = await attempt.work(services)
+            if not await self._from_cache(job):
+                await services.reserve(attempt.handler)
+                job.running = await self._running.acquire()
+                job.result = await attempt.work(services)
             job.reporting = True
         finally:
             services.release()
@@ -185,10 +202,25 @@ class Steps:
                 self._over(job)
         self._report(job)
 
-    def _report(self, job: _Job) -> None:
-        self._post(job.attempt.execution_id, job.result, lambda _, error: self._reported(job, error))
+    async def _from_cache(self, job: _Job) -> bool:
+        """Take the result from the cache; False when the handler is to make it."""
+        wanted = job.attempt.wanted()
+        if self._cache is None or wanted is None:
+            return False
+        found = await self._cache.ask(wanted)
+        if isinstance(found, Hit):
+            result = job.attempt.cached(found)
+            if result is None:
+                return False
+            job.result = result
+            return True
+        job.making = found
+        return False
 
-    def _reported(self, job: _Job, error: BaseException | None) -> None:
+    def _report(self, job: _Job) -> None:
+        self._post(job.attempt.execution_id, job.result, lambda handled, error: self._reported(job, handled, error))
+
+    def _reported(self, job: _Job, handled: Handled | None, error: BaseException | None) -> None:
         """Take the engine's answer. A store that is away is asked again; what can never be taken stays owed."""
         if not self._given_up and not self._forgotten(job):
             if isinstance(error, Unavailable | Conflict):
@@ -197,12 +229,17 @@ class Steps:
                 return
             if isinstance(error, Rejected | StoreError):
                 _logger.error("result_not_recorded", **_named(job.attempt.execution_id, job.result), error=str(error))
+            if job.making is not None:
+                job.making.made(handled)
+            if job.attempt.streamed is not None and _settles(job.attempt.address, handled):
+                self._streams.settled(*job.attempt.streamed)
         self._over(job)
 
     async def _report_again(self, job: _Job, error: BaseException) -> None:
         """Report until the answer is another: the operator is told of it, or it is taken."""
         job.began = True
         pause_s = FIRST_PAUSE_S
+        handled: Handled | None = None
         answer: BaseException | None = error
         try:
             while isinstance(answer, Unavailable | Conflict):
@@ -210,20 +247,25 @@ class Steps:
                 _logger.warning("result_waits_for_store", **_named(execution_id, job.result), error=str(answer))
                 await self._clock.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-                answer = await self._answer_to(execution_id, job.result)
+                handled, answer = await self._answer_to(execution_id, job.result)
         except asyncio.CancelledError:
             self._over(job)
             raise
-        self._reported(job, answer)
+        self._reported(job, handled, answer)
 
-    async def _answer_to(self, execution_id: UUID, report: Report) -> BaseException | None:
-        answered: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-        self._post(execution_id, report, lambda _, error: None if answered.done() else answered.set_result(error))
+    async def _answer_to(self, execution_id: UUID, report: Report) -> tuple[Handled | None, BaseException | None]:
+        answered: asyncio.Future[tuple[Handled | None, BaseException | None]]
+        answered = asyncio.get_running_loop().create_future()
+        self._post(
+            execution_id,
+            report,
+            lambda handled, error: None if answered.done() else answered.set_result((handled, error)),
+        )
         return await answered
 
     async def _record_progress(self, execution_id: UUID, progress: ReportProgress) -> None:
         """Report progress once: it is for people, and the next report makes up for a lost one."""
-        error = await self._answer_to(execution_id, progress)
+        _, error = await self._answer_to(execution_id, progress)
         if isinstance(error, Rejected | StoreError):
             _logger.info("progress_not_recorded", **_named(execution_id, progress), error=str(error))
 
@@ -238,6 +280,8 @@ class Steps:
         if job.running:
             job.running = False
             self._running.release()
+        if job.making is not None:
+            job.making.given_up()
         self._forget(job)
 
     def _forget(self, job: _Job) -> None:
@@ -268,6 +312,13 @@ class Steps:
 
     def _all(self) -> list[_Job]:
         return [job for jobs in self._jobs.values() for job in jobs.values()]
+
+
+def _settles(address: str, handled: Handled | None) -> bool:
+    """Tell whether the step's report has settled it."""
+    settling = (e.StepSucceeded, e.StepFailed)
+    events = [each for each in (handled.events if handled else ()) if isinstance(each, settling)]
+    return any(each.address == address and getattr(each, "retry_at", None) is None for each in events)
 
 
 def _named(execution_id: UUID, command: Report) -> dict[str, Any]:

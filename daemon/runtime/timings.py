@@ -44,6 +44,10 @@ class Timing(Struct):
     """What it gave, whether the state still holds it or not."""
     child: UUID | None = None
     """The execution that its last attempt has started."""
+    cached: e.StepCached | None = None
+    """The hit, when the result was another step's."""
+    streamed: e.Streamed | None = None
+    """What went through its stream, when it had one."""
 
 
 def timings(history: Iterable[e.Event]) -> Mapping[str, Timing]:
@@ -58,18 +62,22 @@ def timings(history: Iterable[e.Event]) -> Mapping[str, Timing]:
             case e.StepStarted():
                 timing.attempts.append(Attempt(event.attempt, event.at))
                 timing.input = event.input if event.attempt == 1 else timing.input
-            case e.StepSucceeded() | e.StepFailed() | e.StepPostponed():
+            case e.StepSucceeded() | e.StepCached() | e.StepFailed() | e.StepPostponed():
                 _end_attempt(timing, event)
             case e.ChildStarted():
                 timing.child = event.child
             case _:
                 pass
-        if isinstance(event, e.StepSucceeded):
+        if isinstance(event, e.StepSucceeded | e.StepCached):
             timing.output = event.output
+        if isinstance(event, e.StepSucceeded):
+            timing.streamed = event.streamed
+        elif isinstance(event, e.StepCached):
+            timing.cached = event
     return found
 
 
-def _end_attempt(timing: Timing, event: e.StepSucceeded | e.StepFailed | e.StepPostponed) -> None:
+def _end_attempt(timing: Timing, event: e.StepSucceeded | e.StepCached | e.StepFailed | e.StepPostponed) -> None:
     """End the attempt that is under way, if there is one."""
     if not timing.attempts or timing.attempts[-1].ended_at is not None:
         return

@@ -33,7 +33,7 @@ class Effect(Struct):
     address: str
     status: str
     """`intended` (at work, or cut off) | `executed` | `failed` | `unknown` | `compensating` | `compensated` |
-    `by_hand` | `left` (a person has skipped its compensation)."""
+    `by_hand` | `left` (a person has skipped its compensation) | `cached` (it had another's result instead)."""
     at: datetime
     """Of the last change."""
     kind: str | None = None
@@ -69,6 +69,8 @@ def effects_of(history: Iterable[tuple[int, e.Event]], plan: Plan | None) -> lis
             case e.StepSucceeded():
                 effect.status, effect.at = "compensated" if undone else "executed", event.at
                 effect.version = effect.version if undone else version
+            case e.StepCached():
+                effect.status, effect.at = "cached", event.at
             case e.StepFailed(retry_at=None):
                 _fail(effect, event, undone=undone)
             case e.CompensationOwed():

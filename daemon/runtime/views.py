@@ -35,6 +35,7 @@ from daemon.runtime.timings import timings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import timedelta
 
     from daemon.core.child_events import Parent
     from daemon.core.definition import Definition
@@ -217,6 +218,7 @@ def step_view(address: str, step: Step, timing: Timing | None = None) -> View:
         case Succeeded():
             view |= {"attempt": step.attempt, "finished_at": step.at, "port": step.port or None, "output": step.output}
             view |= {} if step.to is None else {"to": step.to}
+            view |= {"cached": True} if step.cached else {}
         case Failed():
             view |= {"attempt": step.error.attempt, "finished_at": step.at, "error": error_view(step.error)}
             view |= {"port": step.port or None, "output": step.output}
@@ -231,7 +233,24 @@ def step_view(address: str, step: Step, timing: Timing | None = None) -> View:
             view["child"] = timing.child
         if isinstance(step, Succeeded) and step.released:
             view["output"] = timing.output
+        if timing.cached is not None:
+            hit = timing.cached
+            view["cached"] = {
+                "name": hit.cache,
+                "key": hit.key,
+                "age_s": _seconds(hit.at - hit.origin.stored_at),
+                **_plain(hit.origin),
+            }
+        if timing.streamed is not None:
+            view["streamed"] = _plain(timing.streamed)
     return view
+
+
+_plain = msgspec.structs.asdict
+
+
+def _seconds(length: timedelta) -> float:
+    return round(max(length.total_seconds(), 0.0), 3)
 
 
 def error_view(error: StepError | None) -> View | None:

@@ -128,7 +128,8 @@ def _cause(address: str, step: Step, state: Running, plan: Plan | None, now: dat
             )
         case InFlight():
             attempt = _attempt(step.attempt, most)
-            sentence = f"Step {address}: the handler is at work{attempt} since {_ago(step.since, now)}."
+            shared = ", or another step makes its result," if step.cache_key else ""
+            sentence = f"Step {address}: the handler is at work{attempt}{shared} since {_ago(step.since, now)}."
             return Cause(
                 kind="step",
                 sentence=sentence,

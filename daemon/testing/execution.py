@@ -138,7 +138,9 @@ class Execution:
         port, attempt = "", started[-1].attempt if started else 0
         match step:
             case Succeeded():
-                output, port = from_json(self.events(e.StepSucceeded, step=address)[-1].output), step.port
+                made = [each.output for each in self.events(e.StepSucceeded, step=address)]
+                made += [each.output for each in self.events(e.StepCached, step=address)]
+                output, port = from_json(made[-1]), step.port
             case Failed():
                 output, port, error = from_json(step.output), step.port, step.error
             case Retrying():

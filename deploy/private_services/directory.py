@@ -12,9 +12,10 @@ from deploy.private_services.kafka import Kafka
 from deploy.private_services.postgres import Postgres
 from deploy.private_services.rabbitmq import RabbitMQ
 from deploy.private_services.records import Record
+from deploy.private_services.redis import Redis
 from deploy.private_services.server import Server
 
-SERVERS: Mapping[str, type[Server]] = {server.name: server for server in (Postgres, RabbitMQ, Kafka)}
+SERVERS: Mapping[str, type[Server]] = {server.name: server for server in (Postgres, RabbitMQ, Kafka, Redis)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from deploy.private_services.errors import ServiceError
 from deploy.private_services.kafka import MINIMUM_JAVA, Kafka
 from deploy.private_services.postgres import Postgres
 from deploy.private_services.rabbitmq import RabbitMQ
+from deploy.private_services.redis import Redis
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _POLICY_ASIDE = Path("/usr/sbin/policy-rc.d.before-sagad")
@@ -29,6 +30,8 @@ def missing_packages(environ: Mapping[str, str]) -> list[str]:
         packages.append("postgresql")
     if RabbitMQ.variable not in environ and RabbitMQ.problem():
         packages.append("rabbitmq-server")
+    if Redis.variable not in environ and Redis.problem():
+        packages.append("redis-server")
     if Kafka.variable not in environ:
         if kafka_download.java_version() < MINIMUM_JAVA:
             packages.append("default-jre-headless")

@@ -13,7 +13,7 @@ from daemon.core.address import node_of
 from daemon.core.decide import decide
 from daemon.core.effects import ArmTimer, CancelChild, RunStep, owed
 from daemon.core.errors import Rejected
-from daemon.core.events import Event, StepError
+from daemon.core.events import Event, Origin, StepError
 from daemon.core.evolve import fold
 from daemon.core.leaving import child_id_of
 from daemon.core.plan import Plan
@@ -47,6 +47,7 @@ KINDS = (
     "{subflow: s, timeout: 5m, on_error: continue}",
     "{subflow: s, retry: {max_attempts: 2, initial: 1m}, result: '{{ child.output }}', on_close: terminate}",
     "{subflow: s, timeout: 5m, on_close: abandon}",
+    "{task: t.x, cache: {key: '{{ input.flag }}', ttl: 1h}, retry: {max_attempts: 2, initial: 1m}}",
 )
 REPEATS = (
     "saga: automatic",
@@ -65,6 +66,10 @@ REPEATS = (
     "parallel: 3, enough: 1",
     "parallel: 3, enough: 2, on_failure: collect, on_error: continue, default: 0",
 )
+
+
+ELSEWHERE = Origin(execution_id=EXECUTION, address="elsewhere", stored_at=NOON)
+"""Whose result is found in a cache."""
 
 
 class Turn(Struct, frozen=True):
@@ -227,12 +232,15 @@ def _complete(plan: Plan, address: str, attempt: int, at: datetime) -> st.Search
     chosen = st.lists(st.sampled_from([*targets, "nowhere"]), max_size=2, unique=True).map(tuple)
     leave = st.one_of(st.just(("out", None)), st.tuples(st.sampled_from(["out", "other", ""]), st.none() | chosen))
     output = st.sampled_from([0, 1, 7, "x" * 1100]).map(to_json)
+    cached = plan.nodes[node_of(address)].cache is not None
+    origin = st.sampled_from([None, ELSEWHERE] if cached else [None])
     return st.builds(
-        lambda output, leave: c.CompleteStep(
-            address=address, attempt=attempt, output=output, port=leave[0], to=leave[1], at=at
+        lambda output, leave, origin: c.CompleteStep(
+            address=address, attempt=attempt, output=output, port=leave[0], to=leave[1], origin=origin, at=at
         ),
         output,
         leave,
+        origin,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from daemon.core import events as e
-from daemon.core.address import UNDO, split_turn, stands_in, turn_around
+from daemon.core.address import LOOKUP, UNDO, split_turn, stands_in, turn_around
 from daemon.core.commands import Command, ReceiveSignal
 from daemon.core.decide import decide
 from daemon.core.effects import ArmTimer, CancelChild, RunStep, effects, owed
@@ -265,12 +265,14 @@ def nothing_is_undone_before_what_came_after_it(log: Sequence[e.Event]) -> None:
             case e.UndoPlanned(scope=scope):
                 scopes.append(scope)
             case e.StepStarted(address=address) if address.endswith(UNDO):
-                begun = address.removesuffix(UNDO)
+                begun = address.removesuffix(LOOKUP).removesuffix(UNDO)
                 scope = max((each for each in scopes if stands_in(begun, each)), key=len) if "" not in scopes else ""
                 beside = [other for other in owed_now.values() if stands_in(other.address, scope)]
                 assert all(other.began <= since[begun] for other in beside if other.address != begun)
-            case e.StepSucceeded(address=address) if address.endswith(UNDO):
+            case e.StepSucceeded(address=address) if address.endswith(UNDO) and not address.endswith(LOOKUP):
                 del owed_now[address.removesuffix(UNDO)]
+            case e.EffectLookedUp(address=address, found=False):
+                del owed_now[address]
             case e.ManualActionDone(address=address, choice="skip" | "done"):
                 for each in [
                     one for one in owed_now if one == address or (address in scopes and stands_in(one, address))

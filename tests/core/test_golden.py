@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from daemon.core import commands as c
 from daemon.core.child_events import Parent
-from daemon.core.events import EVENT_TYPES, UPCASTERS
+from daemon.core.events import EVENT_TYPES, UPCASTERS, Origin, Streamed
 from daemon.core.evolve import fold
 from daemon.core.snapshot import encode_state
+from daemon.core.values import to_json
 from eventstore.codec import Codec, Stored
-from tests.core.spec import EXECUTION, Story
+from tests.core.spec import EXECUTION, Story, minute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,6 +88,15 @@ edges: [a -> b -> c]
 """
 
 
+RESULTS = """
+workflow: results
+nodes:
+  quote: {task: t.quote, cache: {key: "{{ input.key }}", ttl: 1h}}
+  write: {task: t.write}
+edges: [quote -> write]
+"""
+
+
 def stories() -> Iterator[Story]:
     """Tell stories in which every event type occurs."""
     first = Story.of(EVERYTHING)
@@ -126,6 +137,7 @@ def stories() -> Iterator[Story]:
     yield from _stories_of_children()
     yield from _stories_of_updates()
     yield _story_of_a_lookup()
+    yield from _stories_of_results()
 
 
 def _stories_of_undo() -> Iterator[Story]:
@@ -216,6 +228,17 @@ def _stories_of_children() -> Iterator[Story]:
     second.undo(parent=Parent(EXECUTION, "up~undo", 1, 2))
     second.await_child("a~undo")
     yield second
+
+
+def _stories_of_results() -> Iterator[Story]:
+    first = Story.of(RESULTS)
+    first.start({"key": "ü"})
+    at = minute(first.clock)
+    origin = Origin(execution_id=EXECUTION, address="each[2].quote", stored_at=minute(-3))
+    first.when(c.CompleteStep(address="quote", attempt=1, output=to_json([1]), origin=origin, at=at))
+    streamed = Streamed(run=2, chunks=3, bytes=21, counted=to_json({"tokens": 7}))
+    first.when(c.CompleteStep(address="write", attempt=1, output=to_json("all"), streamed=streamed, at=at))
+    yield first
 
 
 def told(story: Story) -> dict[str, Any]:

@@ -175,6 +175,14 @@ def test_a_step_without_a_handler_has_a_span_of_no_length() -> None:
     ]
 
 
+def test_a_cached_result_has_a_span_that_tells_whose_it_is() -> None:
+    origin = e.Origin(execution_id=UUID(int=7), address="quote", stored_at=NOON)
+    hit = e.StepCached(address="quote", output=NULL, cache="w/quote", key="k", origin=origin, at=minute(2))
+    _, [span] = traced([started(), begun("quote", 1), hit])
+    assert span.attributes["sagad.status"] == "cached"
+    assert span.attributes["sagad.cached_from"] == str(UUID(int=7))
+
+
 def test_the_end_closes_what_is_open() -> None:
     timer = e.TimerSet(timer_id="a#wait", address="a", purpose="wait", due=minute(9), at=minute(1))
     limit = e.TimerSet(timer_id="execution", address="", purpose="execution", due=minute(9), at=NOON)

@@ -126,7 +126,7 @@ class TestKafkaConfiguration:
 
 
 class TestCommandLine:
-    @pytest.mark.parametrize("arguments", [[], ["fly"], ["start", "--only", "redis"], ["kill"], ["kill", "redis"]])
+    @pytest.mark.parametrize("arguments", [[], ["fly"], ["start", "--only", "mongodb"], ["kill"], ["kill", "mongodb"]])
     def test_unusable_arguments_end_with_usage(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit, match="2"):
             main(arguments)

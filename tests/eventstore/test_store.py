@@ -179,9 +179,9 @@ async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 async def test_a_damaged_page_is_reported_when_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     async with opened(f"sqlite:///{path}") as store:
-        await store.log.insert([append(count=2000)])
+        await store.log.insert([append(count=5000)])
     content = bytearray(path.read_bytes())
-    content[20 * 4096 : 40 * 4096] = b"\xff" * (20 * 4096)
+    content[60 * 4096 : 80 * 4096] = b"\xff" * (20 * 4096)
     path.write_bytes(content)
     async with opened(f"sqlite:///{path}") as store:
         with pytest.raises(Undecodable, match="malformed"):

@@ -287,8 +287,8 @@ def test_a_signature_that_does_not_do_says_why(function: Any, message: str) -> N
     ("source", "message"),
     [
         ("@handler('h', cpu=True)\nasync def h(): ...", "cpu=True is for `def`"),
-        ("@handler('h')\ndef h():\n    yield 1", "it is a generator"),
-        ("@handler('h')\nasync def h():\n    yield 1", "it is a generator"),
+        ("@handler('h', collect='all')\ndef h():\n    yield 1", "it is list, text, last, or a function"),
+        ("@handler('h', collect='text')\nasync def h():\n    return 1", "collect is for generators"),
         ("@handler('a b')\ndef h(): ...", "the name 'a b' must be words joined by dots"),
         ("@handler('h')\nclass H: ...", "@handler is for functions"),
     ],

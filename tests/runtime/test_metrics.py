@@ -145,7 +145,8 @@ def test_the_sums_are_right_for_any_execution(history: History) -> None:
     events = history.events
     attempts = sum(isinstance(event, e.StepStarted) for event in events)
     settled = sum(
-        isinstance(event, e.StepSucceeded | e.StepSkipped) or (isinstance(event, e.StepFailed) and not event.retry_at)
+        isinstance(event, e.StepSucceeded | e.StepCached | e.StepSkipped)
+        or (isinstance(event, e.StepFailed) and not event.retry_at)
         for event in events
     )
     ended = bool(history.turns) and isinstance(history.turns[-1].after, Finished)

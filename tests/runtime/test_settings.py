@@ -119,11 +119,13 @@ def test_secrets_are_in_no_repr_and_in_no_message() -> None:
 
 
 def test_what_belongs_together_is_checked_together() -> None:
-    text = '[kafka]\nusername = "u"\nca_file = "x"\nkey_file = "k"\n[store]\ncipher_topic = "a:B"'
+    text = '[kafka]\nusername = "u"\nca_file = "x"\nkey_file = "k"\n[store]\ncipher_topic = "a:B"\n'
+    text += '[cache]\nbackend = "redis"'
     assert [problem.split("] ")[1].split(":")[0] for problem in problems_of(text)] == [
         "password",
         "tls",
         "cert_file",
+        "url",
         "cipher_key",
     ]
 

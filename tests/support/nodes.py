@@ -100,12 +100,16 @@ class FakeContext:
     logger: Any = field(default_factory=structlog.get_logger)
     state: Any = None
     parent: Parent = PARENT
+    max_output_bytes: int = 2**20
     cancelled: bool = False
 
     def heartbeat(self) -> None:
         """Do nothing."""
 
     def progress(self, value: object) -> None:
+        """Do nothing."""
+
+    async def stream(self, chunk: object) -> None:
         """Do nothing."""
 
 

@@ -20,7 +20,12 @@ from daemon.testing.databases import make_unique_name, new_database
 from tests.support.mock_kafka import MockKafka
 
 _SERVICES = Path(__file__).parents[2] / "deploy" / "services"
-_URL_VARIABLES = ("SAGAD_TEST_POSTGRES_URL", "SAGAD_TEST_RABBITMQ_URL", "SAGAD_TEST_KAFKA_BOOTSTRAP")
+_URL_VARIABLES = (
+    "SAGAD_TEST_POSTGRES_URL",
+    "SAGAD_TEST_RABBITMQ_URL",
+    "SAGAD_TEST_KAFKA_BOOTSTRAP",
+    "SAGAD_TEST_REDIS_URL",
+)
 
 
 def required(variable: str) -> str:
@@ -92,6 +97,13 @@ def fresh_postgres_url() -> Iterator[str]:
     """
     with new_database(required("SAGAD_TEST_POSTGRES_URL")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[OwnService]:
+    """Give a Redis that the tests of one pytest worker share: it starts at once, so nobody need lend one."""
+    with new_service("redis") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

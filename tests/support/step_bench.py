@@ -30,8 +30,11 @@ from daemon.runtime.mailbox import Answer
 from daemon.runtime.secrets import SecretResolver
 from daemon.runtime.services import Outgoing
 from daemon.runtime.steps import Steps
+from daemon.runtime.streams import StreamHub
 from daemon.testing.clock import FakeClock
 from eventstore.errors import StoreError
+from eventstore.memory import MemoryIndex
+from eventstore.memory_streams import MemoryStreams
 
 Command = CompleteStep | PostponeStep | AwaitChild | FailStep | ReportProgress
 
@@ -72,6 +75,7 @@ class Bench:
         self.silent = False
         """Whether nothing is answered: the answers wait in `unanswered`."""
         self.unanswered: list[Answer] = []
+        self.streams = MemoryStreams(MemoryIndex())
         self._arrived = asyncio.Event()
 
     def run(
@@ -189,6 +193,7 @@ async def bench(
             max_running=max_running,
             max_threads=max_threads,
             max_processes=max_processes,
+            streams=StreamHub(made.streams, made.clock, spawn=tasks.create_task),
         )
         made.steps = steps
         yield made

@@ -159,6 +159,8 @@ def _compensation(dice: Dice, around: Around, readable: Sequence[str]) -> Node:
         undo["retry"] = _retry(dice)
     if dice.chance(20):
         undo["timeout"] = "2m"
+    if dice.chance(30):
+        undo["lookup"] = {"task": "t.look", "with": {"key": "{{ step.key }}"}}
     return undo
 
 

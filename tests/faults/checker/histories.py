@@ -134,7 +134,7 @@ def _check(life: Life, version: int, event: e.Event) -> Iterator[tuple[str, str]
             life.ended = version
         case e.StepQueued() | e.StepStarted() | e.StepProgressed() | e.SignalAwaited():
             yield from _open(life.steps.setdefault(event.address, Step()), event)
-        case e.StepSucceeded() | e.StepFailed() | e.StepPostponed() | e.StepSkipped():
+        case e.StepSucceeded() | e.StepCached() | e.StepFailed() | e.StepPostponed() | e.StepSkipped():
             yield from _answer(life.steps.setdefault(event.address, Step()), version, event)
             if isinstance(event, e.StepSucceeded) and event.signal_id is not None:
                 yield from _take_signal(life, event.signal_id)
@@ -186,9 +186,9 @@ def _open(
 
 
 def _answer(
-    step: Step, version: int, event: e.StepSucceeded | e.StepFailed | e.StepPostponed | e.StepSkipped
+    step: Step, version: int, event: e.StepSucceeded | e.StepCached | e.StepFailed | e.StepPostponed | e.StepSkipped
 ) -> Iterator[tuple[str, str]]:
-    succeeds = isinstance(event, e.StepSucceeded)
+    succeeds = isinstance(event, e.StepSucceeded | e.StepCached)
     if step.settled:
         rule = "success" if succeeds and step.succeeded else "settled"
         yield rule, f"{event.NAME} of {event.address}, settled at version {step.settled}"
