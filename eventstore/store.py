@@ -19,6 +19,7 @@ from eventstore.postgres_database import PostgresDatabase
 from eventstore.postgres_leases import PostgresLeases
 from eventstore.queries import latest_version
 from eventstore.relational import SqlCursors, SqlDefinitions, SqlIndex, SqlSnapshots
+from eventstore.slot_rows import SqlSlots
 from eventstore.sqlite import SqliteLog
 from eventstore.sqlite_database import SqliteDatabase
 from eventstore.sqlite_leases import SqliteLeases
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from eventstore.leases import Leases
     from eventstore.log import Cursors, Definitions, EventLog
     from eventstore.payloads import Payloads
+    from eventstore.slots import Slots
     from eventstore.snapshots import Snapshots
 
 
@@ -63,6 +65,7 @@ class Store:
     snapshots: Snapshots
     payloads: Payloads
     leases: Leases
+    slots: Slots
     hints: Callable[[], AbstractAsyncContextManager[asyncio.Event]]
     """Gives an event that is set when something may have been appended: for `tail.follow`."""
     versions: Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, int]]]
@@ -138,6 +141,7 @@ def _in_memory(url: str, codec: Codec, now: Callable[[], datetime]) -> Store:
         snapshots=MemorySnapshots(),
         payloads=log,
         leases=MemoryLeases(index, now),
+        slots=index.slots,
         hints=log.hints,
         versions=log.versions,
         schema=None,
@@ -160,6 +164,7 @@ def _on_sqlite(url: str, codec: Codec) -> Store:
         snapshots=SqlSnapshots(database, codec),
         payloads=log,
         leases=SqliteLeases(database, log.news),
+        slots=SqlSlots(database),
         hints=log.hints,
         versions=log.versions,
         schema=database,
@@ -179,6 +184,7 @@ async def _on_postgres(url: str, codec: Codec) -> Store:
         snapshots=SqlSnapshots(database, codec),
         payloads=log,
         leases=PostgresLeases(database),
+        slots=SqlSlots(database),
         hints=database.hints,
         versions=log.versions,
         schema=database,
