@@ -24,6 +24,7 @@ from daemon.runtime.clock import Clock, SharedClock, SystemClock
 from daemon.runtime.codec import codec_of
 from daemon.runtime.definitions import Compiler, InputSchemas
 from daemon.runtime.engine import Engine
+from daemon.runtime.grants import Grants
 from daemon.runtime.handler_registry import handlers_of
 from daemon.runtime.history import History
 from daemon.runtime.intake import Intake
@@ -35,6 +36,7 @@ from daemon.runtime.plans import Plans
 from daemon.runtime.recovery import Recovery
 from daemon.runtime.secrets import SecretResolver
 from daemon.runtime.services import Outgoing, outbound_policy
+from daemon.runtime.shared_limits import shared_limits
 from daemon.runtime.steps import Steps
 from daemon.runtime.subscriptions import Subscriptions
 from daemon.runtime.supervisor import Supervisor
@@ -126,7 +128,7 @@ def _tools(
         jitter=jitter,
         handlers=handlers,
         brokers=Brokers(settings, now=clock.now),
-        compiler=Compiler(node_types=node_types, handlers=frozenset(handlers), env=env),
+        compiler=Compiler(node_types=node_types, handlers=frozenset(handlers), env=env, shared=shared_limits(settings)),
         secrets=SecretResolver(environ, settings.secrets.dir),
         env=env,
         metrics=Metrics(),
@@ -141,6 +143,7 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
     history = History(store.log, store.snapshots)
     plans = Plans(store.definitions, tools.compiler.compile_stored, clock)
     membership = _membership(tools, store)
+    crowded: set[tuple[str, str]] = set()
     engine, steps, timers = _engine(
         tools,
         store=store,
@@ -151,7 +154,10 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
         changes=changes,
         outgoing=outgoing,
         spawn=spawn,
+        crowded=crowded,
     )
+    grants = Grants(store.slots, engine, clock, crowded=crowded)
+    engine.listen(grants.committed)
     intake = Intake(engine, plans, clock, check_input=InputSchemas().check, on_verdict=metrics.message)
     subscriptions = _subscriptions(tools, store, intake, spawn)
     max_active = settings.limits.max_active_executions
@@ -163,6 +169,7 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
         engine=engine,
         steps=steps,
         timers=timers,
+        grants=grants,
         subscriptions=subscriptions,
         brokers=brokers,
         changes=changes,
@@ -203,6 +210,7 @@ def _engine(
     changes: Changes,
     outgoing: Outgoing,
     spawn: Spawn,
+    crowded: set[tuple[str, str]],
 ) -> tuple[Engine, Steps, Timers]:
     """Make the engine and the two that carry out what it decides; they need each other."""
     engine = Engine(
@@ -215,6 +223,7 @@ def _engine(
         max_active=tools.settings.limits.max_active_executions,
         listeners=[tools.metrics.committed, tell_operators],
         on_fenced=membership.doubt,
+        crowded=crowded,
     )
     steps = Steps(
         post=engine.post,

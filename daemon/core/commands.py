@@ -14,6 +14,15 @@ from daemon.core.events import StepError
 from daemon.core.values import NULL, Json
 
 
+class CollectMessage(Struct, frozen=True, gc=False, kw_only=True):
+    """One more message for an execution that has not begun. Identity: the message's dedupe key in its scope."""
+
+    message: str
+    scope: str
+    input: Json
+    at: datetime
+
+
 class StartExecution(Struct, frozen=True, gc=False, kw_only=True):
     """Begin the execution. Identity: the execution itself; an execution that has started decides nothing."""
 
@@ -24,6 +33,9 @@ class StartExecution(Struct, frozen=True, gc=False, kw_only=True):
     trigger_name: str | None = None
     dedupe_key: str | None = None
     traceparent: str | None = None
+    collect: CollectMessage | None = None
+    """The first of the messages that are collected before it begins."""
+    collect_key: str = ""
     actor: str
     at: datetime
 
@@ -71,6 +83,13 @@ class ReportProgress(Struct, frozen=True, gc=False, kw_only=True):
     attempt: int
     number: int
     progress: Json
+    at: datetime
+
+
+class GrantSlots(Struct, frozen=True, gc=False, kw_only=True):
+    """Take the slots that the address waits for. Identity: the address; one that does not wait decides nothing."""
+
+    address: str
     at: datetime
 
 
@@ -133,6 +152,8 @@ Command = (
     | PostponeStep
     | FailStep
     | ReportProgress
+    | CollectMessage
+    | GrantSlots
     | FireTimer
     | ReceiveSignal
     | CancelExecution

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from daemon.core.configured import (
     ERROR_PORT,
@@ -33,6 +34,7 @@ from daemon.core.problems import Findings, Locate, Problem, did_you_mean, nowher
 from daemon.core.references import check_environment
 from daemon.core.scoping import Scoping
 from daemon.core.templates import Template, TemplateError, compile_template
+from daemon.core.throttle import Planning
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from daemon.core.node import NodeType
     from daemon.core.problems import Path
     from daemon.core.readers import Readers
+    from daemon.core.throttle import Check, PlannedLimit, SharedLimit
 
 
 class Compiled(Struct, frozen=True):
@@ -56,6 +59,8 @@ def compile_plan(
     node_types: Mapping[str, NodeType],
     handlers: Collection[str] | None,
     env: Mapping[str, str],
+    shared: Mapping[str, SharedLimit] | None = None,
+    accepted: bool = False,
     locate: Locate = nowhere,
     opaque: Collection[str] = (),
     found: Iterable[Problem] = (),
@@ -64,7 +69,8 @@ def compile_plan(
 
     `handlers` None is for definitions that were accepted before, which executions are pinned to: what they need of this
     daemon (handlers, environment) is not checked, and a step that misses it fails when it runs. `opaque` nodes are
-    reported already.
+    reported already. `shared` are the limits of the settings; None, or a definition that was
+    `accepted` before, leaves open whether those are there that it names.
     """
     findings = Findings(locate, found)
     paths = find_paths(definition.nodes, definition.edges, findings)
@@ -83,6 +89,13 @@ def compile_plan(
         check_handler(undo.node, undo.read, handlers, findings)
         scoping.compensation(undo, places[node_id])
     edges = _wire(definition, configured, findings)
+    planning = Planning(shared or {}, findings, strict=shared is not None and not accepted)
+    limits = {
+        node_id: _limits(definition, definition.nodes[node_id], read, planning, scoping.checker(places[node_id]))
+        for node_id, read in configured.items()
+    }
+    start = planning.start(definition.workflow, definition.throttle, definition.start)
+    priority = planning.template(definition.priority, ("priority",), planning.check_start)
     outputs = scoping.outputs(places, Place(nodes=definition.nodes, paths=paths))
     if allowed is not None:
         _check_triggers(definition, allowed, findings)
@@ -98,11 +111,23 @@ def compile_plan(
     nodes: dict[str, PlannedNode] = {}
     for node in definition.nodes.values():
         compensation = _compensation(node, compensations.get(node.id), whole)
-        nodes[node.id] = _planned(node, configured[node.id], whole, compensation)
+        planned = _planned(node, configured[node.id], whole, compensation)
+        nodes[node.id] = replace(planned, limits=limits[node.id][0], priority=limits[node.id][1] or priority)
         if compensation is not None and compensation.node is not None:
             nodes[compensation.node.id] = compensation.node
-    plan = Plan(definition=definition, nodes=nodes, body=bodies[""], env=env)
+    plan = Plan(definition=definition, nodes=nodes, body=bodies[""], start=start, priority=priority, env=env)
     return Compiled(plan, findings.warnings)
+
+
+def _limits(
+    definition: Definition, node: NodeDefinition, read: Configured, planning: Planning, check: Check
+) -> tuple[tuple[PlannedLimit, ...], Template | None]:
+    """Return the limits that the node's steps share with others, and its own priority."""
+    if read.node_type.execute is None:
+        return (), None
+    named = planning.limits(f"{definition.workflow}/{node.id}", node.throttle, check, node=node.id)
+    covering = planning.covering(read.node_type.name, read.node_type.handler(read.config), named)
+    return (*named, *covering), planning.template(node.priority, (*node.path, "priority"), check, node=node.id)
 
 
 class _Edges:

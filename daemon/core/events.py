@@ -19,6 +19,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from daemon.core.limit_events import ExecutionBegan, MessageCollected, Slot, SlotsAsked, SlotsTaken
 from daemon.core.pause_events import ExecutionPaused, ExecutionResumed
 from daemon.core.saga_events import (
     CompensationOwed,
@@ -46,13 +47,18 @@ if TYPE_CHECKING:
 
 __all__ = (
     "CompensationOwed",
+    "ExecutionBegan",
     "ExecutionPaused",
     "ExecutionResumed",
     "FanOutExpanded",
     "LoopStarted",
     "ManualActionDone",
     "ManualActionRequested",
+    "MessageCollected",
     "SagaStarted",
+    "Slot",
+    "SlotsAsked",
+    "SlotsTaken",
     "StepError",
     "TurnAbandoned",
     "TurnFailed",
@@ -216,7 +222,8 @@ class VariableSet(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
 class TimerSet(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A durable due time.
 
-    `purpose` is `wait`, `retry`, `signal`, `turn` (a loop takes breath) or `execution`; the last has no address.
+    `purpose` is `wait`, `retry`, `signal`, `turn` (a loop takes breath), `start` (the execution begins then) or
+    `execution`; the last two have no address.
     """
 
     NAME: ClassVar = "TimerSet"
@@ -321,9 +328,10 @@ _Turns = TurnStarted | TurnSkipped | TurnSucceeded | TurnFailed | TurnAbandoned
 _Values = OutputsReleased | VariableSet
 _Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived
 _Ends = ExecutionPaused | ExecutionResumed | CancelRequested | ExecutionCancelled | ExecutionCompleted | ExecutionFailed
+_Limits = SlotsAsked | SlotsTaken | MessageCollected | ExecutionBegan
 _Undo = CompensationOwed | UndoPlanned | ManualActionRequested | ManualActionDone | UndoCompleted
 
-Event = ExecutionStarted | _Steps | _Loops | _Turns | _Values | _Waits | _Undo | _Ends
+Event = ExecutionStarted | _Steps | _Loops | _Turns | _Values | _Waits | _Limits | _Undo | _Ends
 
 EVENT_TYPES: tuple[type[Event], ...] = Event.__args__
 

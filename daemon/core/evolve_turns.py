@@ -16,6 +16,7 @@ from daemon.core.state import (
     Awaiting,
     Failed,
     InFlight,
+    Limited,
     Queued,
     Repeating,
     Retrying,
@@ -67,8 +68,11 @@ def kept_by(step: Step) -> int:
 def left(state: Running, address: str, step: Step | None) -> Running:
     """Return the state without what it kept for a step in its old condition."""
     if isinstance(step, InFlight):
-        return replace(state, in_flight=state.in_flight.delete(address))
+        state = replace(state, in_flight=state.in_flight.delete(address))
+        return state if address not in state.holding else replace(state, holding=state.holding.delete(address))
     match step:
+        case Limited():
+            return state if address not in state.limited else replace(state, limited=state.limited.delete(address))
         case Queued():
             queue, first = state.queue.delete(step.ticket), state.first_ticket
             while first not in queue and first < state.next_ticket:

@@ -30,6 +30,7 @@ from daemon.core.problems import Findings, Problem, did_you_mean, nowhere
 from daemon.core.references import RESERVED
 from daemon.core.retry import RetryPolicy
 from daemon.core.schema import BODY_KEY, RUN_KEYS, body_schema, compensation_schema, document_schema, node_schema
+from daemon.core.throttle import parse_start, parse_throttle
 from daemon.core.values import from_json, to_json
 
 if TYPE_CHECKING:
@@ -115,6 +116,9 @@ class _Reading:
             on_error=given.get("on_error", "stop"),
             undo=given.get("undo", "automatic"),
             limits=Limits(**given.get("limits", {})),
+            throttle=parse_throttle(given.get("throttle", []), ("throttle",), self._findings),
+            priority=given.get("priority"),
+            start=parse_start(given.get("start"), self._findings),
             snapshot_every=given.get("snapshot_every", 200),
         )
 
@@ -179,6 +183,8 @@ class _Reading:
             on_error=sound.get("on_error"),
             default=sound.get("default", UNSET),
             join=sound.get("after"),
+            throttle=parse_throttle(sound.get("throttle", []), (*path, "throttle"), self._findings, node=node_id),
+            priority=sound.get("priority"),
         )
         return node, nodes, edges
 

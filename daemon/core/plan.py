@@ -15,6 +15,7 @@ from daemon.core.definition import Definition
 from daemon.core.node import NodeType, Turns
 from daemon.core.retry import RetryPolicy
 from daemon.core.templates import Template
+from daemon.core.throttle import PlannedLimit, PlannedStart
 
 
 class Edge(Struct, frozen=True):
@@ -74,6 +75,9 @@ class PlannedNode(Struct, frozen=True, kw_only=True):
     """The nodes beside it whose output it, or its body, reads."""
     compensation: PlannedCompensation | None = None
     """What undoes its step; None when nothing has to."""
+    limits: tuple[PlannedLimit, ...] = ()
+    """Which it shares with other executions."""
+    priority: Template | None = None
     turns: Turns | None = None
     """How it repeats its body; None for a node without one."""
     body: Body | None = None
@@ -98,6 +102,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     nodes: Mapping[str, PlannedNode]
     """By id; compensations by that of their node and `~undo`."""
     body: Body
+    start: PlannedStart
+    """How an execution begins."""
+    priority: Template | None
     env: Mapping[str, str]
     """The allow-listed environment variables, as they were when the plan was made."""
 

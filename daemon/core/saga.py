@@ -24,7 +24,7 @@ from daemon.core.evolve_saga import newest_first
 from daemon.core.expressions import EvaluationError
 from daemon.core.node import Beginning, Run
 from daemon.core.scope import Extended
-from daemon.core.state import InFlight, Queued, Repeating, Retrying, Succeeded, Turn
+from daemon.core.state import InFlight, Limited, Queued, Repeating, Retrying, Succeeded, Turn
 from daemon.core.values import from_json, to_json
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 """What may be answered to each kind of `ManualActionRequested`."""
 
 
-def capture(draft: Draft, address: str, before: InFlight | Retrying | Queued, *, unknown: bool = False) -> None:
+def capture(
+    draft: Draft, address: str, before: InFlight | Retrying | Queued | Limited, *, unknown: bool = False
+) -> None:
     """Record what would undo the step that has just settled, if its node declares that."""
     compensation = draft.plan.nodes[node_of(address)].compensation
     if compensation is None:
@@ -129,7 +131,7 @@ def settle_doubts(draft: Draft, turn: str = "", *, but: Collection[str] = ()) ->
         if address in but or draft.plan.nodes[node_of(address)].compensation is None:
             continue
         if not isinstance(step, InFlight) and not (
-            isinstance(step, Retrying | Queued) and (step.doubt or step.postponed)
+            isinstance(step, Retrying | Queued | Limited) and (step.doubt or step.postponed)
         ):
             continue
         error = e.StepError("given up; whether it took effect is not known", "given_up", attempt=step.attempt)

@@ -47,6 +47,8 @@ COMMON_KEYS: Mapping[str, Schema] = {
 RUN_KEYS: Mapping[str, Schema] = {
     "retry": ref("retry", "When a failed attempt is tried again; without it there is one attempt."),
     "timeout": ref("duration", "Limit of one attempt."),
+    "throttle": ref("throttle", "Limits that the step shares with those of other executions, on all daemons."),
+    "priority": ref("priority", "Who goes first where there is a limit; the workflow's `priority` if not given."),
     "compensate": ref("compensation", "What undoes the step if the execution does not complete."),
     "side_effects": {
         "const": "none",
@@ -129,6 +131,12 @@ TOP_LEVEL: Mapping[str, Schema] = {
             ),
         },
     ),
+    "throttle": ref(
+        "throttle",
+        "How many executions are at work at once, on all daemons, by key; the others wait before their first step.",
+    ),
+    "priority": ref("priority"),
+    "start": ref("start"),
     "undo": choice(
         "What becomes of the compensations that are owed when the execution fails, times out or is cancelled:"
         " `automatic` runs them, `manual` waits until a person lets the plan run, `confirm_each` asks for each,"

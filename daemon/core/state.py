@@ -16,6 +16,7 @@ from uuid import UUID
 from immutables import Map
 from msgspec import Struct
 
+from daemon.core.limit_events import Slot
 from daemon.core.step_error import StepError
 from daemon.core.templates import SecretSlot
 from daemon.core.values import NULL, Json
@@ -27,6 +28,19 @@ class Queued(Struct, frozen=True, gc=False, tag=True):
     """Ready, waiting for a slot; `ticket` gives its place in the queue. Attempt 2 and on has what it takes along."""
 
     ticket: int
+    since: datetime
+    attempt: int = 1
+    input: Json = NULL
+    secrets: tuple[SecretSlot, ...] = ()
+    state: Json = NULL
+    postponed: int = 0
+    began: int = 0
+    doubt: bool = False
+
+
+class Limited(Struct, frozen=True, gc=False, tag=True):
+    """Ready, waiting for slots of limits that executions share. Attempt 2 and on has what it takes along."""
+
     since: datetime
     attempt: int = 1
     input: Json = NULL
@@ -165,12 +179,37 @@ class Skipped(Struct, frozen=True, gc=False, tag=True):
     at: datetime
 
 
-Step = Queued | InFlight | Retrying | Sleeping | Awaiting | Repeating | Turn | Succeeded | Failed | Skipped | Abandoned
+Step = (
+    Queued
+    | Limited
+    | InFlight
+    | Retrying
+    | Sleeping
+    | Awaiting
+    | Repeating
+    | Turn
+    | Succeeded
+    | Failed
+    | Skipped
+    | Abandoned
+)
 Settled = (Succeeded, Failed, Skipped, Abandoned)
 
 
+class Slots(Struct, frozen=True, gc=False):
+    """What one address has asked for, or holds, of limits that executions share."""
+
+    slots: tuple[Slot, ...]
+    priority: int
+    since: datetime
+
+
+COLLECTING = "#collecting"
+"""Address at which an execution that has not begun holds the right to collect messages."""
+
+
 class Timer(Struct, frozen=True, gc=False):
-    """A durable due time and what it is for (`wait`, `retry`, `signal`, `turn`, `execution`)."""
+    """A durable due time and what it is for (`wait`, `retry`, `signal`, `turn`, `start`, `execution`)."""
 
     address: str
     purpose: str
@@ -272,7 +311,16 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     awaiting: Map[str, str] = Map()
     """Address -> signal name of the steps that wait for a signal."""
     sleeping: int = 0
-    """How many steps wait for a timer: `Sleeping` and `Retrying`, and a `Repeating` that takes breath."""
+    """How many steps wait for a timer: `Sleeping` and `Retrying`, and a `Repeating` that takes breath; and the
+    execution itself, when it begins later."""
+    limited: Map[str, Slots] = Map()
+    """Address -> what is waited for of limits that executions share; empty for the execution's own begin."""
+    holding: Map[str, Slots] = Map()
+    """The same of what is held."""
+    collected: Map[int, Json] = Map()
+    """What the messages give that were collected so far, by the version of their event."""
+    messages: Map[str, int] = Map()
+    """Keys of all messages that were ever collected."""
     variables: Map[str, Json] = Map()
     """What the execution has set; until then a variable is as the definition says."""
     paused: Paused | None = None
@@ -290,7 +338,8 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     @property
     def open(self) -> int:
         """How many things are waited for; none left means that the execution is at its end."""
-        return len(self.in_flight) + len(self.queue) + len(self.awaiting) + self.sleeping + len(self.asking)
+        waiting = len(self.queue) + len(self.limited) + len(self.awaiting) + self.sleeping + len(self.asking)
+        return len(self.in_flight) + waiting
 
     def repeating(self, address: str) -> Repeating:
         """Return the loop or fan-out that is under way there. TypeError when there is none."""
@@ -333,7 +382,7 @@ INITIAL: State = NotStarted()
 def cause(state: State) -> str:
     """Return the one kind of thing that an execution waits for; empty when it has ended.
 
-    With several at once the one nearest to progress is named: `step`, `pause`, `slot`, `timer`, `signal`, `person`; one
+    With several at once the one nearest to progress is named: `step`, `pause`, `slot`, `limit`, `timer`, `signal`, `person`; one
     that was signalled before its start waits for its `start`. Empty for a running execution is a bug, and an alarm.
     """
     match state:
@@ -346,6 +395,7 @@ def cause(state: State) -> str:
                 ("step", state.in_flight),
                 ("pause", state.paused),
                 ("slot", state.queue),
+                ("limit", state.limited),
                 ("timer", state.sleeping),
                 ("signal", state.awaiting),
                 ("person", state.asking),

@@ -22,11 +22,11 @@ from msgspec import Struct
 from daemon.core.commands import Command, StartExecution
 from daemon.core.effects import ArmTimer, CancelSteps, RetainSteps, RunStep, StopSteps, effects, owed
 from daemon.core.errors import Rejected
-from daemon.core.events import Event
+from daemon.core.events import Event, SlotsTaken
 from daemon.core.state import INITIAL, Finished, Running, State
 from daemon.runtime.mailbox import Answered, Handled, Letter, Mailbox, Round, refuse
 from daemon.runtime.projection import project
-from eventstore.errors import Conflict, Fenced, StoreError, Unavailable
+from eventstore.errors import Conflict, Fenced, Full, StoreError, Unavailable
 from eventstore.log import Append
 
 if TYPE_CHECKING:
@@ -72,10 +72,12 @@ class Engine:
         max_active: int = 10_000,
         listeners: Sequence[Callable[[Committed], None]] = (),
         on_fenced: Callable[[], None] = lambda: None,
+        crowded: set[tuple[str, str]] | None = None,
     ) -> None:
         """`spawn` starts a task whose failure stops the daemon; `max_active` executions make `room` wait.
 
         `on_fenced` is called when the log refuses an append because another daemon has taken this one for dead.
+        `crowded` are limits and keys that others are known to wait for; what is found to be full is added.
         """
         self._history = history
         self._writer = writer
@@ -86,6 +88,7 @@ class Engine:
         self._max_active = max_active
         self._listeners = tuple(listeners)
         self._on_fenced = on_fenced
+        self._crowded = set() if crowded is None else crowded
         self._daemon: UUID | None = None
         self._mailboxes: dict[UUID, Mailbox] = {}
         self._parked: dict[UUID, str] = {}
@@ -97,6 +100,10 @@ class Engine:
         self._update_room()
         self.steps: StepRunner
         self.timers: TimerService
+
+    def listen(self, listener: Callable[[Committed], None]) -> None:
+        """Tell this one too of every append that is durable, from now on."""
+        self._listeners = (*self._listeners, listener)
 
     @property
     def active(self) -> int:
@@ -256,7 +263,7 @@ class Engine:
         """
         round_.before, round_.plan = before, plan
         try:
-            round_.decide()
+            round_.decide(self._crowded)
             if not round_.events:
                 self._settle(round_)
                 return
@@ -271,7 +278,10 @@ class Engine:
             self._fail(round_, error)
 
     def _appended(self, round_: Round, error: BaseException | None) -> None:
-        """Go on from the writer's answer. 5. Another writer was first: decide again on what the log holds."""
+        """Go on from the writer's answer. 5. Another writer was first: decide again on what the log holds.
+
+        What takes a slot that is not free is decided again too: it asks for one.
+        """
         if error is None:
             try:
                 self._settle(round_)
@@ -280,6 +290,11 @@ class Engine:
         elif isinstance(error, Conflict) and round_.conflicts < MAX_CONFLICTS:
             round_.conflicts += 1
             self._spawn(self._load(round_))
+        elif isinstance(error, Full) and not round_.full:
+            round_.full = True
+            taken = [event for event in round_.events if isinstance(event, SlotsTaken)]
+            self._crowded.update((slot.limit, slot.key) for event in taken for slot in event.slots)
+            self._decide(round_, round_.before, round_.plan)
         elif isinstance(error, Fenced):
             if self._daemon in error.by:
                 self._on_fenced()
@@ -344,7 +359,7 @@ class Engine:
 
     def _give_up(self, round_: Round, error: Exception) -> None:
         """Refuse the letters. A store that is away, or busy, says nothing about the execution; else it is parked."""
-        if not isinstance(error, Unavailable | Conflict):
+        if not isinstance(error, Unavailable | Conflict | Full):
             round_.mailbox.state = None
             self._parked[round_.execution_id] = str(error)
         refuse(round_.letters, error)
