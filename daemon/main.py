@@ -158,7 +158,9 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
     )
     grants = Grants(store.slots, engine, clock, crowded=crowded)
     engine.listen(grants.committed)
-    intake = Intake(engine, plans, clock, check_input=InputSchemas().check, on_verdict=metrics.message)
+    intake = Intake(
+        engine, plans, clock, slots=store.slots, check_input=InputSchemas().check, on_verdict=metrics.message
+    )
     subscriptions = _subscriptions(tools, store, intake, spawn)
     max_active = settings.limits.max_active_executions
     recovery = Recovery(store.leases, engine, membership, clock, ttl=membership.ttl, max_active=max_active)

@@ -22,7 +22,7 @@ from daemon.core.state import COLLECTING
 from daemon.core.values import from_json, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from daemon.core.commands import CollectMessage
     from daemon.core.draft import Draft
@@ -76,19 +76,19 @@ def _admit(
     if not limits:
         return True
     slots, rank = tuple(_slot(limit, scope) for limit in limits), _rank(priority, scope)
-    if granted or _uncrowded(draft, slots):
+    skips = any(limit.skips for limit in limits)
+    if granted or (draft.crowded is not None and (skips or not _crowded(draft.crowded, slots))):
         draft.emit(e.SlotsTaken(address=address, slots=slots, priority=rank, waited=granted, at=draft.at))
         return True
-    if any(limit.skips for limit in limits):
+    if skips:
         _skip(draft, limits, slots)
         return False
     draft.emit(e.SlotsAsked(address=address, slots=slots, priority=rank, at=draft.at))
     return False
 
 
-def _uncrowded(draft: Draft, slots: Iterable[e.Slot]) -> bool:
-    crowded = draft.crowded
-    return crowded is not None and not any((slot.limit, slot.key) in crowded for slot in slots)
+def _crowded(crowded: Container[tuple[str, str]], slots: Iterable[e.Slot]) -> bool:
+    return any((slot.limit, slot.key) in crowded for slot in slots)
 
 
 def _skip(draft: Draft, limits: tuple[PlannedLimit, ...], slots: tuple[e.Slot, ...]) -> None:

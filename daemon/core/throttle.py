@@ -217,6 +217,10 @@ class Planning:
         """Return how executions of the workflow begin, and under which limits."""
         limits = self.limits(workflow, throttles, self.check_start)
         start = start or StartDefinition()
+        if start.policy == "skip" and limits:
+            hint = "choose another policy"
+            message = "`skip` beside `throttle`: what the limit holds back would be left out too"
+            self._findings.error(message, ("start", "singleton", "policy"), hint=hint)
         if start.policy is not None:
             end = NEWEST if start.policy == "cancel_older" else "#singleton"
             limits += (

@@ -61,7 +61,9 @@ class Metrics:
         shown = "From the start of a handler's attempt to its recorded outcome."
         self._step_seconds = Spread("sagad_step_duration_seconds", shown, by_step, STEP_SECONDS)
 
-        shown = "Messages by verdict: started, signalled, duplicate, filtered, retry or dead_letter."
+        shown = (
+            "Messages by verdict: started, collected, signalled, duplicate, skipped, filtered, retry or dead_letter."
+        )
         self._messages = Tally("sagad_messages", shown, ["trigger", "outcome"])
         self._fenced = Tally("sagad_daemon_fenced", "How often other daemons have taken this one for dead.", [])
         tallied = Tallied(
