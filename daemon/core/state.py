@@ -382,7 +382,7 @@ INITIAL: State = NotStarted()
 def cause(state: State) -> str:
     """Return the one kind of thing that an execution waits for; empty when it has ended.
 
-    With several at once the one nearest to progress is named: `step`, `pause`, `slot`, `limit`, `timer`, `signal`, `person`; one
+    With several at once the one nearest to progress is named: `step`, `pause`, `limit`, `slot`, `timer`, `signal`, `person`; one
     that was signalled before its start waits for its `start`. Empty for a running execution is a bug, and an alarm.
     """
     match state:
@@ -394,8 +394,8 @@ def cause(state: State) -> str:
             kinds = (
                 ("step", state.in_flight),
                 ("pause", state.paused),
-                ("slot", state.queue),
                 ("limit", state.limited),
+                ("slot", state.queue),
                 ("timer", state.sleeping),
                 ("signal", state.awaiting),
                 ("person", state.asking),

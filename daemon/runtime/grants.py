@@ -103,10 +103,11 @@ class Grants:
                 if not timedelta(0) < proof - now <= timedelta(seconds=PROOF_S):
                     await self._look_everywhere()
                     proof = now + timedelta(seconds=PROOF_S)
-                self._touched |= {queue for queue, due in self._later.items() if due <= now}
+                for queue in [queue for queue, due in self._later.items() if due <= now]:
+                    del self._later[queue]
+                    self._touched.add(queue)
                 for queue in sorted(self._touched - self._looking):
                     self._touched.discard(queue)
-                    self._later.pop(queue, None)
                     self._looking.add(queue)
                     tasks.create_task(self._look_at(queue))
                 due = min((proof, *self._later.values()))
