@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "why": ("reading:why", "Say what an execution waits for, or how it ended."),
     "undo": ("undoing:undo", "Show what an execution has done and what would undo it; answer what the undo asks."),
     "daemons": ("reading:daemons", "Show the daemons that work on the store."),
+    "limits": ("limiting:limits", "Show the limits that executions share, who holds them and who waits."),
     "signal": ("changing:signal", "Give an execution a signal."),
     "cancel": ("changing:cancel", "End an execution without a result; what it has done is undone first."),
     "pause": ("changing:pause", "Begin no more handlers for an execution until it is resumed."),

@@ -188,7 +188,8 @@ class Grants:
         """Cancel who holds the slot and who waits for it, but for the one that asked last."""
         newest = max(heads, key=lambda head: (head.since, head.execution_id)).execution_id
         holders = await self._slots.holders(*queue, most=PAGE)
-        for execution_id in {each.execution_id for each in (*heads, *holders)} - {newest}:
+        older = {head.execution_id for head in heads} | {holder.execution_id for holder in holders}
+        for execution_id in sorted(older - {newest}):
             reason = f"a newer execution has started: {newest}"
             try:
                 command = CancelExecution(reason=reason, actor="singleton", at=self._clock.now())
