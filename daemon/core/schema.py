@@ -135,8 +135,8 @@ TOP_LEVEL: Mapping[str, Schema] = {
         "throttle",
         "How many executions are at work at once, on all daemons, by key; the others wait before their first step.",
     ),
-    "priority": ref("priority"),
-    "start": ref("start"),
+    "priority": ref("priority", "Who goes first where there is a limit; for nodes too that do not say."),
+    "start": ref("start", "When executions begin, and how many of a key."),
     "undo": choice(
         "What becomes of the compensations that are owed when the execution fails, times out or is cancelled:"
         " `automatic` runs them, `manual` waits until a person lets the plan run, `confirm_each` asks for each,"

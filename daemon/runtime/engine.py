@@ -291,9 +291,7 @@ class Engine:
             round_.conflicts += 1
             self._spawn(self._load(round_))
         elif isinstance(error, Full) and not round_.full:
-            round_.full = True
-            taken = [event for event in round_.events if isinstance(event, SlotsTaken)]
-            self._crowded.update((slot.limit, slot.key) for event in taken for slot in event.slots)
+            self._crowd(round_)
             self._decide(round_, round_.before, round_.plan)
         elif isinstance(error, Fenced):
             if self._daemon in error.by:
@@ -303,6 +301,13 @@ class Engine:
             self._give_up(round_, error)
         else:
             self._fail(round_, error)
+
+    def _crowd(self, round_: Round) -> None:
+        """Note what was not free: what was taken without waiting, else, or after that, whatever was to be taken."""
+        taken = [event for event in round_.events if isinstance(event, SlotsTaken) and not event.waited]
+        fresh = {(slot.limit, slot.key) for event in taken for slot in event.slots}
+        round_.full = fresh <= self._crowded
+        self._crowded |= fresh
 
     def _settle(self, round_: Round) -> None:
         """Keep the state, answer the callers, tell the listeners, start what the events ask for; then go on."""

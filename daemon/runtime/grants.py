@@ -116,7 +116,10 @@ class Grants:
 
     async def _look_everywhere(self) -> None:
         try:
-            self._touched |= set(await self._slots.queues(most=QUEUES))
+            found = set(await self._slots.queues(most=QUEUES))
+            self._touched |= found
+            if len(found) < QUEUES:
+                self._crowded &= self._touched | self._looking
         except StoreError as error:
             _logger.warning("limits_wait_for_store", error=str(error))
 

@@ -106,7 +106,7 @@ class Round:
         self.plan: Plan | None = None
         self.conflicts = 0
         self.full = False
-        """Whether a slot that it has taken was not free: then slots are asked for."""
+        """Whether a slot was not free that it takes in any case, as by a grant: then it takes none."""
         self.resumes = any(letter.command is None for letter in letters)
         self._clear()
 

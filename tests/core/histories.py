@@ -41,6 +41,9 @@ KINDS = (
     "{task: t.x, retry: {max_attempts: 2, initial: 1m}, compensate: {irreversible: {reason: gone}}}",
     '{set: {count: "{{ vars.count + 1 }}"}}',
     "{task: t.x, ports: [other]}",
+    "{task: t.x, throttle: {concurrency: 1, key: '{{ input.flag }}'}}",
+    "{task: t.x, retry: {max_attempts: 2, initial: 1m}, throttle: [{concurrency: 2}, {rate: {limit: 1, per: 1m}}]}",
+    "{task: t.x, retry: {max_attempts: 2, initial: 1m}, throttle: {concurrency: 1}, compensate: {task: t.undo}}",
 )
 REPEATS = (
     "saga: automatic",
@@ -59,6 +62,18 @@ REPEATS = (
     "parallel: 3, enough: 1",
     "parallel: 3, enough: 2, on_failure: collect, on_error: continue, default: 0",
 )
+
+
+STARTS: tuple[tuple[str, ...], ...] = (
+    (),
+    (),
+    ("throttle: {concurrency: 2, key: '{{ input.flag }}'}", "priority: 3"),
+    ("start: {delay: 5m, singleton: {}}",),
+    ("start: {singleton: {policy: skip}}",),
+    ("start: {batch: {size: 2, within: 5m}}",),
+    ("start: {debounce: {after: 5m, at_most: 6m}, singleton: {policy: skip}}",),
+)
+"""How executions begin."""
 
 
 class Turn(Struct, frozen=True):
@@ -93,6 +108,7 @@ def plans(draw: st.DrawFn) -> Plan:
         f"undo: {draw(st.sampled_from(['automatic', 'automatic', 'manual', 'confirm_each', 'none']))}",
         f"on_error: {draw(st.sampled_from(['stop', 'continue']))}",
         *(["timeout: 60m"] if draw(st.booleans()) else []),
+        *draw(st.sampled_from(STARTS)),
         f"nodes: {nodes}",
         f"edges: {edges}",
     ]
@@ -138,7 +154,7 @@ def histories(draw: st.DrawFn, *, max_turns: int = 40) -> History:
         command = draw(st.sampled_from(commands)) if repeat else draw(_next_command(plan, state, at))
         at = max(at, command.at) + timedelta(seconds=1)
         try:
-            events = decide(plan, state, command)
+            events = decide(plan, state, command, draw(st.sampled_from([(), (), None])))
         except Rejected:
             continue
         after = fold(events, state)
@@ -149,10 +165,12 @@ def histories(draw: st.DrawFn, *, max_turns: int = 40) -> History:
 
 
 def _next_command(plan: Plan, state: State, at: datetime) -> st.SearchStrategy[c.Command]:
+    collects = plan.start.definition.collect is not None
     start = st.builds(
         c.StartExecution,
         execution_id=st.just(EXECUTION),
         input=st.booleans().map(lambda flag: to_json({"flag": flag})),
+        collect=_message(at) if collects else st.none(),
         actor=st.just("test"),
         at=st.just(at),
     )
@@ -170,6 +188,9 @@ def _next_command(plan: Plan, state: State, at: datetime) -> st.SearchStrategy[c
                 ]
             case ArmTimer(timer_id=timer_id, due=due):
                 choices.append(st.just(c.FireTimer(timer_id=timer_id, at=max(at, due))))
+    choices += [st.just(c.GrantSlots(address=address, at=at)) for address in sorted(state.limited)]
+    if collects:
+        choices.append(_message(at))
     for address, ask in state.asking.items():
         answer = st.builds(
             c.AnswerUndo,
@@ -186,6 +207,16 @@ def _next_command(plan: Plan, state: State, at: datetime) -> st.SearchStrategy[c
     choices.append(st.just(pausing(actor="test", at=at)))
     cancel = st.just(c.CancelExecution(reason="enough", actor="test", at=at))
     return st.one_of(*choices, *choices, *choices, cancel)
+
+
+def _message(at: datetime) -> st.SearchStrategy[c.Command]:
+    return st.builds(
+        c.CollectMessage,
+        message=st.sampled_from(["m1", "m2", "m3"]),
+        scope=st.just("random"),
+        input=st.just(to_json({"flag": True})),
+        at=st.just(at),
+    )
 
 
 def _signal(at: datetime) -> st.SearchStrategy[c.Command]:
