@@ -143,8 +143,7 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
     history = History(store.log, store.snapshots)
     plans = Plans(store.definitions, tools.compiler.compile_stored, clock)
     membership = _membership(tools, store)
-    crowded: set[tuple[str, str]] = set()
-    engine, steps, timers = _engine(
+    engine, steps, timers, grants = _engine(
         tools,
         store=store,
         membership=membership,
@@ -154,10 +153,7 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
         changes=changes,
         outgoing=outgoing,
         spawn=spawn,
-        crowded=crowded,
     )
-    grants = Grants(store.slots, engine, clock, crowded=crowded)
-    engine.listen(grants.committed)
     intake = Intake(
         engine, plans, clock, slots=store.slots, check_input=InputSchemas().check, on_verdict=metrics.message
     )
@@ -212,9 +208,9 @@ def _engine(
     changes: Changes,
     outgoing: Outgoing,
     spawn: Spawn,
-    crowded: set[tuple[str, str]],
-) -> tuple[Engine, Steps, Timers]:
-    """Make the engine and the two that carry out what it decides; they need each other."""
+) -> tuple[Engine, Steps, Timers, Grants]:
+    """Make the engine and those that carry out what it decides; they need each other."""
+    crowded: set[tuple[str, str]] = set()
     engine = Engine(
         history=history,
         writer=writer,
@@ -240,10 +236,12 @@ def _engine(
         max_processes=tools.settings.limits.max_processes,
     )
     timers = Timers(store.index, engine, tools.clock, share=lambda: membership.share, late=membership.ttl)
+    grants = Grants(store.slots, engine, tools.clock, crowded=crowded)
+    engine.listen(grants.committed)
     membership.listen(timers.share_changed)
     membership.engine, membership.steps = engine, steps
     engine.steps, engine.timers = steps, timers
-    return engine, steps, timers
+    return engine, steps, timers, grants
 
 
 def _watch(metrics: Metrics, engine: Engine, steps: Steps, supervisor: Supervisor) -> None:

@@ -69,9 +69,12 @@ class MemorySlots:
             if slot.most is not None and held >= slot.most:
                 return False
             next_us = self._next_us.get((slot.limit, slot.key))
-            if slot.interval_us is not None and next_us is not None:
-                if now < earliest_us(next_us, slot.interval_us, slot.burst):
-                    return False
+            if (
+                slot.interval_us is not None
+                and next_us is not None
+                and now < earliest_us(next_us, slot.interval_us, slot.burst)
+            ):
+                return False
             if change.fresh and any(not row.held and row.priority >= change.priority for row in rows):
                 return False
         return True

@@ -66,9 +66,9 @@ class SqliteLog:
         if losers:
             first = losers[0]
             raise Conflict(first.execution_id, first.after_version, losers=[lost.execution_id for lost in losers])
-        if slots := [(append.execution_id, change) for append in batch for change in append.index.slots]:
-            if filled := put_slots(connection, slots, checked=True):
-                raise Full(map(UUID, filled))
+        slots = [(append.execution_id, change) for append in batch for change in append.index.slots]
+        if slots and (filled := put_slots(connection, slots, checked=True)):
+            raise Full(map(UUID, filled))
         payloads: dict[str, bytes] = {}
         topics, states = self._codec.encode_all([event for append in batch for event in append.events], payloads)
         places = [

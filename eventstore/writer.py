@@ -158,7 +158,8 @@ class Writer:
 
         1. Insert. 2. No answer: pause, insert again, knowing that the first may have been carried out. 3. Conflict, a
         slot that is not free, or a fenced daemon: the losers leave, the rest goes again; losers that are uncertain are
-        looked up, they may have lost to themselves. 4. Anything else is a bug of one append: each goes alone, so that it fails alone.
+        looked up, they may have lost to themselves. 4. Anything else is a bug of one append: each goes alone, so that
+        it fails alone.
         """
         pause_s = self._first_pause_s
         while batch:

@@ -18,7 +18,7 @@ from daemon.core.address import turn_around
 from daemon.core.draft import timer_id_of
 from daemon.core.errors import Rejected
 from daemon.core.expressions import EvaluationError
-from daemon.core.state import COLLECTING
+from daemon.core.state_limits import COLLECTING
 from daemon.core.values import from_json, to_json
 
 if TYPE_CHECKING:

@@ -90,12 +90,8 @@ def compile_plan(
         scoping.compensation(undo, places[node_id])
     edges = _wire(definition, configured, findings)
     planning = Planning(shared or {}, findings, strict=shared is not None and not accepted)
-    limits = {
-        node_id: _limits(definition, definition.nodes[node_id], read, planning, scoping.checker(places[node_id]))
-        for node_id, read in configured.items()
-    }
-    start = planning.start(definition.workflow, definition.throttle, definition.start)
-    priority = planning.template(definition.priority, ("priority",), planning.check_start)
+    limits = _limits_of_all(definition, configured, planning, scoping, places)
+    start, priority = planning.start(definition)
     outputs = scoping.outputs(places, Place(nodes=definition.nodes, paths=paths))
     if allowed is not None:
         _check_triggers(definition, allowed, findings)
@@ -117,6 +113,19 @@ def compile_plan(
             nodes[compensation.node.id] = compensation.node
     plan = Plan(definition=definition, nodes=nodes, body=bodies[""], start=start, priority=priority, env=env)
     return Compiled(plan, findings.warnings)
+
+
+def _limits_of_all(
+    definition: Definition,
+    configured: Mapping[str, Configured],
+    planning: Planning,
+    scoping: Scoping,
+    places: Mapping[str, Place],
+) -> Mapping[str, tuple[tuple[PlannedLimit, ...], Template | None]]:
+    return {
+        node_id: _limits(definition, definition.nodes[node_id], read, planning, scoping.checker(places[node_id]))
+        for node_id, read in configured.items()
+    }
 
 
 def _limits(

@@ -18,7 +18,8 @@ from daemon.core.draft import Draft, timer_id_of
 from daemon.core.errors import ExecutionFinished, Rejected
 from daemon.core.evolve import evolve
 from daemon.core.settling import fail, postpone, succeed
-from daemon.core.state import COLLECTING, Awaiting, Finished, InFlight, NotStarted, Running, State
+from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Running, State
+from daemon.core.state_limits import COLLECTING
 from daemon.core.values import to_json
 from daemon.core.walk import advance, grant, start_or_queue
 

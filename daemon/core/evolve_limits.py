@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from daemon.core import events as e
 from daemon.core.evolve_turns import left, put
-from daemon.core.state import COLLECTING, Limited, Queued, Retrying, Running, Slots, State
+from daemon.core.state import Limited, Queued, Retrying, Running, State
+from daemon.core.state_limits import COLLECTING, Slots
 from daemon.core.values import size_of
 
 if TYPE_CHECKING:

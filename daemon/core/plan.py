@@ -15,7 +15,7 @@ from daemon.core.definition import Definition
 from daemon.core.node import NodeType, Turns
 from daemon.core.retry import RetryPolicy
 from daemon.core.templates import Template
-from daemon.core.throttle import PlannedLimit, PlannedStart
+from daemon.core.throttle import AT_ONCE, PlannedLimit, PlannedStart
 
 
 class Edge(Struct, frozen=True):
@@ -102,11 +102,12 @@ class Plan(Struct, frozen=True, kw_only=True):
     nodes: Mapping[str, PlannedNode]
     """By id; compensations by that of their node and `~undo`."""
     body: Body
-    start: PlannedStart
-    """How an execution begins."""
-    priority: Template | None
     env: Mapping[str, str]
     """The allow-listed environment variables, as they were when the plan was made."""
+    start: PlannedStart = AT_ONCE
+    """How an execution begins."""
+    priority: Template | None = None
+    """Of those who wait for a limit, and say nothing themselves."""
 
     @property
     def hash(self) -> str:

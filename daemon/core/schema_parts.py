@@ -140,7 +140,7 @@ _START = mapping(
             "after",
         ),
         "batch": mapping(
-            "Several messages start one execution; its input is {messages: […]}, what each would have been started with.",
+            "Several messages start one execution; its input is {messages: […]}, with what each would have been.",
             {
                 "key": ref(
                     "template", "Messages for which this gives the same are collected together; it may read `input`."

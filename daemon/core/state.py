@@ -16,7 +16,7 @@ from uuid import UUID
 from immutables import Map
 from msgspec import Struct
 
-from daemon.core.limit_events import Slot
+from daemon.core.state_limits import Slots
 from daemon.core.step_error import StepError
 from daemon.core.templates import SecretSlot
 from daemon.core.values import NULL, Json
@@ -196,18 +196,6 @@ Step = (
 Settled = (Succeeded, Failed, Skipped, Abandoned)
 
 
-class Slots(Struct, frozen=True, gc=False):
-    """What one address has asked for, or holds, of limits that executions share."""
-
-    slots: tuple[Slot, ...]
-    priority: int
-    since: datetime
-
-
-COLLECTING = "#collecting"
-"""Address at which an execution that has not begun holds the right to collect messages."""
-
-
 class Timer(Struct, frozen=True, gc=False):
     """A durable due time and what it is for (`wait`, `retry`, `signal`, `turn`, `start`, `execution`)."""
 
@@ -382,8 +370,9 @@ INITIAL: State = NotStarted()
 def cause(state: State) -> str:
     """Return the one kind of thing that an execution waits for; empty when it has ended.
 
-    With several at once the one nearest to progress is named: `step`, `pause`, `limit`, `slot`, `timer`, `signal`, `person`; one
-    that was signalled before its start waits for its `start`. Empty for a running execution is a bug, and an alarm.
+    With several at once the one nearest to progress is named: `step`, `pause`, `limit`, `slot`, `timer`, `signal`,
+    `person`; one that was signalled before its start waits for its `start`. Empty for a running execution is a bug, and
+    an alarm.
     """
     match state:
         case Finished():

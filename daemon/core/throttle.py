@@ -23,6 +23,7 @@ from daemon.core.templates import Template, TemplateError, compile_template
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from daemon.core.definition import Definition
     from daemon.core.problems import Findings, Path
 
 Check: TypeAlias = "Callable[[Template, object, Path], None]"
@@ -102,6 +103,10 @@ class PlannedStart(Struct, frozen=True, kw_only=True):
     definition: StartDefinition
     key: Template | None
     limits: tuple[PlannedLimit, ...]
+
+
+AT_ONCE = PlannedStart(definition=StartDefinition(), key=None, limits=())
+"""Nothing is waited for."""
 
 
 def parse_throttle(
@@ -211,12 +216,10 @@ class Planning:
         found = [each for each in shared if each.name not in names and each.covers(node_type, handler)]
         return tuple(_planned(each.name, each, None, None) for each in found)
 
-    def start(
-        self, workflow: str, throttles: Iterable[ThrottleDefinition], start: StartDefinition | None
-    ) -> PlannedStart:
-        """Return how executions of the workflow begin, and under which limits."""
-        limits = self.limits(workflow, throttles, self.check_start)
-        start = start or StartDefinition()
+    def start(self, definition: Definition) -> tuple[PlannedStart, Template | None]:
+        """Return how executions of the workflow begin, and under which limits; and their priority."""
+        workflow, start = definition.workflow, definition.start or StartDefinition()
+        limits = self.limits(workflow, definition.throttle, self._check_start)
         if start.policy == "skip" and limits:
             hint = "choose another policy"
             message = "`skip` beside `throttle`: what the limit holds back would be left out too"
@@ -229,15 +232,16 @@ class Planning:
                     most=1,
                     interval_us=None,
                     burst=1,
-                    key=self.template(start.single, ("start", "singleton", "key"), self.check_start),
+                    key=self.template(start.single, ("start", "singleton", "key"), self._check_start),
                     skips=start.policy == "skip",
                 ),
             )
         path = ("start", start.collect or "", "key")
-        return PlannedStart(definition=start, key=self.template(start.key, path, self._check_collecting), limits=limits)
+        key = self.template(start.key, path, self._check_collecting)
+        priority = self.template(definition.priority, ("priority",), self._check_start)
+        return PlannedStart(definition=start, key=key, limits=limits), priority
 
-    def check_start(self, template: Template, written: object, path: Path) -> None:
-        """Check what is read before the first step."""
+    def _check_start(self, template: Template, written: object, path: Path) -> None:
         check_references([template], written, path, AT_START, self._findings)
 
     def _check_collecting(self, template: Template, written: object, path: Path) -> None:

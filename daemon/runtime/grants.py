@@ -83,9 +83,13 @@ class Grants:
     def committed(self, committed: Committed) -> None:
         """Note the queues that an append has changed: a listener of the engine."""
         before, after = committed.before, committed.after
-        if isinstance(before, Running) and isinstance(after, Running):
-            if before.limited is after.limited and before.holding is after.holding:
-                return
+        if (
+            isinstance(before, Running)
+            and isinstance(after, Running)
+            and before.limited is after.limited
+            and before.holding is after.holding
+        ):
+            return
         touched = set(_queues_left(before, committed.events))
         asked = {queue for queue, waits in _queues_of(committed.events) if waits}
         self._crowded |= asked
@@ -136,7 +140,10 @@ class Grants:
                 self._wake.set()
 
     async def _look(self, queue: Queue) -> None:
-        """Grant what there is room for, until nobody waits or nothing is free; who cannot be granted now is passed over."""
+        """Grant what there is room for, until nobody waits or nothing is free.
+
+        Who cannot be granted now is passed over.
+        """
         passed_over: set[tuple[UUID, str]] = set()
         while True:
             heads = await self._slots.heads(*queue, most=PAGE + len(passed_over))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from daemon.core.limit_events import Slot
 from daemon.core.state import Running
 from eventstore.slots import earliest_us
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from daemon.core.events import Slot
     from daemon.core.state import State
     from eventstore.slots import Slots, Use
 

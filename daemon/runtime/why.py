@@ -5,7 +5,6 @@ Comes from: `history`. Goes to: daemon/api, daemon/cli.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -19,6 +18,7 @@ from daemon.runtime.why_words import Cause, ago, span, time, until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from daemon.core.plan import Plan

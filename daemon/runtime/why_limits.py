@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from daemon.core.admission import START
-from daemon.core.state import COLLECTING
+from daemon.core.state_limits import COLLECTING
 from daemon.runtime.why_words import Cause, ago, until
 
 if TYPE_CHECKING:

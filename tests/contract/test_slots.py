@@ -1,6 +1,6 @@
 """Slots: exact in every store, whoever takes, and in the same order of service."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -228,7 +228,7 @@ async def test_a_rebuild_finds_the_same(store: Store, executions: Executions) ->
         await executions.do(execution_id, change)
     before = await store.slots.uses(most=9), await store.slots.use("calls", ""), await order(store)
 
-    async def all_changes():  # type: ignore[no-untyped-def]  # one line
+    async def all_changes() -> AsyncIterator[tuple[UUID, IndexChange]]:
         for execution_id, change in changes:
             yield execution_id, IndexChange(slots=(change,))
 

@@ -150,7 +150,10 @@ nodes: {a: {task: gate, with: {name: "{{ input }}"}, throttle: both}}
 workflow: covered
 nodes: {a: {task: gate, with: {name: "{{ input }}"}}}
 """
-    shared = {"both": Throttle(concurrency=1, handlers=("ga*",)), "tasks": Throttle(concurrency=9, node_types=("task",))}
+    shared = {
+        "both": Throttle(concurrency=1, handlers=("ga*",)),
+        "tasks": Throttle(concurrency=9, node_types=("task",)),
+    }
     async with running(settings_for(tmp_path, text, throttle=shared)) as daemon:
         ids = [await start(daemon, name, gate) for name in ("named", "covered")]
         await until(daemon, ids[1], lambda state: isinstance(state, Running) and bool(state.limited))
@@ -186,7 +189,8 @@ async def test_a_retry_gives_its_slot_back_meanwhile(tmp_path: Path, request: py
     gated_handlers.failures[name] = 1
     text = """
 workflow: flaky
-nodes: {a: {task: flaky, with: {name: "{{ input }}"}, retry: {max_attempts: 2, initial: 1m}, throttle: {concurrency: 1}}}
+nodes:
+  a: {task: flaky, with: {name: "{{ input }}"}, retry: {max_attempts: 2, initial: 1m}, throttle: {concurrency: 1}}
 """
     clock = FakeClock()
     async with running(settings_for(tmp_path, text), clock=clock) as daemon:
@@ -197,9 +201,7 @@ nodes: {a: {task: flaky, with: {name: "{{ input }}"}, retry: {max_attempts: 2, i
         assert (await finished(daemon, first)).status == "completed"
 
 
-async def test_two_daemons_never_exceed_it(
-    tmp_path: Path, fresh_postgres_url: str
-) -> None:
+async def test_two_daemons_never_exceed_it(tmp_path: Path, fresh_postgres_url: str) -> None:
     """Both take and grant at once, on one Postgres: judged from the log, no limit was ever exceeded."""
     text = """
 workflow: raced

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
 
+from daemon.core.commands import CancelExecution
 from daemon.core.errors import Rejected
 from daemon.core.state import Finished, Running
 from daemon.core.values import from_json
@@ -32,14 +34,21 @@ SHOW = 'nodes: {show: {transform: "{{ input }}"}}\noutput: "{{ show }}"\n'
 HOLD = 'nodes: {hold: {task: gate, with: {name: "{{ input.gate }}"}}}\n'
 
 
-async def message(daemon: Daemon, **value: Any) -> Ack:
+class Taken(NamedTuple):
+    """What became of a message. A new id for none."""
+
+    outcome: str
+    execution_id: UUID
+
+
+async def message(daemon: Daemon, **value: Any) -> Taken:
     """Take one message; return the verdict."""
     inbound = Inbound(
         trigger="w/all", source="test", identity=None, body=msgspec.json.encode(value), received_at=daemon.clock.now()
     )
     [verdict] = await daemon.intake([inbound])
     assert isinstance(verdict, Ack)
-    return verdict
+    return Taken(verdict.outcome, verdict.execution_id or uuid4())
 
 
 async def count(daemon: Daemon) -> int:
@@ -82,7 +91,9 @@ async def test_a_debounce_takes_the_last_message(tmp_path: Path) -> None:
 async def test_a_debounce_ends_in_time(tmp_path: Path) -> None:
     """However many messages come, it begins so long after the first."""
     clock = FakeClock()
-    async with running(settings_for(tmp_path, HEAD % "{debounce: {after: 10s, at_most: 25s}}" + SHOW), clock=clock) as daemon:
+    async with running(
+        settings_for(tmp_path, HEAD % "{debounce: {after: 10s, at_most: 25s}}" + SHOW), clock=clock
+    ) as daemon:
         taken = [await message(daemon, id="0")]
         for number in range(1, 4):
             await clock.advance(8)
@@ -115,14 +126,18 @@ async def test_a_batch_is_one_append_of_many_messages(tmp_path: Path) -> None:
             for number in range(40)
         ]
         verdicts = await daemon.intake(inbounds)
-        [execution_id] = {verdict.execution_id for verdict in verdicts if isinstance(verdict, Ack)}
+        [execution_id] = {
+            verdict.execution_id for verdict in verdicts if isinstance(verdict, Ack) and verdict.execution_id
+        }
         state = await finished(daemon, execution_id)
         assert [each["id"] for each in from_json(state.output)["messages"]] == list(range(40))
 
 
 async def test_a_collected_message_is_recognised_for_ever(tmp_path: Path) -> None:
     """A message that comes again, while it is collected or long after, is a duplicate: across restarts too."""
-    settings = settings_for(tmp_path, HEAD % "{batch: {size: 2, within: 1h}}" + SHOW, store_url=f"sqlite:///{tmp_path}/b.db")
+    settings = settings_for(
+        tmp_path, HEAD % "{batch: {size: 2, within: 1h}}" + SHOW, store_url=f"sqlite:///{tmp_path}/b.db"
+    )
     async with running(settings) as first:
         one = await message(first, id="1")
         assert (await message(first, id="1")).outcome == "duplicate"
@@ -130,9 +145,9 @@ async def test_a_collected_message_is_recognised_for_ever(tmp_path: Path) -> Non
         assert (await message(second, id="1")).outcome == "duplicate"
         await message(second, id="2")
         await finished(second, one.execution_id)
-        assert await message(second, id="2") == Ack("duplicate", one.execution_id)
+        assert await message(second, id="2") == ("duplicate", one.execution_id)
         third = await message(second, id="3")
-        assert await message(second, id="2") == Ack("duplicate", one.execution_id)
+        assert await message(second, id="2") == ("duplicate", one.execution_id)
         assert third.execution_id != one.execution_id
         assert await count(second) == 2
 
@@ -140,8 +155,6 @@ async def test_a_collected_message_is_recognised_for_ever(tmp_path: Path) -> Non
 async def test_a_cancelled_collection_makes_room_for_another(tmp_path: Path) -> None:
     """What was collected is gone with it, and the next message begins anew."""
     async with running(settings_for(tmp_path, HEAD % "{batch: {size: 2, within: 1h}}" + SHOW)) as daemon:
-        from daemon.core.commands import CancelExecution
-
         one = await message(daemon, id="1")
         await daemon.engine.send(one.execution_id, CancelExecution(reason="", actor="test", at=daemon.clock.now()))
         assert (await message(daemon, id="2")).execution_id != one.execution_id
