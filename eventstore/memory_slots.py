@@ -12,7 +12,7 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
-from eventstore.slots import Holder, Slot, SlotChange, Use, Waiter, earliest_us
+from eventstore.slots import KEPT, Holder, Slot, SlotChange, Use, Waiter, earliest_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -143,7 +143,8 @@ class MemorySlots:
 
     async def uses(self, *, limit: str | None = None, most: int) -> Sequence[Use]:
         """See `slots.Slots`."""
-        places = {(row.slot.limit, row.slot.key) for row in self._rows.values()}
+        rows = (row for row in self._rows.values() if not row.address.startswith(KEPT))
+        places = {(row.slot.limit, row.slot.key) for row in rows}
         return [await self.use(*place) for place in sorted(places) if limit in (None, place[0])][:most]
 
     async def holders(self, limit: str, key: str, *, most: int) -> Sequence[Holder]:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+KEPT = "#message:"
+"""Begins the addresses whose slots are never given back: lists leave them out."""
+
+
 class Slot(Struct, frozen=True, kw_only=True):
     """What is asked of one limit, for one key. At least one of `most` and `interval_us` is given."""
 
@@ -99,7 +103,7 @@ class Slots(Protocol):
         """Return how the limit is used for this key; zeros for one that nobody has or waits for."""
 
     async def uses(self, *, limit: str | None = None, most: int) -> Sequence[Use]:
-        """Return all that is held or waited for, of one limit or of all, in order of limit and key."""
+        """Return all that is held or waited for, of one limit or of all, in order of limit and key; not what is kept."""
 
     async def holders(self, limit: str, key: str, *, most: int) -> Sequence[Holder]:
         """Return who holds it, oldest first."""

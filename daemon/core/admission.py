@@ -169,7 +169,7 @@ def collect(draft: Draft, command: CollectMessage) -> None:
         due = draft.at + start.within
         if start.at_most is not None:
             due = min(due, running.started_at + start.at_most)
-    elif len(running.collected) >= start.size:
+    if due <= draft.at or (start.collect == "batch" and len(running.collected) >= start.size):
         end_collection(draft)
         return
     if START not in running.timers or due != running.timers[START].due:

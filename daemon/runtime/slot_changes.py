@@ -11,7 +11,7 @@ from daemon.core import events as e
 from daemon.core.admission import message_slot
 from daemon.core.evolve import evolve
 from daemon.core.state import Running
-from eventstore.slots import Slot, SlotChange
+from eventstore.slots import KEPT, Slot, SlotChange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from daemon.core.state import State
 
 _SLOTTED = (e.SlotsAsked, e.SlotsTaken, e.MessageCollected)
-MESSAGE = "#message:"
-"""Begins the address at which an execution keeps a message that it has collected."""
 
 
 def slot_changes(before: State, events: Sequence[e.Event], after: State) -> tuple[SlotChange, ...]:
@@ -68,7 +66,7 @@ def _changes(before: State, event: e.Event, after: State) -> Iterator[SlotChange
             )
         case e.MessageCollected():
             slot = message_slot(event.scope, event.message)
-            yield SlotChange(action="take", address=MESSAGE + slot.key, slots=_slots([slot]), at=event.at)
+            yield SlotChange(action="take", address=KEPT + slot.key, slots=_slots([slot]), at=event.at)
         case _:
             pass
 

@@ -115,7 +115,7 @@ FROM slots WHERE limit_name = :limit AND key = :key;
 SELECT s.limit_name, s.key, count(CASE WHEN s.held THEN 1 END), count(CASE WHEN NOT s.held THEN 1 END),
     min(CASE WHEN NOT s.held THEN s.since END),
     (SELECT r.next_us FROM rates r WHERE r.limit_name = s.limit_name AND r.key = s.key), max(s.most)
-FROM slots s WHERE {conditions} GROUP BY s.limit_name, s.key ORDER BY s.limit_name, s.key LIMIT :most;
+FROM slots s WHERE {conditions} AND substr(s.address, 1, 9) <> '#message:' GROUP BY s.limit_name, s.key ORDER BY s.limit_name, s.key LIMIT :most;
 
 -- slot_holders: who holds a slot, oldest first
 SELECT execution_id, address, since FROM slots

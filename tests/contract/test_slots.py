@@ -194,6 +194,14 @@ async def test_a_refused_take_costs_no_rate(store: Store, executions: Executions
     assert (await store.slots.use("calls", "")).next_us is None
 
 
+async def test_what_is_kept_for_ever_is_in_no_list(store: Store, executions: Executions) -> None:
+    """Whose message it is can be asked; a list of limits leaves it out."""
+    [one] = some(1)
+    await executions.do(one, take(Slot(limit="w#message", key="m", most=1), address="#message:m"))
+    assert [each.execution_id for each in await store.slots.holders("w#message", "m", most=1)] == [one]
+    assert await store.slots.uses(most=9) == []
+
+
 async def test_the_writer_tells_only_the_loser(store: Store, executions: Executions) -> None:
     """The others of its batch are written."""
     first, second, third = some(3)

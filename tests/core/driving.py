@@ -42,6 +42,8 @@ def _next(state: State, number: int) -> c.Command | None:
                 return c.FireTimer(timer_id=timer_id, at=at)
             case _:
                 pass
+    for address in sorted(state.limited):
+        return c.GrantSlots(address=address, at=at)
     for name in sorted(set(state.awaiting.values())):
         return c.ReceiveSignal(signal_id=f"drive-{number}", name=name, data=to_json(number), actor="test", at=at)
     for address, ask in state.asking.items():

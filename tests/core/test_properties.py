@@ -25,6 +25,7 @@ from daemon.core.evolve_saga import newest_first
 from daemon.core.evolve_turns import kept_by
 from daemon.core.snapshot import decode_state, encode_state
 from daemon.core.state import INITIAL, Finished, Repeating, Running, Settled, Turn, cause
+from daemon.core.state_limits import COLLECTING
 from daemon.core.values import size_of
 from eventstore.codec import Codec, Stored
 from tests.core.driving import drive
@@ -124,7 +125,7 @@ def test_what_waits_is_owed_or_waits_for_a_signal(history: History) -> None:
     """Nothing is owed to an execution only if it has ended, has not begun, or waits for a signal."""
     for turn in history.turns:
         if not owed(turn.after) and isinstance(turn.after, Running):
-            assert cause(turn.after) in {"signal", "person", "pause"}
+            assert cause(turn.after) in {"signal", "person", "pause", "limit"}
 
 
 @given(histories())
@@ -136,10 +137,13 @@ def test_the_derived_fields_agree_with_the_steps(history: History) -> None:
             assert len(turn.after.in_flight) == kinds.count("InFlight")
             assert len(turn.after.queue) == kinds.count("Queued")
             assert len(turn.after.awaiting) == kinds.count("Awaiting")
-            breaths = sum(1 for timer in turn.after.timers.values() if timer.purpose == "turn")
+            breaths = sum(1 for timer in turn.after.timers.values() if timer.purpose in {"turn", "start"})
+            begins = int("" in turn.after.limited)
+            assert len(turn.after.limited) == kinds.count("Limited") + begins
+            assert set(turn.after.holding) <= {*turn.after.in_flight, "", COLLECTING}
             assert turn.after.sleeping == kinds.count("Sleeping") + kinds.count("Retrying") + breaths
             waiting = [step for step in turn.after.steps.values() if not isinstance(step, (*Settled, Repeating, Turn))]
-            assert turn.after.open == len(waiting) + breaths + len(turn.after.asking)
+            assert turn.after.open == len(waiting) + breaths + begins + len(turn.after.asking)
             assert len(turn.after.in_flight) <= history.plan.concurrency
 
 
@@ -150,7 +154,8 @@ def test_the_state_knows_its_size(history: History) -> None:
         if isinstance(turn.after, Running):
             kept = sum(map(kept_by, turn.after.steps.values())) + sum(map(size_of, turn.after.variables.values()))
             undo = sum(size_of(owed_one.input) for owed_one in turn.after.owed.values())
-            assert turn.after.size == kept + undo + size_of(turn.after.input)
+            collected = sum(map(size_of, turn.after.collected.values()))
+            assert turn.after.size == kept + undo + collected + size_of(turn.after.input)
 
 
 @given(histories())

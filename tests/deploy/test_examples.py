@@ -22,7 +22,8 @@ async def test_an_example_gives_what_it_says(file: Path) -> None:
     settings = replace(load_settings(file.with_name("sagad.toml"), {}), store=Store(url="memory://"))
     async with running(settings) as daemon:
         [workflow] = daemon.plans.workflows()
-        state = await finished(daemon, await start(daemon, workflow, example["input"]))
+        started = [await start(daemon, workflow, each) for each in example.get("inputs", [example.get("input")])]
+        state = await finished(daemon, started[-1])
     assert (state.error.code if state.error else None) == example.get("error"), state.error
     assert from_json(state.output) == example.get("output")
     assert set(example.get("steps", ())) <= set(state.steps)
