@@ -5,6 +5,7 @@ Comes from: `store`. Goes to: `memory.MemoryIndex`.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 from eventstore.slots import KEPT, Holder, Slot, SlotChange, Use, Waiter, earliest_us
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -146,6 +147,10 @@ class MemorySlots:
         rows = (row for row in self._rows.values() if not row.address.startswith(KEPT))
         places = {(row.slot.limit, row.slot.key) for row in rows}
         return [await self.use(*place) for place in sorted(places) if limit in (None, place[0])][:most]
+
+    async def waiting(self) -> Mapping[str, int]:
+        """See `slots.Slots`."""
+        return Counter(row.slot.limit for row in self._rows.values() if not row.held)
 
     async def holders(self, limit: str, key: str, *, most: int) -> Sequence[Holder]:
         """See `slots.Slots`."""

@@ -64,6 +64,10 @@ class SqlSlots:
         rows = await self._database.fetch(SQL["slot_uses"].replace("{conditions}", condition), params)
         return [self._use(row) for row in rows]
 
+    async def waiting(self) -> Mapping[str, int]:
+        """See `slots.Slots`."""
+        return dict(await self._database.fetch(SQL["slot_waiting"], {}))
+
     async def holders(self, limit: str, key: str, *, most: int) -> Sequence[Holder]:
         """See `slots.Slots`."""
         rows = await self._database.fetch(SQL["slot_holders"], {"limit": limit, "key": key, "most": most})

@@ -21,7 +21,7 @@ from uuid import UUID
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 KEPT = "#message:"
@@ -104,6 +104,9 @@ class Slots(Protocol):
 
     async def uses(self, *, limit: str | None = None, most: int) -> Sequence[Use]:
         """Return all that is held or waited for, of one limit or of all, in order of limit and key; not what is kept."""
+
+    async def waiting(self) -> Mapping[str, int]:
+        """Return how many wait for each limit, of any key."""
 
     async def holders(self, limit: str, key: str, *, most: int) -> Sequence[Holder]:
         """Return who holds it, oldest first."""

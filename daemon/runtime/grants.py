@@ -30,7 +30,7 @@ from eventstore.errors import Conflict, StoreError, Unavailable
 from eventstore.slots import earliest_us
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from uuid import UUID
 
     from daemon.core.commands import Command
@@ -74,6 +74,8 @@ class Grants:
         self._engine = engine
         self._clock = clock
         self._crowded = crowded
+        self.waiting: Mapping[str, int] = {}
+        """How many waited for each limit when all queues were last looked at."""
         self._touched: set[Queue] = set()
         self._later: dict[Queue, datetime] = {}
         self._looking: set[Queue] = set()
@@ -121,6 +123,7 @@ class Grants:
     async def _look_everywhere(self) -> None:
         try:
             found = set(await self._slots.queues(most=QUEUES))
+            self.waiting = await self._slots.waiting() if found else {}
             self._touched |= found
             if len(found) < QUEUES:
                 self._crowded &= self._touched | self._looking

@@ -117,6 +117,9 @@ SELECT s.limit_name, s.key, count(CASE WHEN s.held THEN 1 END), count(CASE WHEN 
     (SELECT r.next_us FROM rates r WHERE r.limit_name = s.limit_name AND r.key = s.key), max(s.most)
 FROM slots s WHERE {conditions} AND substr(s.address, 1, 9) <> '#message:' GROUP BY s.limit_name, s.key ORDER BY s.limit_name, s.key LIMIT :most;
 
+-- slot_waiting: how many wait for each limit
+SELECT limit_name, count(*) FROM slots WHERE NOT held GROUP BY limit_name;
+
 -- slot_holders: who holds a slot, oldest first
 SELECT execution_id, address, since FROM slots
 WHERE limit_name = :limit AND key = :key AND held ORDER BY since, execution_id, address LIMIT :most;

@@ -127,6 +127,7 @@ async def test_who_waited_holds_afterwards(store: Store, executions: Executions)
     [one] = some(1)
     await executions.do(one, ask(ONE))
     assert await store.slots.queues(most=9) == [("payments", "a")]
+    assert await store.slots.waiting() == {"payments": 1}
     await executions.do(one, take(ONE, seconds=5))
     assert await store.slots.queues(most=9) == []
     assert await store.slots.of(one) == [("step", "payments", "a", True)]
