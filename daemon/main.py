@@ -175,7 +175,7 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
         spawn=spawn,
         followers=_followers(tools, store, history, changes, membership, collector),
     )
-    _watch(metrics, engine, steps, supervisor)
+    _watch(metrics, engine, steps, grants, supervisor)
     return Daemon(
         settings=settings,
         clock=clock,
@@ -244,13 +244,14 @@ def _engine(
     return engine, steps, timers, grants
 
 
-def _watch(metrics: Metrics, engine: Engine, steps: Steps, supervisor: Supervisor) -> None:
+def _watch(metrics: Metrics, engine: Engine, steps: Steps, grants: Grants, supervisor: Supervisor) -> None:
     """Let the metrics read what is there when they are asked for."""
     metrics.watch(
         active=lambda: engine.active,
         parked=lambda: len(engine.parked),
         handlers=lambda: len(list(steps.at_work())),
         connections=supervisor.statuses,
+        waiting=lambda: grants.waiting,
     )
 
 

@@ -103,7 +103,7 @@ class Slots(Protocol):
         """Return how the limit is used for this key; zeros for one that nobody has or waits for."""
 
     async def uses(self, *, limit: str | None = None, most: int) -> Sequence[Use]:
-        """Return all that is held or waited for, of one limit or of all, in order of limit and key; not what is kept."""
+        """Return all that is held or waited for, of one limit or of all, in order of limit and key; nothing kept."""
 
     async def waiting(self) -> Mapping[str, int]:
         """Return how many wait for each limit, of any key."""

@@ -46,6 +46,7 @@ async def test_no_more_than_the_limit_are_at_work(tmp_path: Path, request: pytes
         for each in ids:
             assert (await finished(daemon, each)).status == "completed"
         assert await daemon.store.slots.uses(most=9) == []
+        assert 'sagad_limit_wait_seconds_count{limit="limited/a"} 1.0' in (await daemon.metrics.exposition()).decode()
 
 
 async def test_why_tells_limit_holders_and_place(tmp_path: Path, request: pytest.FixtureRequest) -> None:
