@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from daemon.runtime.brokers import Brokers
     from daemon.runtime.changes import Changes
+    from daemon.runtime.children import Children
     from daemon.runtime.clock import Clock
     from daemon.runtime.definitions import Compiler
     from daemon.runtime.engine import Engine
@@ -57,6 +58,7 @@ class Daemon:
     engine: Engine
     intake: Intake
     steps: Steps
+    children: Children
     membership: Membership
     recovery: Recovery
     brokers: Brokers

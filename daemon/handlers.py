@@ -41,6 +41,8 @@ __all__ = ["Again", "Context", "End", "HandlerSpec", "Port", "Route", "StepFailu
 F = TypeVar("F", bound=Callable[..., Any])
 
 _ATTRIBUTE = "__sagad_handler__"
+LOADED_AS = "sagad_handlers_"
+"""What the names of modules begin with that were loaded from a file."""
 
 
 class Context(Protocol):

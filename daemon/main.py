@@ -20,6 +20,7 @@ from daemon.assembled import Daemon
 from daemon.nodes import all_node_types
 from daemon.runtime.brokers import Brokers
 from daemon.runtime.changes import Changes, ForeignChanges
+from daemon.runtime.children import Children
 from daemon.runtime.clock import Clock, SharedClock, SystemClock
 from daemon.runtime.codec import codec_of
 from daemon.runtime.definitions import Compiler, InputSchemas
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
     from daemon.core.node import NodeType
+    from daemon.core.plan import Plan
     from daemon.runtime.handler_registry import Handler
     from daemon.runtime.otlp import OtlpCollector
     from daemon.runtime.supervisor import Follower
@@ -137,111 +139,159 @@ def _tools(
 
 def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollector | None, spawn: Spawn) -> Daemon:
     """Connect the parts. Nothing runs yet."""
-    settings, clock, metrics, brokers = tools.settings, tools.clock, tools.metrics, tools.brokers
-    log = MeasuredLog(store.log, metrics)
-    writer, changes = Writer(log), Changes()
-    history = History(store.log, store.snapshots)
-    plans = Plans(store.definitions, tools.compiler.compile_stored, clock)
-    membership = _membership(tools, store)
-    engine, steps, timers, grants = _engine(
-        tools,
-        store=store,
-        membership=membership,
-        writer=writer,
-        history=history,
-        plans=plans,
-        changes=changes,
-        outgoing=outgoing,
-        spawn=spawn,
-    )
-    intake = Intake(
-        engine, plans, clock, slots=store.slots, check_input=InputSchemas().check, on_verdict=metrics.message
-    )
+    base = _base(tools, store, outgoing, spawn)
+    grants = Grants(store.slots, tools.clock)
+    engine = _engine(base, grants)
+    grants.engine, engine.crowded = engine, grants.crowded
+    children = _children(base, engine)
+    steps = _steps(base, engine, children)
+    timers = _timers(base, engine)
+    engine.steps, engine.timers, engine.children = steps, timers, children
+    base.membership.engine, base.membership.steps = engine, steps
+    intake = _intake(base, engine)
     subscriptions = _subscriptions(tools, store, intake, spawn)
-    max_active = settings.limits.max_active_executions
-    recovery = Recovery(store.leases, engine, membership, clock, ttl=membership.ttl, max_active=max_active)
+    recovery = _recovery(base, engine)
     supervisor = Supervisor(
-        membership=membership,
+        membership=base.membership,
         recovery=recovery,
-        writer=writer,
+        writer=base.writer,
         engine=engine,
         steps=steps,
+        children=children,
         timers=timers,
         grants=grants,
         subscriptions=subscriptions,
-        brokers=brokers,
-        changes=changes,
-        grace_s=settings.limits.grace_s,
+        brokers=tools.brokers,
+        changes=base.changes,
+        grace_s=tools.settings.limits.grace_s,
         spawn=spawn,
-        followers=_followers(tools, store, history, changes, membership, collector),
+        followers=_followers(base, collector),
     )
-    _watch(metrics, engine, steps, grants, supervisor)
+    _watch(tools.metrics, engine, steps, grants, supervisor)
     return Daemon(
-        settings=settings,
-        clock=clock,
+        settings=tools.settings,
+        clock=tools.clock,
         store=store,
-        history=history,
-        plans=plans,
-        changes=changes,
-        log=log,
+        history=base.history,
+        plans=base.plans,
+        changes=base.changes,
+        log=base.log,
         engine=engine,
         intake=intake,
         steps=steps,
-        membership=membership,
+        children=children,
+        membership=base.membership,
         recovery=recovery,
-        brokers=brokers,
+        brokers=tools.brokers,
         subscriptions=subscriptions,
         supervisor=supervisor,
         compiler=tools.compiler,
-        metrics=metrics,
+        metrics=tools.metrics,
     )
 
 
-def _engine(
-    tools: _Tools,
-    *,
-    store: Store,
-    membership: Membership,
-    writer: Writer,
-    history: History,
-    plans: Plans,
-    changes: Changes,
-    outgoing: Outgoing,
-    spawn: Spawn,
-) -> tuple[Engine, Steps, Timers, Grants]:
-    """Make the engine and those that carry out what it decides; they need each other."""
-    crowded: set[tuple[str, str]] = set()
-    engine = Engine(
-        history=history,
-        writer=writer,
-        plans=plans,
-        changes=changes,
-        clock=tools.clock,
-        spawn=spawn,
-        max_active=tools.settings.limits.max_active_executions,
-        listeners=[tools.metrics.committed, tell_operators],
-        on_fenced=membership.doubt,
-        crowded=crowded,
-    )
-    steps = Steps(
-        post=engine.post,
+@dataclass(frozen=True, kw_only=True)
+class _Base:
+    """What the engine and those around it are made of."""
+
+    tools: _Tools
+    store: Store
+    log: MeasuredLog
+    writer: Writer
+    changes: Changes
+    history: History
+    plans: Plans
+    membership: Membership
+    outgoing: Outgoing
+    check_input: Callable[[Plan, Any], None]
+    spawn: Spawn
+
+
+def _base(tools: _Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Base:
+    log = MeasuredLog(store.log, tools.metrics)
+    return _Base(
+        tools=tools,
+        store=store,
+        log=log,
+        writer=Writer(log),
+        changes=Changes(),
+        history=History(store.log, store.snapshots),
+        plans=Plans(store.definitions, tools.compiler.compile_stored, tools.clock),
+        membership=_membership(tools, store),
         outgoing=outgoing,
+        check_input=InputSchemas().check,
+        spawn=spawn,
+    )
+
+
+def _engine(base: _Base, grants: Grants) -> Engine:
+    """Make the engine; who carries out what it decides is told to it later, as they need it too."""
+    return Engine(
+        history=base.history,
+        writer=base.writer,
+        plans=base.plans,
+        changes=base.changes,
+        clock=base.tools.clock,
+        spawn=base.spawn,
+        max_active=base.tools.settings.limits.max_active_executions,
+        listeners=[base.tools.metrics.committed, tell_operators, grants.committed],
+        on_fenced=base.membership.doubt,
+    )
+
+
+def _children(base: _Base, engine: Engine) -> Children:
+    return Children(
+        engine=engine,
+        plans=base.plans,
+        history=base.history,
+        leases=base.store.leases,
+        membership=base.membership,
+        clock=base.tools.clock,
+        check_input=base.check_input,
+        spawn=base.spawn,
+    )
+
+
+def _steps(base: _Base, engine: Engine, children: Children) -> Steps:
+    tools, limits = base.tools, base.tools.settings.limits
+    return Steps(
+        post=engine.post,
+        outgoing=base.outgoing,
         handlers=tools.handlers,
         secrets=tools.secrets,
+        children=children,
         clock=tools.clock,
         jitter=tools.jitter,
-        spawn=spawn,
-        max_running=tools.settings.limits.max_running_steps,
-        max_threads=tools.settings.limits.max_threads,
-        max_processes=tools.settings.limits.max_processes,
+        spawn=base.spawn,
+        max_running=limits.max_running_steps,
+        max_threads=limits.max_threads,
+        max_processes=limits.max_processes,
     )
-    timers = Timers(store.index, engine, tools.clock, share=lambda: membership.share, late=membership.ttl)
-    grants = Grants(store.slots, engine, tools.clock, crowded=crowded)
-    engine.listen(grants.committed)
+
+
+def _timers(base: _Base, engine: Engine) -> Timers:
+    membership = base.membership
+    timers = Timers(base.store.index, engine, base.tools.clock, share=lambda: membership.share, late=membership.ttl)
     membership.listen(timers.share_changed)
-    membership.engine, membership.steps = engine, steps
-    engine.steps, engine.timers = steps, timers
-    return engine, steps, timers, grants
+    return timers
+
+
+def _intake(base: _Base, engine: Engine) -> Intake:
+    tools = base.tools
+    return Intake(
+        engine,
+        base.plans,
+        base.history,
+        tools.clock,
+        slots=base.store.slots,
+        check_input=base.check_input,
+        on_verdict=tools.metrics.message,
+    )
+
+
+def _recovery(base: _Base, engine: Engine) -> Recovery:
+    membership, max_active = base.membership, base.tools.settings.limits.max_active_executions
+    return Recovery(base.store.leases, engine, membership, base.tools.clock, ttl=membership.ttl, max_active=max_active)
 
 
 def _watch(metrics: Metrics, engine: Engine, steps: Steps, grants: Grants, supervisor: Supervisor) -> None:
@@ -280,21 +330,14 @@ def _membership(tools: _Tools, store: Store) -> Membership:
     )
 
 
-def _followers(  # noqa: PLR0917  as they stand in `_wire`
-    tools: _Tools,
-    store: Store,
-    history: History,
-    changes: Changes,
-    membership: Membership,
-    collector: OtlpCollector | None,
-) -> Sequence[Follower]:
+def _followers(base: _Base, collector: OtlpCollector | None) -> Sequence[Follower]:
     """Make what reads the log beside the engine."""
-    clock = tools.clock
-    foreign = ForeignChanges(changes, store.versions, store.hints, clock, alone=lambda: membership.share == ALONE)
-    membership.listen(changes.come.set)
+    store, membership, clock = base.store, base.membership, base.tools.clock
+    foreign = ForeignChanges(base.changes, store.versions, store.hints, clock, alone=lambda: membership.share == ALONE)
+    membership.listen(base.changes.come.set)
     if collector is None:
         return (foreign,)
-    return foreign, Tracing(store, history, collector, clock, leads=lambda: membership.leads)
+    return foreign, Tracing(store, base.history, collector, clock, leads=lambda: membership.leads)
 
 
 def _collector(settings: Settings) -> OtlpCollector | None:

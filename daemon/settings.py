@@ -108,7 +108,7 @@ class Workflows:
     """`[workflows]`: what is run."""
 
     paths: tuple[Path, ...] = ()
-    """Definition files, and folders of them."""
+    """Definition files, and folders of them; Python files (`flow.py`, `flow.py:name`) by name alone."""
     handlers: tuple[Annotated[str, ModuleOrFile()], ...] = ()
     """Python modules, and `.py` files, in which handlers are declared."""
     env: tuple[str, ...] = ()

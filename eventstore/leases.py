@@ -68,8 +68,11 @@ class Leases(Protocol):
     async def held(self, daemon_id: UUID) -> Sequence[UUID]:
         """Return all executions whose lease it has."""
 
-    async def drop(self, daemon_id: UUID, execution_id: UUID) -> None:
-        """Delete a lease that it has: the execution has ended by another's append. Harmless when it has none."""
+    async def drop(self, daemon_id: UUID, execution_id: UUID, *, ended_at: datetime) -> None:
+        """Delete a lease that it has, of an execution that has ended then and was not taken up again since.
+
+        Harmless when there is none.
+        """
 
     async def hint(self, execution_id: UUID) -> bool:
         """Ask the holder to look at the execution; False when no member has the lease."""

@@ -105,6 +105,9 @@ class Definitions(Protocol):
     async def get(self, definition_hash: str) -> StoredDefinition | None:
         """Return it, or None."""
 
+    async def find(self, workflow: str, prefix: str) -> Sequence[str]:
+        """Return the hashes of the workflow's definitions that begin with this, sorted; at most two."""
+
     async def first_seen(self, workflow: str) -> datetime | None:
         """Return when the workflow's oldest definition was stored."""
 

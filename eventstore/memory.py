@@ -239,6 +239,11 @@ class MemoryDefinitions:
         """See `log.Definitions`."""
         return self._by_hash.get(definition_hash)
 
+    async def find(self, workflow: str, prefix: str) -> Sequence[str]:
+        """See `log.Definitions`."""
+        of_workflow = (known.hash for known in self._by_hash.values() if known.workflow == workflow)
+        return sorted(found for found in of_workflow if found.startswith(prefix))[:2]
+
     async def first_seen(self, workflow: str) -> datetime | None:
         """See `log.Definitions`."""
         return min(

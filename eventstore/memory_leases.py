@@ -77,10 +77,10 @@ class MemoryLeases:
         """See `leases.Leases`."""
         return [execution_id for execution_id, lease in self._index.leases.items() if lease.daemon == daemon_id]
 
-    async def drop(self, daemon_id: UUID, execution_id: UUID) -> None:
+    async def drop(self, daemon_id: UUID, execution_id: UUID, *, ended_at: datetime) -> None:
         """See `leases.Leases`."""
-        lease = self._index.leases.get(execution_id)
-        if lease is not None and lease.daemon == daemon_id:
+        lease, row = self._index.leases.get(execution_id), await self._index.execution(execution_id)
+        if lease is not None and lease.daemon == daemon_id and row is not None and row.finished_at == ended_at:
             del self._index.leases[execution_id]
 
     async def hint(self, execution_id: UUID) -> bool:

@@ -20,7 +20,7 @@ from eventstore.queries import statements
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
     from typing import Any
 
     from eventstore.postgres_database import PostgresDatabase
@@ -89,9 +89,10 @@ class PostgresLeases:
         """See `leases.Leases`."""
         return [row[0] for row in await self._database.fetch(SQL["held"], {"daemon": daemon_id})]
 
-    async def drop(self, daemon_id: UUID, execution_id: UUID) -> None:
+    async def drop(self, daemon_id: UUID, execution_id: UUID, *, ended_at: datetime) -> None:
         """See `leases.Leases`."""
-        await self._database.execute((SQL["drop_lease"], {"daemon": daemon_id, "execution_id": execution_id}))
+        asked = {"daemon": daemon_id, "execution_id": execution_id, "ended_at": ended_at}
+        await self._database.execute((SQL["drop_lease"], asked))
 
     async def hint(self, execution_id: UUID) -> bool:
         """See `leases.Leases`."""

@@ -172,6 +172,13 @@ class SqlDefinitions:
             return StoredDefinition(found, workflow, bytes(document), self._database.time_of(first_seen_at))
         return None
 
+    async def find(self, workflow: str, prefix: str) -> Sequence[str]:
+        """See `log.Definitions`."""
+        if "\0" in workflow + prefix:  # no database holds such a text
+            return []
+        asked = {"workflow": workflow, "first": prefix, "last": f"{prefix}~"}
+        return [found for (found,) in await self._database.fetch(SQL["find_definitions"], asked)]
+
     async def first_seen(self, workflow: str) -> datetime | None:
         """See `log.Definitions`."""
         rows = await self._database.fetch(SQL["first_seen"], {"workflow": workflow})

@@ -88,9 +88,10 @@ class SqliteLeases:
         """See `leases.Leases`."""
         return [UUID(key) for (key,) in await self._database.fetch(SQL["held"], {"daemon": daemon_id})]
 
-    async def drop(self, daemon_id: UUID, execution_id: UUID) -> None:
+    async def drop(self, daemon_id: UUID, execution_id: UUID, *, ended_at: datetime) -> None:
         """See `leases.Leases`."""
-        await self._database.execute((SQL["drop_lease"], {"daemon": daemon_id, "execution_id": execution_id}))
+        asked = {"daemon": daemon_id, "execution_id": execution_id, "ended_at": ended_at}
+        await self._database.execute((SQL["drop_lease"], asked))
 
     async def hint(self, execution_id: UUID) -> bool:
         """See `leases.Leases`."""

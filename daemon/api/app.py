@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from daemon.api import errors, events_stream, executions, health, hooks, limits, topics, undo, workflows
+from daemon.api import errors, events_stream, executions, health, hooks, limits, messages, topics, undo, workflows
 from daemon.api.auth import Authentication
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def create_app(daemon: Daemon) -> FastAPI:
     app.state.daemon = daemon
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
-    for part in (workflows, events_stream, executions, undo, limits, topics, health):
+    for part in (workflows, events_stream, executions, messages, undo, limits, topics, health):
         app.include_router(part.routes)
     app.router.routes.append(hooks.route(daemon))
     return app

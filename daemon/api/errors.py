@@ -20,6 +20,7 @@ from daemon.core.errors import (
     InvalidInput,
     Misconfigured,
     Rejected,
+    UnknownName,
     UnknownTrigger,
     UnknownWorkflow,
 )
@@ -35,6 +36,7 @@ PROBLEM = "application/problem+json"
 
 STATUSES: Mapping[type[Exception], int] = {
     ExecutionNotFound: 404,
+    UnknownName: 404,
     UnknownWorkflow: 404,
     UnknownTrigger: 404,
     ExecutionFinished: 409,

@@ -28,6 +28,13 @@ from eventstore.errors import Undecodable
 from eventstore.index import ExecutionFilter
 
 
+class CancelBody(Struct, forbid_unknown_fields=True):
+    """Why it is done, and whether what was done is undone first."""
+
+    reason: str = ""
+    undo: bool = True
+
+
 class ReasonBody(Struct, forbid_unknown_fields=True):
     """Why it is done."""
 
@@ -137,12 +144,15 @@ async def signal(
     "/executions/{execution_id}/cancel",
     response_model=models.Changed,
     responses=ANSWERS[400, 404, 409, 413, 422, 500, 503],
-    openapi_extra=body_of(ReasonBody, "Why.", {"reason": "ordered twice"}),
+    openapi_extra=body_of(CancelBody, "Why, and how.", {"reason": "ordered twice"}),
 )
 async def cancel(*, request: Request, daemon: Api, execution_id: ExecutionId, actor: Actor = "api") -> Response:
-    """End an execution without a result, after what it has done was undone. One that has ended stays as it is."""
-    body = await read_json(request, daemon.settings.http.max_body_bytes, ReasonBody, ReasonBody())
-    command = CancelExecution(reason=body.reason, actor=actor, at=daemon.clock.now())
+    """End an execution without a result, after what it has done was undone, unless `undo` is false.
+
+    One that has ended stays as it is.
+    """
+    body = await read_json(request, daemon.settings.http.max_body_bytes, CancelBody, CancelBody())
+    command = CancelExecution(reason=body.reason, undo=body.undo, actor=actor, at=daemon.clock.now())
     handled = await answered(daemon.engine.send(execution_id, command))
     return changed(execution_id, handled)
 

@@ -71,6 +71,13 @@ class Page(_Model):
     next: str | None
 
 
+class Parent(_Model):
+    """The step of another execution that has started one as a subflow, or has it undone."""
+
+    execution_id: UUID
+    address: str
+
+
 class Summary(_Model):
     """An execution without its steps."""
 
@@ -82,6 +89,7 @@ class Summary(_Model):
     waits_for: str | None
     trigger: Any
     dedupe_key: str | None
+    parent: Parent | None
     started_at: datetime | None
     finished_at: datetime | None
     input: Any
@@ -101,6 +109,24 @@ class Changed(Summary):
     """An execution, and whether this call has changed it."""
 
     changed: bool
+
+
+class Updated(Changed):
+    """What an update has given; `changed` is false for one that had come before."""
+
+    result: Any
+
+
+class SignalledWithStart(Changed):
+    """Whether this call has started the execution, and whether it has signalled it."""
+
+    started: bool
+
+
+class Answered(_Model):
+    """What a query gave."""
+
+    result: Any
 
 
 class Step(BaseModel):
@@ -165,6 +191,8 @@ class SideEffect(_Model):
 class Undo(_Model):
     """The undo plan, newest first; what is asked of people; and all that the execution has done outside."""
 
+    execution_id: UUID
+    status: Status
     undoing: bool
     ends_as: str | None
     mode: str | None

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from daemon.runtime.brokers import Brokers
     from daemon.runtime.changes import Changes
+    from daemon.runtime.children import Children
     from daemon.runtime.clock import Clock
     from daemon.runtime.engine import Engine
     from daemon.runtime.history import History
@@ -59,6 +60,10 @@ class Daemon(Protocol):
     @property
     def plans(self) -> Plans:
         """The loaded workflows."""
+
+    @property
+    def children(self) -> Children:
+        """Undoes executions that have completed."""
 
     @property
     def changes(self) -> Changes:

@@ -19,12 +19,14 @@ from daemon.core.errors import ExecutionNotFound, Rejected
 from daemon.core.state import NotStarted, Running
 from daemon.runtime.plans import MissingDefinition
 from daemon.runtime.undo import undo_view
+from daemon.runtime.views import summary_view
 
 
 class AnswerBody(Struct, forbid_unknown_fields=True):
     """A decision. `address` is the step's; empty for the plan as a whole."""
 
-    choice: Literal["go", "retry", "skip", "done"]
+    choice: Literal["start", "go", "retry", "skip", "done"]
+    """`start` undoes an execution that has completed; the others answer what is asked then."""
     address: str = ""
     question: Annotated[str, Meta(pattern="^[0-9]{1,18}$")] | None = None
     """As in `asking`; a question that was answered meanwhile is left alone. Without it the open one is meant."""
@@ -50,7 +52,7 @@ async def show_undo(*, daemon: Api, execution_id: ExecutionId) -> Response:
             plan = await daemon.plans.pinned(state.definition)
         except MissingDefinition:
             plan = None  # it only adds which nodes have no side effects
-    return answer(await asyncio.to_thread(undo_view, state, history, plan))
+    return answer(await asyncio.to_thread(undo_view, execution_id, state, history, plan))
 
 
 @routes.post(
@@ -60,10 +62,18 @@ async def show_undo(*, daemon: Api, execution_id: ExecutionId) -> Response:
     openapi_extra=body_of(AnswerBody, "The decision.", {"address": "charge", "choice": "done"}, required=True),
 )
 async def answer_undo(*, request: Request, daemon: Api, execution_id: ExecutionId, actor: Actor = "api") -> Response:
-    """Answer what the undo asks: let it go on, retry, skip a compensation, or say that it was done by hand."""
+    """Undo what a completed execution has done; or answer what the undo asks.
+
+    Answers let it go on, retry or skip a compensation, or say that it was done by hand.
+    """
     body = await read_json(request, daemon.settings.http.max_body_bytes, AnswerBody, NO_ANSWER)
     if body is NO_ANSWER:
         raise BadRequest("the body is missing; it says what is decided: `choice`, and the step's `address`")
+    if body.choice == "start":
+        before = await daemon.history.existing(execution_id)
+        await answered(daemon.children.undo_completed(execution_id, body.note, actor=actor))
+        after = await daemon.history.existing(execution_id)
+        return answer({**summary_view(execution_id, after), "changed": after.version > before.version})
     if body.question is not None:
         question = int(body.question)
     else:

@@ -79,16 +79,51 @@ def signal(
     _print_changed(view, as_json=as_json, done=f"signalled {name}", before="had this signal already")
 
 
+def update(
+    execution_id: ExecutionIdArgument,
+    name: Annotated[str, typer.Argument(help="The update's name.", show_default=False)],
+    *,
+    data: Data = "null",
+    key: Key = None,
+    config: Config = None,
+    url: Url = None,
+) -> None:
+    """Give an execution an update, and print its result as JSON. One that is refused has had no effect."""
+    value = read_data(data, "--data")
+    with Connection(settings_of(config), url) as connection:
+        found = find(DaemonSource(connection), execution_id)
+        headers = {"Idempotency-Key": key} if key is not None else None
+        view = connection.post(f"/executions/{found}/updates/{quote(name, safe='')}", value, headers=headers)
+    output.print_json(view["result"])
+
+
+def query(
+    execution_id: ExecutionIdArgument,
+    name: Annotated[str, typer.Argument(help="The query's name.", show_default=False)],
+    *,
+    data: Data = "null",
+    config: Config = None,
+    url: Url = None,
+) -> None:
+    """Ask an execution, going on or ended, and print the answer as JSON. Nothing is recorded."""
+    value = read_data(data, "--data")
+    with Connection(settings_of(config), url) as connection:
+        found = find(DaemonSource(connection), execution_id)
+        view = connection.post(f"/executions/{found}/queries/{quote(name, safe='')}", value)
+    output.print_json(view["result"])
+
+
 def cancel(
     execution_id: ExecutionIdArgument,
     *,
     reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "",
+    undo: Annotated[bool, typer.Option(help="Undo first what it has done.")] = True,
     as_json: Json = False,
     config: Config = None,
     url: Url = None,
 ) -> None:
     """End an execution without a result; what it has done is undone first, where its workflow says how."""
-    view = _post_reason("cancel", execution_id, reason, settings_of(config), url)
+    view = _post_reason("cancel", execution_id, reason, settings_of(config), url, **({} if undo else {"undo": False}))
     ended = view["finished_at"] is not None
     done = "cancelled" if ended else "is undone first, and cancelled then"
     before = f"had already {view['status']}" if ended else "is being undone already"
@@ -130,10 +165,12 @@ def resume(execution_id: ExecutionIdArgument, *, as_json: Json = False, config: 
         output.console().print(f"{view['execution_id']} {view['status']}{waits}", markup=False)
 
 
-def _post_reason(what: str, execution_id: str, reason: str, settings: Settings, url: str | None) -> dict[str, Any]:
+def _post_reason(
+    what: str, execution_id: str, reason: str, settings: Settings, url: str | None, **more: bool
+) -> dict[str, Any]:
     with Connection(settings, url) as connection:
         found = find(DaemonSource(connection), execution_id)
-        view: dict[str, Any] = connection.post(f"/executions/{found}/{what}", {"reason": reason})
+        view: dict[str, Any] = connection.post(f"/executions/{found}/{what}", {"reason": reason, **more})
     return view
 
 

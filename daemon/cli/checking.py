@@ -16,7 +16,7 @@ from daemon.core.errors import Misconfigured
 from daemon.core.schema import definition_schema
 from daemon.nodes import all_node_types
 from daemon.runtime.definitions import Compiler, Loaded
-from daemon.runtime.handler_registry import load_handlers
+from daemon.runtime.handler_registry import load_handlers, python_files
 from daemon.runtime.shared_limits import shared_limits
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def validate(
     problems: Sequence[Problem] = ()
     loaded = Loaded((), ())
     try:
-        loaded = compiler_of(settings).load_files(files)
+        loaded = compiler_of(settings, files).load_files(files)
     except Misconfigured as error:
         problems = error.problems
     found = [*problems, *loaded.warnings]
@@ -64,13 +64,18 @@ def schema() -> None:
     output.print_json(definition_schema(all_node_types()))
 
 
-def compiler_of(settings: Settings) -> Compiler:
-    """Return the compiler of the settings. Raises Misconfigured for handlers that cannot be loaded."""
+def compiler_of(settings: Settings, files: Iterable[Path] = ()) -> Compiler:
+    """Return the compiler of the settings, with the handlers of these files too.
+
+    Raises Misconfigured for handlers that cannot be loaded.
+    """
     plain = plain_compiler_of(settings)
-    if not settings.workflows.handlers:
+    workflows = settings.workflows
+    if not workflows.handlers and not python_files(workflows.paths):
         return plain
-    search = [settings.file.parent] if settings.file is not None else [Path()]
-    return replace(plain, handlers=frozenset(load_handlers(settings.workflows.handlers, search=search)))
+    flows = python_files([*workflows.paths, *files])
+    search = [settings.file.parent if settings.file is not None else Path(), *(file.parent for file in flows)]
+    return replace(plain, handlers=frozenset(load_handlers([*workflows.handlers, *map(str, flows)], search=search)))
 
 
 def plain_compiler_of(settings: Settings) -> Compiler:

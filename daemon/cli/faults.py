@@ -22,6 +22,7 @@ EXIT_CODES: Mapping[str, int] = {
     "Misconfigured": 2,
     "Unusable": 2,
     "ExecutionNotFound": 3,
+    "UnknownName": 3,
     "UnknownWorkflow": 3,
     "UnknownTrigger": 3,
     "NotFound": 3,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("serving:run", "Run the daemon."),
     "validate": ("checking:validate", "Check definitions; print every problem."),
+    "export": ("exporting:export", "Write a workflow that is in Python as YAML."),
     "start": ("changing:start", "Start an execution of a workflow."),
     "publish": ("publishing:publish", "Send a message to a trigger."),
     "list": ("reading:list_executions", "List executions, newest first."),
@@ -31,6 +32,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "daemons": ("reading:daemons", "Show the daemons that work on the store."),
     "limits": ("limiting:limits", "Show the limits that executions share, who holds them and who waits."),
     "signal": ("changing:signal", "Give an execution a signal."),
+    "update": ("changing:update", "Give an execution an update, and print its result."),
+    "query": ("changing:query", "Ask an execution, and print the answer."),
     "cancel": ("changing:cancel", "End an execution without a result; what it has done is undone first."),
     "pause": ("changing:pause", "Begin no more handlers for an execution until it is resumed."),
     "resume": ("changing:resume", "End an execution's pause, and carry out what is owed to it."),

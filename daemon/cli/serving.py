@@ -1,4 +1,4 @@
-"""`run`: the daemon with its HTTP server, until a signal or a fault ends it.
+"""`run`: the daemon with its HTTP server, until a signal or a fault ends it, or the one execution that it is to run.
 
 The first SIGINT or SIGTERM stops in order: no new messages, handlers at work get `grace_s`, exit code 0. The second
 ends the process at once (130 or 143); nothing that was acknowledged is lost. SIGHUP reads the definitions again.
@@ -13,16 +13,21 @@ import os
 import signal
 import socket
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path  # noqa: TC003  read by typer
+from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
 import typer
 import uvicorn
 
 from daemon.api.app import create_app
+from daemon.cli import output
+from daemon.cli.changing import read_data
 from daemon.cli.faults import BadUsage
 from daemon.cli.options import Config, settings_of
+from daemon.cli.single import Single
 from daemon.main import open_daemon
 from daemon.runtime import logs
 from daemon.runtime.collection import calm_garbage_collector
@@ -51,18 +56,44 @@ class Server(uvicorn.Server):
 
 
 def run(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Definitions in place of those of the settings: YAML, JSON, flow.py.", show_default=False),
+    ] = None,
     *,
+    input_text: Annotated[
+        str | None,
+        typer.Option(
+            "--input", "-i", help="Start one execution with this JSON, print its output, and end.", show_default=False
+        ),
+    ] = None,
     config: Config = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Instead of the settings' port.")] = None,
 ) -> None:
-    """Run the daemon, until it is told to stop by SIGINT or SIGTERM."""
+    """Run the daemon, until it is told to stop by SIGINT or SIGTERM.
+
+    With --input it carries out one execution and nothing else. The exit code is 1 when that failed or was cancelled.
+    """
+    single = None if input_text is None else Single(read_data(input_text, "--input"))
     if port is not None:
         os.environ["SAGAD_HTTP_PORT"] = str(port)
     settings = settings_of(config)
+    if files:
+        settings = replace(settings, workflows=replace(settings.workflows, paths=tuple(files)))
     listening = listen(settings.http)
-    logs.configure(settings.log)
+    logs.configure(settings.log if single is None else replace(settings.log, level="warning"))
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_run(settings, listening))
+        runner.run(_run(settings, listening, single))
+    if single is not None and single.view is not None:
+        _print_ended(single.view)
+
+
+def _print_ended(view: dict[str, Any]) -> None:
+    if view["status"] == "completed":
+        output.print_json(view["output"])
+        return
+    typer.echo(f"{view['execution_id']} {view['status']}: {output.error_text(view['error'])}", err=True)
+    raise typer.Exit(1)
 
 
 def listen(http: Http) -> socket.socket:
@@ -75,12 +106,12 @@ def listen(http: Http) -> socket.socket:
         raise BadUsage(f"cannot listen on {http.host}:{http.port}: {error.strerror or error}", hint=hint) from None
 
 
-async def _run(settings: Settings, listening: socket.socket) -> None:
+async def _run(settings: Settings, listening: socket.socket, single: Single | None) -> None:
     """Five steps: open, serve, start, wait for a signal, stop. HTTP answers while old work is still taken up."""
     async with open_daemon(settings) as daemon:
         server = _server(create_app(daemon), settings)
         serving = asyncio.create_task(server.serve(sockets=[listening]))
-        starting = asyncio.create_task(daemon.start())
+        starting = asyncio.create_task(daemon.start() if single is None else single.run(daemon))
         told_to_stop = asyncio.create_task(_signal(daemon))
         try:
             host, port = listening.getsockname()[:2]
@@ -88,6 +119,7 @@ async def _run(settings: Settings, listening: socket.socket) -> None:
             await asyncio.wait({starting, serving, told_to_stop}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 await starting
+            if starting.done() and single is None:
                 calm_garbage_collector()
                 _logger.info("ready", workflows=daemon.plans.workflows())
                 await asyncio.wait({serving, told_to_stop}, return_when=asyncio.FIRST_COMPLETED)

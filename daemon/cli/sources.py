@@ -186,7 +186,7 @@ class StoreSource:
             plans = Plans(self._store.definitions, self._compiler.compile_stored, SystemClock())
             with suppress(MissingDefinition):  # it only adds which nodes have no side effects
                 plan = self._run(plans.pinned(state.definition))
-        view: dict[str, Any] = plain(undo_view(state, history, plan))
+        view: dict[str, Any] = plain(undo_view(execution_id, state, history, plan))
         return view
 
     def daemons(self) -> dict[str, Any]:

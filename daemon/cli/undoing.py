@@ -15,7 +15,7 @@ from daemon.cli.sources import DaemonSource, find, source_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHOICES = ("go", "retry", "skip", "done")
+CHOICES = ("start", "go", "retry", "skip", "done")
 
 
 def undo(
@@ -33,8 +33,8 @@ def undo(
 ) -> None:
     """Show what an execution has done and what would undo it; with --choose, answer what the undo asks.
 
-    `go` lets the plan or a compensation run, `retry` runs one again that failed, `skip` leaves an effect as it is,
-    `done` says that a person has undone it.
+    `start` undoes an execution that has completed; --note says why. `go` lets the plan or a compensation run, `retry`
+    runs one again that failed, `skip` leaves an effect as it is, `done` says that a person has undone it.
     """
     settings = settings_of(config)
     if choose is None or plan:
@@ -88,6 +88,9 @@ def _summary(view: dict[str, Any]) -> Iterator[str]:
     owed = len(view["plan"])
     if view["undoing"]:
         yield f"It has {view['ends_as']}, and is being undone ({view['mode']}); left to undo: {owed}."
+    elif owed and view["status"] == "completed":
+        command = f"sagad undo {view['execution_id']} --choose start"
+        yield f"It has completed, and {owed} steps can be undone, in this order; to do so: {command}"
     elif owed:
         yield f"If it ended badly now, {owed} steps would be undone ({view['mode']}), in this order."
     else:

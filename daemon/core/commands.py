@@ -10,7 +10,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from daemon.core.events import StepError
+from daemon.core.events import Parent, StepError
 from daemon.core.values import NULL, Json
 
 
@@ -33,6 +33,8 @@ class StartExecution(Struct, frozen=True, gc=False, kw_only=True):
     trigger_name: str | None = None
     dedupe_key: str | None = None
     traceparent: str | None = None
+    parent: Parent | None = None
+    """The step that starts it as a subflow."""
     collect: CollectMessage | None = None
     """The first of the messages that are collected before it begins."""
     collect_key: str = ""
@@ -61,6 +63,36 @@ class PostponeStep(Struct, frozen=True, gc=False, kw_only=True):
     after: timedelta
     state: Json
     """What the next attempts see as `context.state`."""
+    at: datetime
+
+
+class AwaitChild(Struct, frozen=True, gc=False, kw_only=True):
+    """The child that the step has started is there; the step waits for its end. Identity: address and attempt."""
+
+    address: str
+    attempt: int
+    child: UUID
+    workflow: str
+    definition: str
+    at: datetime
+
+
+class FinishChild(Struct, frozen=True, gc=False, kw_only=True):
+    """A child has ended. Identity: address and attempt of the step that has started it, or has it undone."""
+
+    address: str
+    attempt: int
+    child: UUID
+    workflow: str = ""
+    definition: str = ""
+    """Empty for one that never began."""
+    status: str
+    """`completed` | `failed` | `cancelled`."""
+    output: Json = NULL
+    error: StepError | None = None
+    """Why it has failed, or was cancelled."""
+    owes: bool = False
+    """Whether there is something of it that can be undone."""
     at: datetime
 
 
@@ -110,10 +142,22 @@ class ReceiveSignal(Struct, frozen=True, gc=False, kw_only=True):
     at: datetime
 
 
+class HandleUpdate(Struct, frozen=True, gc=False, kw_only=True):
+    """A message that is answered with a result. Identity: the update id, chosen by the sender, as a signal's is."""
+
+    update_id: str
+    name: str
+    data: Json
+    actor: str
+    at: datetime
+
+
 class CancelExecution(Struct, frozen=True, gc=False, kw_only=True):
     """End it without a result. A finished execution decides nothing."""
 
     reason: str
+    undo: bool = True
+    """Whether what it has done is undone first; else it ends at once."""
     actor: str
     at: datetime
 
@@ -129,6 +173,16 @@ class PauseExecution(Struct, frozen=True, gc=False, kw_only=True):
 class ResumeExecution(Struct, frozen=True, gc=False, kw_only=True):
     """Go on after a pause. One that is not paused decides nothing."""
 
+    actor: str
+    at: datetime
+
+
+class UndoExecution(Struct, frozen=True, gc=False, kw_only=True):
+    """Undo what a completed execution has done. One that is being undone, or was, decides nothing."""
+
+    reason: str
+    parent: Parent | None = None
+    """The step that is to be told of the end."""
     actor: str
     at: datetime
 
@@ -151,13 +205,17 @@ Command = (
     | CompleteStep
     | PostponeStep
     | FailStep
+    | AwaitChild
+    | FinishChild
     | ReportProgress
     | CollectMessage
     | GrantSlots
     | FireTimer
     | ReceiveSignal
+    | HandleUpdate
     | CancelExecution
     | PauseExecution
     | ResumeExecution
+    | UndoExecution
     | AnswerUndo
 )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
+from daemon.core.address import UNDO
 from daemon.core.configured import (
     ERROR_PORT,
     Configured,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from daemon.core.node import NodeType
     from daemon.core.problems import Path
     from daemon.core.readers import Readers
-    from daemon.core.throttle import Check, PlannedLimit, SharedLimit
+    from daemon.core.throttle import Check, PlannedLimit, PlannedStart, SharedLimit
 
 
 class Compiled(Struct, frozen=True):
@@ -91,8 +92,10 @@ def compile_plan(
     edges = _wire(definition, configured, findings)
     planning = Planning(shared or {}, findings, strict=shared is not None and not accepted)
     limits = _limits_of_all(definition, configured, planning, scoping, places)
-    start, priority = planning.start(definition)
-    outputs = scoping.outputs(places, Place(nodes=definition.nodes, paths=paths))
+    outermost = Place(nodes=definition.nodes, paths=paths)
+    outputs = scoping.outputs(places, outermost)
+    updates, queries = scoping.updates(outermost), scoping.queries(outermost)
+    _check_signals(definition, findings)
     if allowed is not None:
         _check_triggers(definition, allowed, findings)
     if errors := findings.errors:
@@ -104,15 +107,34 @@ def compile_plan(
             readers.read(edge.source, places[node_id])
     readers.keep(node_id for body in bodies.values() if body.output is None for node_id in body.last)
     whole = _Whole(edges, bodies, readers, definition.on_error)
+    nodes = _nodes(definition, configured, compensations, whole)
+    plan = Plan(definition=definition, nodes=nodes, body=bodies[""], updates=updates, queries=queries, env=env)
+    plan = _limited(plan, limits)
+    return Compiled(plan, findings.warnings)
+
+
+def _nodes(
+    definition: Definition,
+    configured: Mapping[str, Configured],
+    compensations: Mapping[str, ConfiguredCompensation],
+    whole: _Whole,
+) -> dict[str, PlannedNode]:
+    """Return the nodes, and beside each the one that undoes it."""
     nodes: dict[str, PlannedNode] = {}
     for node in definition.nodes.values():
-        compensation = _compensation(node, compensations.get(node.id), whole)
-        planned = _planned(node, configured[node.id], whole, compensation)
-        nodes[node.id] = replace(planned, limits=limits[node.id][0], priority=limits[node.id][1] or priority)
+        compensation = _compensation(node, configured[node.id], compensations.get(node.id), whole)
+        nodes[node.id] = _planned(node, configured[node.id], whole, compensation)
         if compensation is not None and compensation.node is not None:
             nodes[compensation.node.id] = compensation.node
-    plan = Plan(definition=definition, nodes=nodes, body=bodies[""], start=start, priority=priority, env=env)
-    return Compiled(plan, findings.warnings)
+    return nodes
+
+
+class _Limits(NamedTuple):
+    """Limits that executions share: those of each node, with its priority, and how executions begin."""
+
+    own: Mapping[str, tuple[tuple[PlannedLimit, ...], Template | None]]
+    start: PlannedStart
+    priority: Template | None
 
 
 def _limits_of_all(
@@ -121,11 +143,22 @@ def _limits_of_all(
     planning: Planning,
     scoping: Scoping,
     places: Mapping[str, Place],
-) -> Mapping[str, tuple[tuple[PlannedLimit, ...], Template | None]]:
-    return {
+) -> _Limits:
+    own = {
         node_id: _limits(definition, definition.nodes[node_id], read, planning, scoping.checker(places[node_id]))
         for node_id, read in configured.items()
     }
+    return _Limits(own, *planning.start(definition))
+
+
+def _limited(plan: Plan, limits: _Limits) -> Plan:
+    """Return the plan with its limits."""
+    own = {
+        node_id: replace(plan.nodes[node_id], limits=found, priority=first or limits.priority)
+        for node_id, (found, first) in limits.own.items()
+        if found
+    }
+    return replace(plan, nodes={**plan.nodes, **own}, start=limits.start, priority=limits.priority)
 
 
 def _limits(
@@ -224,6 +257,24 @@ def _check_triggers(definition: Definition, env: Mapping[str, str], findings: Fi
                 check_environment([template], value, ("triggers", trigger.index, *keys), env, findings)
 
 
+def _check_signals(definition: Definition, findings: Findings) -> None:
+    """Where signals are declared, report those that are waited for, or sent by an update or a trigger, and are not."""
+    if not definition.signals:
+        return
+    used: list[tuple[str | None, Path]] = []
+    for node in definition.nodes.values():
+        if node.type == "signal":
+            written = node.own.get("signal")
+            name, key = (written.get("name"), ("name",)) if isinstance(written, dict) else (written, ())
+            used.append((name, (*node.path, "signal", *key)))
+    used += [(update.signal, (*update.path, "signal")) for update in definition.updates.values()]
+    for trigger in definition.triggers:
+        used.append((trigger.signal.name if trigger.signal else None, ("triggers", trigger.index, "signal", "name")))
+    for name, path in used:
+        if isinstance(name, str) and "{{" not in name and name not in definition.signals:
+            findings.error(f"there is no signal {name!r}", path, hint=did_you_mean(name, definition.signals))
+
+
 def _bodies(
     definition: Definition, starts: Iterable[str], edges: _Edges, outputs: Mapping[str, Template | None]
 ) -> Mapping[str, Body]:
@@ -251,10 +302,15 @@ class _Whole(NamedTuple):
 
 
 def _compensation(
-    node: NodeDefinition, undo: ConfiguredCompensation | None, whole: _Whole
+    node: NodeDefinition, read: Configured, undo: ConfiguredCompensation | None, whole: _Whole
 ) -> PlannedCompensation | None:
+    """Return what undoes the node: what it declares, or, for a subflow that declares nothing, the undo of the child."""
     if node.compensation is None:
-        return None
+        if read.subflow is None or not node.side_effects:
+            return None
+        undone = replace(node, id=node.id + UNDO, on_error="stop", default=UNSET)
+        undoes = _planned(undone, replace(read, subflow=None), whole, None)
+        return PlannedCompensation(node=undoes, kind="idempotent", of_child=True)
     reason = ". ".join(part for part in (node.compensation.reason, node.compensation.manual) if part)
     planned = _planned(undo.node, undo.read, whole, None) if undo is not None else None
     return PlannedCompensation(node=planned, kind=node.compensation.kind, reason=reason)
@@ -267,6 +323,7 @@ def _planned(
         id=node.id,
         scope=node.scope,
         turns=read.turns,
+        subflow=read.subflow,
         body=whole.bodies.get(node.id),
         readers=whole.readers.of(node.id),
         reads=whole.readers.by(node.id),

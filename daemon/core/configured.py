@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET, Struct
 
 from daemon.core.definition import NodeDefinition
-from daemon.core.node import ConfigError, NodeType, Turns
+from daemon.core.node import ConfigError, NodeType, Subflow, Turns
 from daemon.core.problems import did_you_mean
 from daemon.core.templates import TemplateError, compile_template
 
@@ -31,6 +31,7 @@ class Configured(Struct, frozen=True):
     ports: tuple[str, ...]
     join: str
     turns: Turns | None
+    subflow: Subflow | None
 
 
 def read_node(node: NodeDefinition, node_types: Mapping[str, NodeType], findings: Findings) -> Configured | None:
@@ -48,7 +49,9 @@ def read_node(node: NodeDefinition, node_types: Mapping[str, NodeType], findings
         hint = f"`{node_type.name}` says it already; take `after` out"
         findings.error("`after` is said twice", (*path, "after"), node=node.id, hint=hint)
     how = node_type.turns(config) if node_type.turns is not None else None
-    return Configured(node_type, config, (*node_type.ports(config), ERROR_PORT), join or node.join or "all", how)
+    subflow = node_type.subflow(config) if node_type.subflow is not None else None
+    ports = (*node_type.ports(config), ERROR_PORT)
+    return Configured(node_type, config, ports, join or node.join or "all", how, subflow)
 
 
 def check_node(

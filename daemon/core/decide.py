@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
 
-from daemon.core import admission, saga
+from daemon.core import admission, children, saga, updates
 from daemon.core import commands as c
 from daemon.core import events as e
 from daemon.core.address import node_of
@@ -20,7 +20,7 @@ from daemon.core.evolve import evolve
 from daemon.core.settling import fail, postpone, succeed
 from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Running, State
 from daemon.core.state_limits import COLLECTING
-from daemon.core.values import to_json
+from daemon.core.values import from_json, to_json
 from daemon.core.walk import advance, grant, start_or_queue
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def decision(plan: Plan | None, state: State, command: c.Command, crowded: Crowd
         case NotStarted():
             return _before_start(plan, state, command, crowded)
         case Finished():
-            return _after_end(state, command)
+            return _after_end(plan, state, command)
         case _:
             assert_never(state)
 
@@ -81,9 +81,16 @@ def _before_start(plan: Plan | None, state: NotStarted, command: c.Command, crow
             raise Rejected("the execution has not started")
 
 
-def _after_end(state: Finished, command: c.Command) -> Decision:
+def _after_end(plan: Plan | None, state: Finished, command: c.Command) -> Decision:
+    if isinstance(command, c.UndoExecution) and state.status == "completed" and state.newest_owed:
+        draft = Draft(_needed(plan), state, command.at)
+        saga.undo_completed(draft, command)
+        advance(draft)
+        return Decision(tuple(draft.events), draft.state)
     if isinstance(command, c.ReceiveSignal) and command.signal_id not in state.seen:
         raise ExecutionFinished(f"the execution has {state.status}; it takes no signal {command.name!r}")
+    if isinstance(command, c.HandleUpdate) and command.update_id not in state.seen:
+        raise ExecutionFinished(f"the execution has {state.status}; it takes no update {command.name!r}")
     return Decision((), state)
 
 
@@ -100,6 +107,10 @@ def _while_running(draft: Draft, command: c.Command) -> None:
         case c.FailStep():
             if _at_work(draft, command.address, command.attempt):
                 fail(draft, command.address, command.error, jitter=command.jitter, retryable=command.retryable)
+        case c.AwaitChild():
+            children.wait_for(draft, command)
+        case c.FinishChild():
+            children.finish(draft, command)
         case c.ReportProgress(address=address, attempt=attempt, number=number):
             step = _at_work(draft, address, attempt)
             if step and number > step.progress_number:
@@ -117,6 +128,9 @@ def _while_running(draft: Draft, command: c.Command) -> None:
         case c.ReceiveSignal():
             if command.signal_id not in draft.running.seen:
                 _receive(draft, command)
+        case c.HandleUpdate():
+            if command.update_id not in draft.running.seen:
+                _update(draft, command)
         case c.CancelExecution():
             _cancel(draft, command)
         case c.PauseExecution():
@@ -125,6 +139,8 @@ def _while_running(draft: Draft, command: c.Command) -> None:
         case c.ResumeExecution():
             if draft.running.paused is not None:
                 draft.emit(e.ExecutionResumed(actor=command.actor, at=draft.at))
+        case c.UndoExecution():
+            saga.undo_again(draft, command)
         case c.AnswerUndo():
             saga.answer(draft, command)
         case _:
@@ -143,6 +159,7 @@ def _start(draft: Draft, command: c.StartExecution) -> None:
             trigger_name=command.trigger_name,
             dedupe_key=command.dedupe_key,
             traceparent=command.traceparent,
+            parent=command.parent,
             actor=command.actor,
             at=draft.at,
         )
@@ -206,6 +223,8 @@ def _fire(draft: Draft, timer_id: str) -> None:
                 admission.end_collection(draft)
             else:
                 admission.enter(draft)
+        case "child":
+            children.too_late(draft, address)
         case "signal":
             waited = draft.running.steps[address]
             name = waited.name if isinstance(waited, Awaiting) else ""
@@ -219,13 +238,26 @@ def _fire(draft: Draft, timer_id: str) -> None:
 def _cancel(draft: Draft, command: c.CancelExecution) -> None:
     undoing = draft.running.undoing
     if undoing is None:
-        draft.emit(e.CancelRequested(reason=command.reason, actor=command.actor, at=draft.at))
-        saga.end(draft, e.UndoPlanned(status="cancelled", mode="", reason=command.reason, at=draft.at))
+        draft.emit(e.CancelRequested(reason=command.reason, undo=command.undo, actor=command.actor, at=draft.at))
+        mode = "" if command.undo else "none"
+        saga.end(draft, e.UndoPlanned(status="cancelled", mode=mode, reason=command.reason, at=draft.at))
     elif undoing.status != "cancelled":
         raise Rejected("the execution has failed, and what it has done is being undone: that cannot be cancelled")
 
 
+def _update(draft: Draft, command: c.HandleUpdate) -> None:
+    updates.handle(draft, command)
+    signal = draft.plan.updates[command.name].signal
+    if signal is not None:
+        received = c.ReceiveSignal(
+            signal_id=f"{command.update_id}#{signal}", name=signal, data=command.data, actor=command.actor, at=draft.at
+        )
+        _receive(draft, received)
+
+
 def _receive(draft: Draft, command: c.ReceiveSignal) -> None:
+    if draft.plan.definition.signals:
+        updates.check_signal(draft.plan, command.name, from_json(command.data))
     draft.emit(_received(command))
     running = draft.running
     waiting = [

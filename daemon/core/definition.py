@@ -111,6 +111,39 @@ class TriggerDefinition(Struct, frozen=True, kw_only=True):
     retry: RetryPolicy = RetryPolicy(max_attempts=3)
 
 
+class SignalDefinition(Struct, frozen=True, kw_only=True):
+    """A signal that executions take, as written."""
+
+    data: Mapping[str, Any] | None = None
+    """JSON Schema of its data; None allows all."""
+    description: str = ""
+
+
+class UpdateDefinition(Struct, frozen=True, kw_only=True):
+    """An update as written."""
+
+    path: tuple[str | int, ...]
+    data: Mapping[str, Any] | None = None
+    """JSON Schema of its data; None allows all."""
+    accept: Any = UNSET
+    """Template that must give true."""
+    refusal: Any = "the workflow does not accept the update now"
+    """Template of what the sender is told else."""
+    variables: Mapping[str, Any] = {}
+    """Templates of the variables that it sets."""
+    signal: str | None = None
+    """The signal that it stands for too."""
+    result: Any = UNSET
+
+
+class QueryDefinition(Struct, frozen=True, kw_only=True):
+    """A query as written."""
+
+    path: tuple[str | int, ...]
+    data: Mapping[str, Any] | None = None
+    result: Any
+
+
 class Limits(Struct, frozen=True, kw_only=True):
     """What an execution may hold at most."""
 
@@ -118,6 +151,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Of one step's output, as JSON."""
     context_bytes: int = 64 * 2**20
     """Of its input, the outputs that later nodes may read, the items of loops, and variables, as JSON."""
+    depth: int = 16
+    """Executions above one that starts a child; more are an error."""
 
 
 class Definition(Struct, frozen=True, kw_only=True):
@@ -127,7 +162,7 @@ class Definition(Struct, frozen=True, kw_only=True):
     hash: str
     """SHA-256, hex, of `document`."""
     document: bytes
-    """Canonical JSON of the whole definition as written (keys sorted, no spaces)."""
+    """Canonical JSON of the whole definition; see `canonical`."""
     description: str = ""
     input_schema: Mapping[str, Any] | None = None
     triggers: tuple[TriggerDefinition, ...] = ()
@@ -136,6 +171,9 @@ class Definition(Struct, frozen=True, kw_only=True):
     nodes: Mapping[str, NodeDefinition]
     """All nodes by id, those in bodies after the one that has the body."""
     edges: tuple[EdgeDefinition, ...] = ()
+    signals: Mapping[str, SignalDefinition] = {}
+    updates: Mapping[str, UpdateDefinition] = {}
+    queries: Mapping[str, QueryDefinition] = {}
     output: Any = UNSET
     concurrency: int = 64
     timeout: timedelta | None = None

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from msgspec import Struct
 
 from daemon.core import events as e
-from daemon.core.state import Finished, InFlight, Running, State
+from daemon.core.child_events import Parent
+from daemon.core.state import Finished, InFlight, Leaving, Running, State
+from daemon.core.step_error import StepError
 from daemon.core.templates import SecretSlot
 from daemon.core.values import NULL, Json
 
@@ -51,17 +54,40 @@ class RetainSteps(Struct, frozen=True, gc=False):
     """The execution is being undone: cancel what runs for it and is not in flight any more."""
 
 
+class CancelChild(Struct, frozen=True, gc=False):
+    """Have an execution end that a step has started; answer with `FinishChild` for one that never began."""
+
+    address: str
+    attempt: int
+    child: UUID
+    undo: bool
+    reason: str
+
+
+class TellParent(Struct, frozen=True, gc=False):
+    """The execution has ended: bring `FinishChild` to the step that waits for it."""
+
+    parent: Parent
+    workflow: str
+    definition: str
+    status: str
+    output: Json
+    error: StepError | None
+    owes: bool
+    ended_at: datetime
+
+
 class StopSteps(Struct, frozen=True, gc=False):
     """The execution has ended: cancel what still runs for it, tell who waits for it, forget it."""
 
 
-Effect = RunStep | ArmTimer | CancelSteps | RetainSteps | StopSteps
+Effect = RunStep | ArmTimer | CancelSteps | RetainSteps | CancelChild | TellParent | StopSteps
 
 
 def effects(state: State, events: Iterable[e.Event]) -> tuple[Effect, ...]:
     """Return what the events ask for; `state` is the one after them."""
     if isinstance(state, Finished):
-        return (StopSteps(),)
+        return (StopSteps(), *owed(state))
     owed_now: list[Effect] = []
     for event in events:
         match event:
@@ -73,6 +99,8 @@ def effects(state: State, events: Iterable[e.Event]) -> tuple[Effect, ...]:
                 owed_now.append(CancelSteps(event.address))
             case e.UndoPlanned():
                 owed_now.append(RetainSteps())
+            case e.ChildCancelRequested() if isinstance(state, Running) and event.child in state.leaving:
+                owed_now.append(_cancel(event.child, state.leaving[event.child]))
             case _:
                 pass
     return tuple(owed_now)
@@ -80,17 +108,41 @@ def effects(state: State, events: Iterable[e.Event]) -> tuple[Effect, ...]:
 
 def owed(state: State) -> tuple[Effect, ...]:
     """Return all that the shell owes to an execution in this state, in a fixed order."""
+    if isinstance(state, Finished) and state.parent is not None:
+        return (tell(state, state.parent),)
     if not isinstance(state, Running):
         return ()
     steps = ((address, _in_flight(state, address)) for address in sorted(state.in_flight))
     runs = tuple(_run(address, step) for address, step in steps if step is not None)
     timers = tuple(ArmTimer(timer_id, timer.due) for timer_id, timer in sorted(state.timers.items()))
-    return (*runs, *timers)
+    cancels = tuple(_cancel(child, leaving) for child, leaving in sorted(state.leaving.items()))
+    return (*runs, *timers, *cancels)
 
 
 def _in_flight(state: State, address: str) -> InFlight | None:
     step = state.steps.get(address) if isinstance(state, Running) else None
     return step if isinstance(step, InFlight) else None
+
+
+def _cancel(child: UUID, leaving: Leaving) -> CancelChild:
+    return CancelChild(leaving.address, leaving.attempt, child, leaving.undo, leaving.reason)
+
+
+def tell(state: Finished, parent: Parent) -> TellParent:
+    """Return how the execution has ended, for this step."""
+    error = state.error
+    if state.status == "cancelled":
+        error = StepError(state.reason, "cancelled")
+    return TellParent(
+        parent,
+        state.workflow,
+        state.definition,
+        state.status,
+        state.output,
+        error,
+        owes=bool(state.newest_owed),
+        ended_at=state.finished_at,
+    )
 
 
 def _run(address: str, step: InFlight) -> RunStep:

@@ -58,6 +58,10 @@ class UnknownTrigger(Rejected):
         super().__init__(f"there is no trigger {name!r}; loaded are: {', '.join(sorted(known)) or 'none'}")
 
 
+class UnknownName(Rejected):
+    """The execution's workflow declares no update, or no query, of this name."""
+
+
 class InvalidInput(Rejected):
     """The data does not match the schema asked for; the message names each place."""
 

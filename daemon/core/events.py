@@ -5,7 +5,7 @@ meaning raises `VERSION` and adds an upcaster (`dict -> dict`) to `UPCASTERS`. `
 what is stored, never the Python path. `tests/core/golden/` holds what each release wrote.
 
 Names kept for the parts of the language to come: StepCached, ApprovalRequested, ApprovalGiven,
-ChildStarted, ChildFinished, BreakpointHit,
+BreakpointHit,
 CheckpointMarked, ExecutionRewound, ExecutionForked, ExecutionMigrated.
 
 Comes from: `decide`. Goes to: `evolve`, `eventstore/codec`.
@@ -19,6 +19,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from daemon.core.child_events import ChildCancelRequested, ChildFinished, ChildStarted, Parent, UndoRequested
 from daemon.core.limit_events import ExecutionBegan, MessageCollected, Slot, SlotsAsked, SlotsTaken
 from daemon.core.pause_events import ExecutionPaused, ExecutionResumed
 from daemon.core.saga_events import (
@@ -40,12 +41,16 @@ from daemon.core.turn_events import (
     TurnStarted,
     TurnSucceeded,
 )
+from daemon.core.update_events import UpdateHandled
 from daemon.core.values import NULL, Json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = (
+    "ChildCancelRequested",
+    "ChildFinished",
+    "ChildStarted",
     "CompensationOwed",
     "ExecutionBegan",
     "ExecutionPaused",
@@ -55,6 +60,7 @@ __all__ = (
     "ManualActionDone",
     "ManualActionRequested",
     "MessageCollected",
+    "Parent",
     "SagaStarted",
     "Slot",
     "SlotsAsked",
@@ -67,6 +73,8 @@ __all__ = (
     "TurnSucceeded",
     "UndoCompleted",
     "UndoPlanned",
+    "UndoRequested",
+    "UpdateHandled",
 )
 """What is defined elsewhere and found here too."""
 
@@ -86,6 +94,8 @@ class ExecutionStarted(Struct, frozen=True, gc=False, kw_only=True, omit_default
     trigger_name: str | None = None
     dedupe_key: str | None = None
     traceparent: str | None = None
+    parent: Parent | None = None
+    """The step of another execution that has started this one as a subflow."""
     actor: str
     at: datetime
 
@@ -222,8 +232,8 @@ class VariableSet(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
 class TimerSet(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A durable due time.
 
-    `purpose` is `wait`, `retry`, `signal`, `turn` (a loop takes breath), `start` (the execution begins then) or
-    `execution`; the last two have no address.
+    `purpose` is `wait`, `retry`, `signal`, `child`, `turn` (a loop takes breath), `start` (the execution begins then)
+    or `execution`; the last two have no address.
     """
 
     NAME: ClassVar = "TimerSet"
@@ -287,6 +297,8 @@ class CancelRequested(Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     VERSION: ClassVar = 1
 
     reason: str
+    undo: bool = True
+    """Whether what it has done is undone first."""
     actor: str
     at: datetime
 
@@ -326,12 +338,13 @@ _Steps = StepQueued | StepStarted | StepProgressed | StepSucceeded | StepFailed 
 _Loops = LoopStarted | FanOutExpanded | SagaStarted
 _Turns = TurnStarted | TurnSkipped | TurnSucceeded | TurnFailed | TurnAbandoned
 _Values = OutputsReleased | VariableSet
-_Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived
+_Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived | UpdateHandled
 _Ends = ExecutionPaused | ExecutionResumed | CancelRequested | ExecutionCancelled | ExecutionCompleted | ExecutionFailed
 _Limits = SlotsAsked | SlotsTaken | MessageCollected | ExecutionBegan
-_Undo = CompensationOwed | UndoPlanned | ManualActionRequested | ManualActionDone | UndoCompleted
+_Children = ChildStarted | ChildCancelRequested | ChildFinished
+_Undo = UndoRequested | CompensationOwed | UndoPlanned | ManualActionRequested | ManualActionDone | UndoCompleted
 
-Event = ExecutionStarted | _Steps | _Loops | _Turns | _Values | _Waits | _Limits | _Undo | _Ends
+Event = ExecutionStarted | _Steps | _Children | _Loops | _Turns | _Values | _Waits | _Limits | _Undo | _Ends
 
 EVENT_TYPES: tuple[type[Event], ...] = Event.__args__
 

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from daemon.core import events as e
 from daemon.core.address import UNDO
+from daemon.core.evolve_children import CHILDREN, reopened
 from daemon.core.evolve_limits import LIMITS
 from daemon.core.evolve_saga import SAGA, compensated
 from daemon.core.evolve_turns import TURNS, left, put
@@ -59,6 +60,8 @@ def evolve(state: State, event: e.Event) -> State:
             return _RUNNING[type(event)](state, event, state.version + 1)
         case NotStarted():
             return _not_started(state, event)
+        case Finished() if isinstance(event, e.UndoRequested):
+            return reopened(state, event)
         case Finished():
             raise TypeError(f"{event.NAME} after the execution has {state.status}")
         case _:
@@ -79,6 +82,7 @@ def _not_started(state: NotStarted, event: e.Event) -> State:
                 trigger_name=event.trigger_name,
                 dedupe_key=event.dedupe_key,
                 traceparent=event.traceparent,
+                parent=event.parent,
                 started_at=event.at,
                 signals=state.signals,
                 seen=state.seen,
@@ -248,6 +252,10 @@ def _signal_received(state: Running, event: e.SignalReceived, version: int) -> R
     return replace(state, version=version, signals=signals, seen=seen)
 
 
+def _update_handled(state: Running, event: e.UpdateHandled, version: int) -> Running:
+    return replace(state, version=version, seen=state.seen.set(event.update_id, True))  # noqa: FBT003  as above
+
+
 def _paused(state: Running, event: e.ExecutionPaused, version: int) -> Running:
     return replace(state, version=version, paused=Paused(event.reason, event.actor, event.at))
 
@@ -297,6 +305,7 @@ def _finished(
         trigger_name=state.trigger_name,
         dedupe_key=state.dedupe_key,
         traceparent=state.traceparent,
+        parent=state.parent,
         started_at=state.started_at,
         steps=state.steps,
         seen=state.seen,
@@ -307,6 +316,9 @@ def _finished(
         error=error,
         failed_step=failed_step,
         reason=reason,
+        owed=state.owed,
+        newest_owed=state.newest_owed,
+        size=state.size,
     )
 
 
@@ -326,6 +338,7 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.TimerFired: _timer_gone,
     e.SignalAwaited: _signal_awaited,
     e.SignalReceived: _signal_received,
+    e.UpdateHandled: _update_handled,
     e.ExecutionPaused: _paused,
     e.ExecutionResumed: _resumed,
     e.CancelRequested: _cancel_requested,
@@ -333,6 +346,7 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.ExecutionCompleted: _completed,
     e.ExecutionFailed: _failed,
     **LIMITS,
+    **CHILDREN,
     **TURNS,
     **SAGA,
 }

@@ -16,6 +16,7 @@ from daemon.core.state import (
     Abandoned,
     Ask,
     Failed,
+    Finished,
     Owed,
     Repeating,
     Running,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 
-def newest_first(state: Running) -> Iterator[tuple[int, Owed]]:
+def newest_first(state: Running | Finished) -> Iterator[tuple[int, Owed]]:
     """Give what is owed, each with its version."""
     version = state.newest_owed
     while version:
@@ -43,7 +44,11 @@ def newest_first(state: Running) -> Iterator[tuple[int, Owed]]:
 
 def _owed(state: Running, event: e.CompensationOwed, version: int) -> Running:
     step = state.steps.get(event.address)
-    if not isinstance(step, Succeeded | Failed):
+    if isinstance(step, Succeeded | Failed):
+        effect = step.version
+    elif event.child is not None:  # its step was given up before it had ended
+        effect = version
+    else:
         raise TypeError(f"{event.address} has had no effect that could be undone")
     owed = Owed(
         event.address,
@@ -54,9 +59,10 @@ def _owed(state: Running, event: e.CompensationOwed, version: int) -> Running:
         event.secrets,
         event.problem,
         state.newest_owed,
+        event.child,
     )
     size = state.size + size_of(event.input)
-    return replace(state, version=version, owed=state.owed.set(step.version, owed), newest_owed=step.version, size=size)
+    return replace(state, version=version, owed=state.owed.set(effect, owed), newest_owed=effect, size=size)
 
 
 def _undo_planned(state: Running, event: e.UndoPlanned, version: int) -> Running:

@@ -68,8 +68,11 @@ def kept_by(step: Step) -> int:
 def left(state: Running, address: str, step: Step | None) -> Running:
     """Return the state without what it kept for a step in its old condition."""
     if isinstance(step, InFlight):
-        state = replace(state, in_flight=state.in_flight.delete(address))
-        return state if address not in state.holding else replace(state, holding=state.holding.delete(address))
+        if address in state.holding:
+            state = replace(state, holding=state.holding.delete(address))
+        if step.child is not None:
+            return replace(state, children=state.children.delete(address))
+        return replace(state, in_flight=state.in_flight.delete(address))
     match step:
         case Limited():
             return state if address not in state.limited else replace(state, limited=state.limited.delete(address))

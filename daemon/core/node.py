@@ -110,6 +110,15 @@ class Turns(Struct, frozen=True, kw_only=True):
     """The output instead; it may read the turns' outputs as `loop.results` or `parallel.results`."""
 
 
+class Subflow(Struct, frozen=True, kw_only=True):
+    """How a node stands to the execution that its step starts."""
+
+    result: Template | None = None
+    """The step's output; it may read the child's as `child.output`. None gives that itself."""
+    on_close: str = "cancel"
+    """What becomes of the child when its step is given up: `cancel` | `terminate` | `abandon`."""
+
+
 class Beginning(Struct, frozen=True, gc=False):
     """What a node type sees when one of its steps begins."""
 
@@ -156,6 +165,8 @@ class NodeType(Struct, frozen=True, kw_only=True):
     """Name of the registered handler that the node needs, for the compiler's checks."""
     turns: Callable[[Any], Turns] | None = None
     """For types that answer `Repeat`: how. Such a node has a body, the graph under its key `do`."""
+    subflow: Callable[[Any], Subflow] | None = None
+    """For types whose `execute` answers `Child`: how the node stands to it."""
     variables: Callable[[Any], tuple[str, ...]] = lambda _config: ()
     """Names of the variables that it sets, for the compiler's checks."""
     collects: bool = False

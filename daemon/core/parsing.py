@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from msgspec import UNSET, Struct
 
 from daemon.core.address import NODE_ID, UNDO
+from daemon.core.canonical import canonical, edge_text
 from daemon.core.definition import (
     BodyDefinition,
     CompensationDefinition,
@@ -24,6 +25,7 @@ from daemon.core.definition import (
     NodeDefinition,
 )
 from daemon.core.edge_syntax import EdgeSyntaxError, parse_edge
+from daemon.core.parsing_messages import read_messages
 from daemon.core.parsing_retry import parse_retry, read_duration
 from daemon.core.parsing_triggers import parse_triggers
 from daemon.core.problems import Findings, Problem, did_you_mean, nowhere
@@ -70,9 +72,9 @@ def parse(document: object, node_types: Mapping[str, NodeType], *, check: Check,
     if not isinstance(document, Mapping):
         findings.error("a workflow is a mapping with `workflow`, `nodes` and `edges`", ())
         return Parsed(definition=None, problems=findings.problems)
-    canonical = bytes(to_json(document))
-    reading = _Reading(from_json(to_json(document)), node_types, check, findings)
-    definition = reading.definition(canonical)
+    text = to_json(document)
+    reading = _Reading(from_json(text), node_types, check, findings)
+    definition = reading.definition(canonical(text))
     return Parsed(definition=definition, problems=findings.problems, opaque=frozenset(reading.opaque))
 
 
@@ -93,7 +95,7 @@ class _Reading:
         """Id of each node that was read -> the node in whose body it stands."""
         self._document = _without(document, found)
 
-    def definition(self, canonical: bytes) -> Definition | None:
+    def definition(self, text: bytes) -> Definition | None:
         given = self._document
         workflow = given.get("workflow", "")
         nodes, edges = self._graph(given, (), "")
@@ -102,14 +104,15 @@ class _Reading:
             return None
         return Definition(
             workflow=workflow,
-            hash=sha256(canonical).hexdigest(),
-            document=canonical,
+            hash=sha256(text).hexdigest(),
+            document=text,
             description=given.get("description", ""),
             input_schema=given.get("input"),
             triggers=triggers,
             variables=given.get("vars", {}),
             nodes=nodes,
-            edges=tuple(edges),
+            edges=tuple(sorted(edges, key=edge_text)),
+            **read_messages(given),
             output=given.get("output", UNSET),
             concurrency=given.get("concurrency", 64),
             timeout=self._duration(given, ()),

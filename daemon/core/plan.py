@@ -5,14 +5,14 @@ Comes from: `compilation`. Goes to: `decide`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from msgspec import Struct
 
 from daemon.core.definition import Definition
-from daemon.core.node import NodeType, Turns
+from daemon.core.node import NodeType, Subflow, Turns
 from daemon.core.retry import RetryPolicy
 from daemon.core.templates import Template
 from daemon.core.throttle import AT_ONCE, PlannedLimit, PlannedStart
@@ -43,6 +43,8 @@ class PlannedCompensation(Struct, frozen=True, kw_only=True):
     node: PlannedNode | None
     """Who does it; None when only a person can."""
     kind: str
+    of_child: bool = False
+    """Whether it is owed for a child only, and undoes that."""
     reason: str = ""
     """Why only a person can, and what there is to do."""
 
@@ -78,6 +80,8 @@ class PlannedNode(Struct, frozen=True, kw_only=True):
     limits: tuple[PlannedLimit, ...] = ()
     """Which it shares with other executions."""
     priority: Template | None = None
+    subflow: Subflow | None = None
+    """How it stands to the execution that it starts; None for a node that starts none."""
     turns: Turns | None = None
     """How it repeats its body; None for a node without one."""
     body: Body | None = None
@@ -95,6 +99,17 @@ class PlannedNode(Struct, frozen=True, kw_only=True):
         return any(edge.port == "error" for edge in self.outgoing)
 
 
+class PlannedUpdate(Struct, frozen=True, kw_only=True):
+    """What an update does. Its templates may read `update.data` and `update.actor`."""
+
+    accept: Template | None
+    """It must give true; None accepts all."""
+    refusal: Template
+    variables: tuple[tuple[str, Template], ...]
+    signal: str | None
+    result: Template | None
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """A workflow ready to be decided on."""
 
@@ -102,6 +117,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     nodes: Mapping[str, PlannedNode]
     """By id; compensations by that of their node and `~undo`."""
     body: Body
+    updates: Mapping[str, PlannedUpdate] = {}
+    queries: Mapping[str, Template] = {}
+    """What each gives; they may read `query.data`."""
+    checks: Mapping[tuple[str, str], Callable[[object], None]] = {}
+    """By kind (`signal`, `update`, `query`) and name: raises `InvalidInput` for data that is not allowed."""
     env: Mapping[str, str]
     """The allow-listed environment variables, as they were when the plan was made."""
     start: PlannedStart = AT_ONCE

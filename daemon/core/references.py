@@ -24,6 +24,9 @@ ROOTS = ("input", "steps", "vars", "env", "secret", "trigger", "execution")
 SCOPED = {
     "loop": "`loop` is known inside a loop only",
     "parallel": "`parallel` is known inside a fan-out only",
+    "child": "`child` is known to the `result` of a subflow only",
+    "update": "`update` is known to the keys of an update only",
+    "query": "`query` is known to the `result` of a query only",
     "message": "`message` is known to the `filter`, `dedupe`, `input` and `signal` of a trigger only",
 }
 """Names that have a meaning elsewhere."""

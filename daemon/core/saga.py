@@ -22,6 +22,7 @@ from daemon.core.address import UNDO, node_of, stands_in, turn_around, turn_of
 from daemon.core.errors import Rejected
 from daemon.core.evolve_saga import newest_first
 from daemon.core.expressions import EvaluationError
+from daemon.core.leaving import leave
 from daemon.core.node import Beginning, Run
 from daemon.core.scope import Extended
 from daemon.core.state import InFlight, Limited, Queued, Repeating, Retrying, Succeeded, Turn
@@ -30,7 +31,7 @@ from daemon.core.values import from_json, to_json
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from daemon.core.commands import AnswerUndo
+    from daemon.core.commands import AnswerUndo, UndoExecution
     from daemon.core.draft import Draft
     from daemon.core.state import Owed, Running
 
@@ -55,7 +56,7 @@ def capture(
 ) -> None:
     """Record what would undo the step that has just settled, if its node declares that."""
     compensation = draft.plan.nodes[node_of(address)].compensation
-    if compensation is None:
+    if compensation is None or compensation.of_child:
         return
     problem, sent = compensation.reason, Run(None)
     if compensation.node is not None:
@@ -85,16 +86,22 @@ def capture(
 
 def end(draft: Draft, ending: e.UndoPlanned) -> None:
     """End the execution as `ending` says, after what is owed was undone."""
-    mode = draft.plan.definition.undo
-    if mode == "none" or not undo_first(draft, replace(ending, mode=mode)):
+    ending = replace(ending, mode=ending.mode or draft.plan.definition.undo)
+    if not undo_first(draft, ending):
         _end(draft, ending)
 
 
 def undo_first(draft: Draft, ending: e.UndoPlanned) -> bool:
-    """Plan to undo what was done in the scope; False when there is nothing, and the end may follow at once."""
-    scope, draining = ending.scope, _draining(draft, ending.scope)
-    settle_doubts(draft, scope, but=draining)
-    if not draining and next(_owed_in(draft, scope), None) is None:
+    """Plan to undo what was done in the scope; False when there is nothing, and the end may follow at once.
+
+    In mode `none` nothing is undone, and only children are waited for.
+    """
+    scope, keeps = ending.scope, ending.mode == "none"
+    draining = _draining(draft, scope, children_only=keeps)
+    if not keeps:
+        settle_doubts(draft, scope, but=draining)
+    nothing_owed = keeps or next(_owed_in(draft, scope), None) is None
+    if nothing_owed and not draining and not _children_in(draft.running, scope):
         return False
     for timer_id, timer in sorted(draft.running.timers.items()):
         if stands_in(timer.address, scope) and not timer.address.endswith(UNDO):
@@ -102,6 +109,10 @@ def undo_first(draft: Draft, ending: e.UndoPlanned) -> bool:
     if not scope:
         draft.give_up()
     draft.emit(replace(ending, draining=draining))
+    for address in draining:
+        step = draft.running.steps[address]
+        if isinstance(step, InFlight) and step.child is not None:
+            leave(draft, address, f"its parent has {ending.status}")
     if ending.mode == "manual":
         what = f"the group {scope}" if scope else "the execution"
         message = f"{what} has {ending.status}; what it has done waits to be undone"
@@ -110,10 +121,25 @@ def undo_first(draft: Draft, ending: e.UndoPlanned) -> bool:
     return True
 
 
-def _draining(draft: Draft, scope: str) -> tuple[str, ...]:
-    """Return the steps at work that are waited for: they can be undone when it is known what they have done."""
-    here = (address for address in sorted(draft.running.in_flight) if stands_in(address, scope))
-    return tuple(address for address in here if draft.plan.nodes[node_of(address)].compensation is not None)
+def _draining(draft: Draft, scope: str, *, children_only: bool) -> tuple[str, ...]:
+    """Return the steps that are waited for: those at work that can be undone when they end, and those with a child."""
+
+    def drains(address: str) -> bool:
+        node = draft.plan.nodes[node_of(address)]
+        if node.subflow is not None:
+            return node.subflow.on_close != "abandon"
+        return node.compensation is not None and not children_only
+
+    at_work = sorted({*draft.running.in_flight, *draft.running.children})
+    return tuple(address for address in at_work if stands_in(address, scope) and drains(address))
+
+
+def _children_in(running: Running, scope: str) -> bool:
+    """Tell whether there are children that have to end before what is in the scope is undone."""
+    return any(
+        stands_in(address, scope) and not address.endswith(UNDO)
+        for address in (*running.children, *(each.address for each in running.leaving.values()))
+    )
 
 
 def _owed_in(draft: Draft, scope: str) -> Iterator[tuple[int, Owed]]:
@@ -128,11 +154,16 @@ def settle_doubts(draft: Draft, turn: str = "", *, but: Collection[str] = ()) ->
     running = draft.running
     for address in sorted(_inside(running, turn) if turn else running.steps):
         step = running.steps[address]
-        if address in but or draft.plan.nodes[node_of(address)].compensation is None:
+        if address in but or not isinstance(step, InFlight | Retrying | Queued | Limited):
             continue
-        if not isinstance(step, InFlight) and not (
-            isinstance(step, Retrying | Queued | Limited) and (step.doubt or step.postponed)
-        ):
+        node = draft.plan.nodes[node_of(address)]
+        if node.subflow is not None:
+            if isinstance(step, InFlight):
+                leave(draft, address, "its step was given up")
+            continue
+        if node.compensation is None:
+            continue
+        if not isinstance(step, InFlight) and not (step.doubt or step.postponed):
             continue
         error = e.StepError("given up; whether it took effect is not known", "given_up", attempt=step.attempt)
         draft.emit(e.StepFailed(address=address, attempt=step.attempt, error=error, unknown=True, at=draft.at))
@@ -156,13 +187,15 @@ def proceed(draft: Draft, scope: str) -> None:
     if undoing is None:
         raise TypeError("nothing is being undone")
     at_work = (address for address in running.in_flight if not address.endswith(UNDO))
-    if any(stands_in(address, scope) for address in at_work) or scope in running.asking or running.paused is not None:
+    if any(stands_in(address, scope) for address in at_work) or _children_in(running, scope):
         return
-    for owed in list(_due(draft, scope)):
+    if scope in running.asking or running.paused is not None:
+        return
+    for owed in list(_due(draft, scope)) if undoing.mode != "none" else ():
         if len(draft.running.in_flight) >= draft.plan.concurrency:
             return
         _begin(draft, owed, confirm=undoing.mode == "confirm_each")
-    if next(_owed_in(draft, scope), None) is not None:
+    if undoing.mode != "none" and next(_owed_in(draft, scope), None) is not None:
         return
     counts = {"compensated": undoing.compensated, "by_hand": undoing.by_hand, "skipped": undoing.skipped}
     draft.emit(e.UndoCompleted(**counts, scope=scope, at=draft.at))
@@ -209,6 +242,26 @@ def ask_after_failure(draft: Draft, address: str, error: e.StepError) -> None:
 
 def _ask(draft: Draft, address: str, kind: str, message: str) -> None:
     draft.emit(e.ManualActionRequested(address=address, kind=kind, message=message, at=draft.at))
+
+
+def undo_completed(draft: Draft, command: UndoExecution) -> None:
+    """Take up an execution that had completed, and undo it, also where its definition says `undo: none`."""
+    draft.emit(_requested(draft, command))
+    mode = draft.plan.definition.undo
+    ending = e.UndoPlanned(status="cancelled", mode="automatic" if mode == "none" else mode, at=draft.at)
+    end(draft, replace(ending, reason=command.reason))
+
+
+def undo_again(draft: Draft, command: UndoExecution) -> None:
+    """Note who is to be told of the end of one that is being undone. Raises `Rejected` for one that goes on."""
+    if draft.running.undoing is None:
+        raise Rejected("the execution has not completed; what it has done is undone when it is cancelled")
+    if command.parent not in {None, draft.running.parent}:
+        draft.emit(_requested(draft, command))
+
+
+def _requested(draft: Draft, command: UndoExecution) -> e.UndoRequested:
+    return e.UndoRequested(reason=command.reason, actor=command.actor, parent=command.parent, at=draft.at)
 
 
 def answer(draft: Draft, command: AnswerUndo) -> None:

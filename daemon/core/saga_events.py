@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import ClassVar
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -35,6 +36,8 @@ class CompensationOwed(Struct, frozen=True, gc=False, kw_only=True, omit_default
     """The step has failed in a way that leaves open whether it took effect."""
     input: Json = NULL
     secrets: tuple[SecretSlot, ...] = ()
+    child: UUID | None = None
+    """The execution that was started as a subflow, and is itself undone."""
     problem: str = ""
     """Why a person must see to it: the declared reason, or what is wrong with the input."""
     at: datetime

@@ -96,6 +96,18 @@ BODY: Mapping[str, Schema] = {
     ),
 }
 
+_SCHEMA: Schema = {
+    "type": "object",
+    "x-expected": "a JSON Schema",
+    "description": "JSON Schema (2020-12) of the data; what does not match is refused.",
+}
+
+
+def _named(description: str, properties: Mapping[str, Schema], *required: str) -> Schema:
+    names = {"propertyNames": {"minLength": 1, "maxLength": 255}}
+    return mapping_of(description, mapping("Its keys.", properties, *required)) | names
+
+
 TOP_LEVEL: Mapping[str, Schema] = {
     "workflow": text("The workflow's name.", pattern=NAME_PATTERN, examples=["order-fulfilment"])
     | {"x-expected": "a name"},
@@ -115,6 +127,36 @@ TOP_LEVEL: Mapping[str, Schema] = {
         "The execution's output; if not given, the outputs of the nodes that nothing follows, by id.",
         examples=["{{ charge }}"],
     ),
+    "signals": _named(
+        "The signals that executions take, by name. When this is given, signals of other names are refused.",
+        {"data": _SCHEMA, "description": text("What the signal means, for people.")},
+    ),
+    "updates": _named(
+        "Messages that are answered with a result at once, by name: checked, then their effect, in one commit.",
+        {
+            "data": _SCHEMA,
+            "description": text("What the update is for, for people."),
+            "accept": anything(
+                "It must give true, or the update is refused.", examples=["{{ vars.status == 'open' }}"]
+            ),
+            "refusal": anything("What the sender is told then.", examples=["the order is {{ vars.status }}"]),
+            "set": mapping_of(
+                "Variables that it sets, made of `update.data`.",
+                anything("The value.", examples=["{{ vars.items + [update.data] }}"]),
+            ),
+            "signal": text("A signal that the update stands for too, with its data."),
+            "result": anything("What the sender is given.", examples=["{{ vars.items | length }}"]),
+        },
+    ),
+    "queries": _named(
+        "What can be asked of an execution, by name; a query changes nothing.",
+        {
+            "data": _SCHEMA,
+            "description": text("What the query tells, for people."),
+            "result": anything("The answer; it may read `query.data`.", examples=["{{ vars.items }}"]),
+        },
+        "result",
+    ),
     "concurrency": whole_number(
         "How many steps of one execution may be at work at once.", minimum=1, maximum=10_000, default=64
     ),
@@ -128,6 +170,13 @@ TOP_LEVEL: Mapping[str, Schema] = {
                 "Of all that is kept for expressions: input, outputs, items of loops, variables.",
                 minimum=1,
                 default=64 * 2**20,
+            ),
+            "depth": whole_number(
+                "How many executions may stand above one another as subflows: a recursion ends there with the code"
+                " `recursion`.",
+                minimum=1,
+                maximum=1000,
+                default=16,
             ),
         },
     ),

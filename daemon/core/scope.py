@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from daemon.core.address import node_of, split_turn, within
-from daemon.core.state import Failed, Running, State, Step, Succeeded
+from daemon.core.state import Failed, Finished, NotStarted, Running, State, Step, Succeeded
 from daemon.core.values import from_json
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Scope(Mapping[str, object]):
         if name == "steps":
             return self._outputs
         if name == "vars":
-            return Variables(self.running, self._plan)
+            return Variables(self.started, self._plan)
         if name not in self._kept:
             self._kept[name] = self._make(name)
         return self._kept[name]
@@ -55,18 +55,25 @@ class Scope(Mapping[str, object]):
     def output(self, address: str) -> object:
         """Return what the step at this address reads as; raise KeyError when it has nothing to read."""
         if address not in self._kept:
-            self._kept[address] = output_of(self.running.steps[address])
+            self._kept[address] = output_of(self.started.steps[address])
         return self._kept[address]
 
     @property
     def running(self) -> Running:
-        """The state, which has not ended."""
+        """The state, which has not ended: only then are there turns."""
         if not isinstance(self.state, Running):
-            raise TypeError("expressions are evaluated for running executions only")
+            raise TypeError("there are turns in running executions only")
+        return self.state
+
+    @property
+    def started(self) -> Running | Finished:
+        """The state, which has begun."""
+        if isinstance(self.state, NotStarted):
+            raise TypeError("expressions are evaluated for executions that have begun")
         return self.state
 
     def _make(self, name: str) -> object:
-        state = self.running
+        state = self.started
         match name:
             case "input":
                 return from_json(state.input)
@@ -85,7 +92,14 @@ class Scope(Mapping[str, object]):
 
     @property
     def _outputs(self) -> Outputs:
-        return Outputs(self.output, lambda: (node.id for node in self._plan.nodes.values() if not node.scope))
+        return Outputs(self.output, self._visible)
+
+    def _visible(self) -> Iterator[str]:
+        return (node.id for node in self._plan.nodes.values() if not node.scope and self.settled(node.id))
+
+    def settled(self, address: str) -> bool:
+        """Tell whether the step at this address has something to read, were it not released."""
+        return isinstance(self.running.steps.get(address), Succeeded | Failed)
 
     def __iter__(self) -> Iterator[str]:
         yield from ROOTS
@@ -127,15 +141,19 @@ class TurnScope(Mapping[str, object]):
         return turns.name if turns is not None else ""
 
     def _output(self, node_id: str) -> object:
+        return self._outer.output(self._address(node_id))
+
+    def _address(self, node_id: str) -> str:
         scope = self._plan.nodes[node_id].scope
-        return self._outer.output(within(self._turns[scope], node_id) if scope else node_id)
+        return within(self._turns[scope], node_id) if scope else node_id
 
     @property
     def _outputs(self) -> Outputs:
         return Outputs(self._output, self._visible)
 
     def _visible(self) -> Iterator[str]:
-        return (node.id for node in self._plan.nodes.values() if not node.scope or node.scope in self._turns)
+        here = (node.id for node in self._plan.nodes.values() if not node.scope or node.scope in self._turns)
+        return (node_id for node_id in here if self._outer.settled(self._address(node_id)))
 
     def _turn_values(self, turn: str) -> dict[str, object]:
         address, index = split_turn(turn)
@@ -167,7 +185,7 @@ class Outputs(Mapping[str, object]):
     """The outputs of the settled steps that can be seen, by the ids of their nodes."""
 
     def __init__(self, read: Callable[[str], object], visible: Callable[[], Iterable[str]]) -> None:
-        """`read` gives the output of a node's step, or raises KeyError; `visible` the ids of all that may be read."""
+        """`read` gives the output of a node's step, or raises KeyError; `visible` the ids of those that have one."""
         self._read = read
         self._visible = visible
 
@@ -175,7 +193,7 @@ class Outputs(Mapping[str, object]):
         return self._read(node_id)
 
     def __iter__(self) -> Iterator[str]:
-        return (node_id for node_id in sorted(self._visible()) if node_id in self)
+        return iter(sorted(self._visible()))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -201,7 +219,7 @@ class Extended(Mapping[str, object]):
 class Variables(Mapping[str, object]):
     """The execution's variables as they are now: what was set, else what the definition says."""
 
-    def __init__(self, state: Running, plan: Plan) -> None:
+    def __init__(self, state: Running | Finished, plan: Plan) -> None:
         self._set = state.variables
         self._declared = plan.definition.variables
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from daemon.core.places import in_body
+from daemon.core.plan import PlannedUpdate
 from daemon.core.readers import Readers
 from daemon.core.references import ROOTS, Visible, check_environment, check_references
 from daemon.core.templates import Template, TemplateError, compile_template
@@ -18,9 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from daemon.core.configured import Configured, ConfiguredCompensation
-    from daemon.core.definition import Definition, NodeDefinition
+    from daemon.core.definition import Definition, NodeDefinition, UpdateDefinition
     from daemon.core.places import Place
     from daemon.core.problems import Findings, Path
+
+
+UNDONE = "step"
+"""What a compensation calls the step that it undoes."""
 
 
 class Scoping:
@@ -40,7 +45,8 @@ class Scoping:
         self._findings = findings
         self._ids = frozenset(definition.nodes)
         known = (read.node_type.variables(read.config) for read in configured.values())
-        self._variables = frozenset(definition.variables).union(*known)
+        by_updates = (update.variables for update in definition.updates.values())
+        self._variables = frozenset(definition.variables).union(*known, *by_updates)
         self.readers = Readers(definition.nodes)
 
     def node(self, node: NodeDefinition, read: Configured, place: Place) -> None:
@@ -51,9 +57,44 @@ class Scoping:
             self._check(_given(how.again, how.stop), node.own, node.path, in_body(place, None))
             self._check(_given(how.aggregate), node.own, node.path, place, how.name)
 
+        if read.subflow is not None:
+            self._check(_given(read.subflow.result), node.own, node.path, place, "child")
+
     def compensation(self, undo: ConfiguredCompensation, place: Place) -> None:
         """Check the expressions of what undoes the node that reads at `place`: they are rendered when that succeeds."""
-        self._check(undo.read.node_type.templates(undo.read.config), undo.node.own, undo.node.path, place, "step")
+        templates = undo.read.node_type.templates(undo.read.config)
+        self._check(templates, undo.node.own, undo.node.path, place, UNDONE)
+        if UNDONE in self._ids and any(UNDONE in template.names for template in templates):
+            message = f"`{UNDONE}` is the step that is undone here, and not the node `{UNDONE}`"
+            hint = f"read the node as `steps.{UNDONE}`, or give it another id"
+            self._findings.warn(message, undo.node.path, node=place.reader, hint=hint)
+
+    def updates(self, outermost: Place) -> Mapping[str, PlannedUpdate]:
+        """Check and return what each update does."""
+        return {name: self._update(update, outermost) for name, update in self._definition.updates.items()}
+
+    def queries(self, outermost: Place) -> Mapping[str, Template]:
+        """Check and return what each query gives."""
+        found = {
+            name: self._output(query.result, (*query.path, "result"), outermost, "query")
+            for name, query in self._definition.queries.items()
+        }
+        return {name: template for name, template in found.items() if template is not None}
+
+    def _update(self, update: UpdateDefinition, place: Place) -> PlannedUpdate:
+        path = update.path
+        refusal = self._output(update.refusal, (*path, "refusal"), place, "update")
+        values = (
+            (name, self._output(value, (*path, "set", name), place, "update"))
+            for name, value in update.variables.items()
+        )
+        return PlannedUpdate(
+            accept=self._output(update.accept, (*path, "accept"), place, "update"),
+            refusal=refusal if refusal is not None else compile_template(None),
+            variables=tuple((name, template) for name, template in values if template is not None),
+            signal=update.signal,
+            result=self._output(update.result, (*path, "result"), place, "update"),
+        )
 
     def outputs(self, places: Mapping[str, Place], outermost: Place) -> Mapping[str, Template | None]:
         """Check and return the output of the workflow, and of each body by the id of the node that has it."""
@@ -64,7 +105,7 @@ class Scoping:
                 outputs[node.id] = self._output(node.body.output, path, end)
         return outputs
 
-    def _output(self, written: object, path: Path, place: Place) -> Template | None:
+    def _output(self, written: object, path: Path, place: Place, *more: str) -> Template | None:
         if written is UNSET:
             return None
         try:
@@ -72,7 +113,7 @@ class Scoping:
         except TemplateError as error:
             self._findings.template(error, path)
             return None
-        self._check([template], written, path, place)
+        self._check([template], written, path, place, *more)
         return template
 
     def _check(self, templates: Iterable[Template], written: object, path: Path, place: Place, *more: str) -> None:

@@ -99,7 +99,7 @@ def fail(draft: Draft, address: str, error: e.StepError, *, jitter: float = 0.0,
         address=address,
         attempt=step.attempt if isinstance(step, InFlight) else 1,
         error=error,
-        unknown=isinstance(step, InFlight) and error.code in saga.DOUBTFUL,
+        unknown=isinstance(step, InFlight) and error.code in saga.DOUBTFUL and node.subflow is None,
         at=draft.at,
     )
     if retryable and isinstance(step, InFlight) and _may_retry(node, step, error):

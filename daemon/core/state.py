@@ -16,188 +16,49 @@ from uuid import UUID
 from immutables import Map
 from msgspec import Struct
 
+from daemon.core.child_events import Parent
 from daemon.core.state_limits import Slots
 from daemon.core.step_error import StepError
+from daemon.core.step_state import (
+    Abandoned,
+    Awaiting,
+    Failed,
+    InFlight,
+    Limited,
+    Queued,
+    Repeating,
+    Retrying,
+    Settled,
+    Skipped,
+    Sleeping,
+    Step,
+    Succeeded,
+    Turn,
+)
 from daemon.core.templates import SecretSlot
 from daemon.core.values import NULL, Json
 
-# What can be said of a step. A step not in the map has not been reached.
-
-
-class Queued(Struct, frozen=True, gc=False, tag=True):
-    """Ready, waiting for a slot; `ticket` gives its place in the queue. Attempt 2 and on has what it takes along."""
-
-    ticket: int
-    since: datetime
-    attempt: int = 1
-    input: Json = NULL
-    secrets: tuple[SecretSlot, ...] = ()
-    state: Json = NULL
-    postponed: int = 0
-    began: int = 0
-    doubt: bool = False
-
-
-class Limited(Struct, frozen=True, gc=False, tag=True):
-    """Ready, waiting for slots of limits that executions share. Attempt 2 and on has what it takes along."""
-
-    since: datetime
-    attempt: int = 1
-    input: Json = NULL
-    secrets: tuple[SecretSlot, ...] = ()
-    state: Json = NULL
-    postponed: int = 0
-    began: int = 0
-    doubt: bool = False
-
-
-class InFlight(Struct, frozen=True, gc=False, tag=True):
-    """A handler is owed or at work."""
-
-    attempt: int
-    input: Json
-    secrets: tuple[SecretSlot, ...]
-    since: datetime
-    progress: Json = NULL
-    progress_number: int = 0
-    began: int = 0
-    """Version of the event by which the first attempt began."""
-    doubt: bool = False
-    """Whether an attempt before has failed in a way that leaves open whether it took effect."""
-    state: Json = NULL
-    """What the last attempt that was postponed has left for this one."""
-    postponed: int = 0
-    """How many of the attempts before this one were postponed."""
-
-    @property
-    def tries(self) -> int:
-        """How many attempts there were that a retry policy counts, this one among them."""
-        return self.attempt - self.postponed
-
-
-class Retrying(Struct, frozen=True, gc=False, tag=True):
-    """The attempt before `attempt` failed, or was postponed; the timer for this one runs."""
-
-    attempt: int
-    input: Json
-    secrets: tuple[SecretSlot, ...]
-    error: StepError | None
-    """None when it was postponed."""
-    due: datetime
-    since: datetime
-    state: Json = NULL
-    postponed: int = 0
-    began: int = 0
-    doubt: bool = False
-
-
-class Sleeping(Struct, frozen=True, gc=False, tag=True):
-    """A timer runs; the step succeeds when it fires."""
-
-    due: datetime
-    since: datetime
-
-
-class Awaiting(Struct, frozen=True, gc=False, tag=True):
-    """Waits for a signal, until the timer `timer_id` when there is one."""
-
-    name: str
-    since: datetime
-    due: datetime | None = None
-
-
-class Repeating(Struct, frozen=True, gc=False, tag=True, kw_only=True):
-    """A loop or fan-out whose turns are under way.
-
-    With `collect` what its turns gave is kept as steps at their addresses, as `Succeeded` or `Failed`.
-    """
-
-    items: tuple[Json, ...] | None
-    total: int | None
-    first: int
-    step: int
-    collect: bool
-    since: datetime
-    begun: int = 0
-    """How many turns have begun or were skipped: the number of the next one."""
-    running: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    last: Json = NULL
-    """What the turn gave that succeeded last."""
-
-
-class Turn(Struct, frozen=True, gc=False, tag=True):
-    """One turn of a loop or fan-out, under way."""
-
-    since: datetime
-    open: int = 0
-    """How many of its steps have begun and are not settled."""
-    members: tuple[str, ...] = ()
-    """Addresses of its steps, in the order in which they were reached."""
-
-
-class Succeeded(Struct, frozen=True, gc=False, tag=True):
-    """Has its result. `version` is the event's number: the order of success."""
-
-    output: Json
-    """Null when it was released."""
-    port: str
-    """Empty for none: no edge fires."""
-    attempt: int
-    version: int
-    at: datetime
-    released: bool = False
-    """Whether the output is in the log only, because nothing can read it any more."""
-    to: tuple[str, ...] | None = None
-    """The nodes that go on, of those that its `out` edges lead to; None for all."""
-
-
-class Failed(Struct, frozen=True, gc=False, tag=True):
-    """Has failed for good.
-
-    `port` names the edges that fire all the same: `error`, or `out` with the declared default as `output`; empty for
-    none.
-    """
-
-    error: StepError
-    port: str
-    output: Json
-    version: int
-    at: datetime
-
-
-class Abandoned(Struct, frozen=True, gc=False, tag=True):
-    """Was given up because the execution is being undone."""
-
-    at: datetime
-
-
-class Skipped(Struct, frozen=True, gc=False, tag=True):
-    """Will never run: no edge into it can fire."""
-
-    at: datetime
-
-
-Step = (
-    Queued
-    | Limited
-    | InFlight
-    | Retrying
-    | Sleeping
-    | Awaiting
-    | Repeating
-    | Turn
-    | Succeeded
-    | Failed
-    | Skipped
-    | Abandoned
+__all__ = (
+    "Abandoned",
+    "Awaiting",
+    "Failed",
+    "InFlight",
+    "Limited",
+    "Queued",
+    "Repeating",
+    "Retrying",
+    "Settled",
+    "Skipped",
+    "Sleeping",
+    "Step",
+    "Succeeded",
+    "Turn",
 )
-Settled = (Succeeded, Failed, Skipped, Abandoned)
+"""What is defined elsewhere and found here too."""
 
 
 class Timer(Struct, frozen=True, gc=False):
-    """A durable due time and what it is for (`wait`, `retry`, `signal`, `turn`, `start`, `execution`)."""
+    """A durable due time and what it is for (`wait`, `retry`, `signal`, `child`, `turn`, `start`, `execution`)."""
 
     address: str
     purpose: str
@@ -224,6 +85,8 @@ class Owed(Struct, frozen=True, gc=False):
     problem: str
     older: int
     """Version of the one before, 0 for none: from the newest they are a list."""
+    child: UUID | None = None
+    """The execution that is itself undone."""
     attempts: int = 0
     """Of the compensation, that failed before a person asked for another."""
     cleared: bool = False
@@ -244,6 +107,15 @@ class Undoing(Struct, frozen=True, gc=False, kw_only=True):
     compensated: int = 0
     by_hand: int = 0
     skipped: int = 0
+
+
+class Leaving(Struct, frozen=True, gc=False):
+    """A child that was asked to end, and has not ended yet. See `events.ChildCancelRequested`."""
+
+    address: str
+    attempt: int
+    undo: bool
+    reason: str
 
 
 class Ask(Struct, frozen=True, gc=False):
@@ -284,6 +156,8 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     trigger_name: str | None
     dedupe_key: str | None
     traceparent: str | None
+    parent: Parent | None = None
+    """The step that is told of its end."""
     started_at: datetime
     steps: Map[str, Step] = Map()
     timers: Map[str, Timer] = Map()
@@ -298,6 +172,10 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """Address -> attempt of the steps that a handler is owed for."""
     awaiting: Map[str, str] = Map()
     """Address -> signal name of the steps that wait for a signal."""
+    children: Map[str, UUID] = Map()
+    """Address -> the child of the steps that wait for one."""
+    leaving: Map[UUID, Leaving] = Map()
+    """The children that were asked to end."""
     sleeping: int = 0
     """How many steps wait for a timer: `Sleeping` and `Retrying`, and a `Repeating` that takes breath; and the
     execution itself, when it begins later."""
@@ -326,8 +204,8 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     @property
     def open(self) -> int:
         """How many things are waited for; none left means that the execution is at its end."""
-        waiting = len(self.queue) + len(self.limited) + len(self.awaiting) + self.sleeping + len(self.asking)
-        return len(self.in_flight) + waiting
+        waiting = len(self.in_flight) + len(self.queue) + len(self.awaiting) + self.sleeping + len(self.asking)
+        return waiting + len(self.limited) + len(self.children) + len(self.leaving)
 
     def repeating(self, address: str) -> Repeating:
         """Return the loop or fan-out that is under way there. TypeError when there is none."""
@@ -349,6 +227,7 @@ class Finished(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     trigger_name: str | None
     dedupe_key: str | None
     traceparent: str | None
+    parent: Parent | None = None
     started_at: datetime
     steps: Map[str, Step]
     seen: Map[str, bool]
@@ -360,6 +239,10 @@ class Finished(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     error: StepError | None = None
     failed_step: str = ""
     reason: str = ""
+    owed: Map[int, Owed] = Map()
+    """What could still be undone, as in `Running`."""
+    newest_owed: int = 0
+    size: int = 0
 
 
 State = NotStarted | Running | Finished
@@ -371,8 +254,8 @@ def cause(state: State) -> str:
     """Return the one kind of thing that an execution waits for; empty when it has ended.
 
     With several at once the one nearest to progress is named: `step`, `pause`, `limit`, `slot`, `timer`, `signal`,
-    `person`; one that was signalled before its start waits for its `start`. Empty for a running execution is a bug, and
-    an alarm.
+    `child`, `person`; one that was signalled before its start waits for its `start`. Empty for a running execution is a
+    bug, and an alarm.
     """
     match state:
         case Finished():
@@ -387,8 +270,30 @@ def cause(state: State) -> str:
                 ("slot", state.queue),
                 ("timer", state.sleeping),
                 ("signal", state.awaiting),
+                ("child", state.children or state.leaving),
                 ("person", state.asking),
             )
             return next((kind for kind, waiting in kinds if waiting), "")
         case _:
             assert_never(state)
+
+
+def has_work(state: State) -> bool:
+    """Tell whether the shell owes more than timers: a handler, the end of a child, or word to a parent of its own end.
+
+    Such an execution has a lease.
+    """
+    match state:
+        case Running():
+            return bool(state.in_flight or state.leaving)
+        case Finished():
+            return state.parent is not None
+        case NotStarted():
+            return False
+        case _:
+            assert_never(state)
+
+
+def depth_of(state: Running) -> int:
+    """Return how many executions stand above it."""
+    return state.parent.depth if state.parent is not None else 0

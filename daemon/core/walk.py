@@ -18,7 +18,7 @@ from daemon.core.admission import admitted, enter
 from daemon.core.expressions import EvaluationError
 from daemon.core.node import Assign, AwaitSignal, Beginning, Done, Fail, Repeat, Run, WaitUntil
 from daemon.core.settling import fail, fail_turn, succeed, too_large
-from daemon.core.state import Failed, Limited, Queued, Retrying, Running, Settled, Skipped, Succeeded, Turn
+from daemon.core.state import Failed, Limited, Queued, Retrying, Running, Settled, Skipped, Succeeded, Turn, depth_of
 from daemon.core.values import size_of, to_json
 
 if TYPE_CHECKING:
@@ -142,14 +142,15 @@ def begin(draft: Draft, address: str, *, granted: bool = False) -> None:
     turn = turn_around(address)
     try:
         ask = node.type.begin(node.config, Beginning(draft.scope.at(turn), _fired(draft, turn, node), draft.at))
-        if isinstance(ask, Run) and not admitted(draft, address, node, granted=granted):
-            return
     except EvaluationError as error:
         ask = Fail(e.StepError(str(error), "expression"))
     match ask:
+        case Run() if node.subflow is not None and depth_of(draft.running) >= draft.plan.definition.limits.depth:
+            limit = draft.plan.definition.limits.depth
+            message = f"{limit} executions stand above one another; `limits.depth` allows no more"
+            fail(draft, address, e.StepError(message, "recursion"), retryable=False)
         case Run():
-            sent = to_json(ask.input)
-            draft.emit(e.StepStarted(address=address, input=sent, secrets=ask.secrets, at=draft.at))
+            _run(draft, address, ask, granted=granted)
         case Done():
             succeed(draft, address, to_json(ask.output), port=ask.port)
         case WaitUntil():
@@ -164,6 +165,18 @@ def begin(draft: Draft, address: str, *, granted: bool = False) -> None:
             fail(draft, address, ask.error, retryable=False)
         case _:
             assert_never(ask)
+
+
+def _run(draft: Draft, address: str, ask: Run, *, granted: bool) -> None:
+    """Start the first attempt, or let the step wait for its limits."""
+    try:
+        if not admitted(draft, address, draft.plan.nodes[node_of(address)], granted=granted):
+            return
+    except EvaluationError as error:
+        fail(draft, address, e.StepError(str(error), "expression"), retryable=False)
+    else:
+        sent = to_json(ask.input)
+        draft.emit(e.StepStarted(address=address, input=sent, secrets=ask.secrets, at=draft.at))
 
 
 def _assign(draft: Draft, address: str, ask: Assign) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, TypeAlias
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -57,6 +58,15 @@ class Again(Struct, frozen=True):
     state: Any = None
     """What `context.state` is from then on, until another `Again`: any value with a JSON form. Keep it small: it is
     recorded each time."""
+
+
+class Child(Struct, frozen=True):
+    """The step has started an execution and waits for its end. For node types, not for handlers."""
+
+    execution_id: UUID
+    workflow: str
+    definition: str
+    """Hash of the definition that it is pinned to."""
 
 
 Answer: TypeAlias = Port | Route | End | Again

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import httpx
     from structlog.typing import FilteringBoundLogger
 
+    from daemon.core.child_events import Parent
+    from daemon.nodes.answers import Child
+
 
 class StepFailure(Exception):
     """The attempt failed in a way that is part of the game; recorded as the step's error.
@@ -72,6 +75,27 @@ class Services(Protocol):
         What the handler raises passes through.
         """
 
+    async def start_child(self, child: ChildStart, context: NodeContext) -> Child:
+        """Start an execution that tells the step of its end; harmless when repeated. The step's answer.
+
+        Raises `StepFailure` with code `unknown_workflow` or `invalid_input`.
+        """
+
+    async def undo_child(self, child: str, context: NodeContext) -> Child:
+        """Have a child that has completed undone, by its id; harmless when repeated. The step's answer.
+
+        Raises `StepFailure` with code `not_undone`.
+        """
+
+
+class ChildStart(Struct, frozen=True, kw_only=True):
+    """The execution that the `subflow` node starts."""
+
+    workflow: str
+    version: str | None = None
+    """Hash of a definition, or how it begins; None for the workflow's current one."""
+    input: Any = None
+
 
 class NodeContext(Protocol):
     """One attempt of one step, as `execute` and handlers see it."""
@@ -85,6 +109,8 @@ class NodeContext(Protocol):
     """The same at each attempt of this step, and for no other step."""
     deadline: datetime | None
     """When the attempt is given up; None when the node has no timeout."""
+    parent: Parent
+    """What an execution that the step starts has above it."""
     traceparent: str | None
     """W3C trace context of the attempt, to be passed on."""
     state: Any

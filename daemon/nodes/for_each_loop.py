@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from daemon.core.node import Beginning, NodeType, Repeat, Turns
+from daemon.core.events import StepError
+from daemon.core.node import Begin, Beginning, Fail, NodeType, Repeat, Turns
 from daemon.core.schema_parts import either, list_of, ref
 from daemon.core.templates import Template
 from daemon.nodes.reading import Reader
@@ -30,9 +31,12 @@ def parse(own: Mapping[str, Any]) -> ForEach:
     return reader.finish(ForEach(items, loop_turns(reader, own, COUNTED)))
 
 
-def begin(config: ForEach, beginning: Beginning) -> Repeat:
+def begin(config: ForEach, beginning: Beginning) -> Begin:
     """Ask for a turn for each item."""
-    return Repeat(config.items.render(beginning.scope).value)
+    items = config.items.render(beginning.scope).value
+    if items is None:  # to `Repeat` it would say that conditions alone end the loop
+        return Fail(StepError("the items must be a list, and are nothing", "loop"))
+    return Repeat(items)
 
 
 NODE_TYPE = NodeType(

@@ -19,16 +19,19 @@ from daemon.core.errors import Misconfigured
 from daemon.core.node import NodeType
 from daemon.core.parsing import parse
 from daemon.core.plan import Plan
-from daemon.core.problems import Findings, Problem, in_order
+from daemon.core.problems import Findings, Problem, did_you_mean, in_order
 from daemon.core.schema import definition_schema
 from daemon.core.throttle import SharedLimit
 from daemon.core.trigger_schemas import KINDS
+from daemon.runtime.collection import collector_paused
 from daemon.runtime.documents import Document, read_documents
+from daemon.runtime.handler_registry import PYTHON, split_name
 from daemon.runtime.json_schema import BadSchema, InputSchema, check
+from daemon.runtime.python_files import read_python
 from triggers.schedule import ScheduleSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from daemon.core.definition import Definition, TriggerDefinition
 
@@ -55,14 +58,20 @@ class Compiler(Struct, frozen=True, kw_only=True):
     shared: Mapping[str, SharedLimit] | None = None
     """The limits of the settings, by name; None does not check that they are there."""
 
+    @collector_paused()
     def load_files(self, paths: Iterable[str | Path]) -> Loaded:
         """Read files, and folders of them (`*.yaml`, `*.yml`, `*.json`, at any depth), with any number of documents.
 
-        Raises `Misconfigured` with every problem of all of them.
+        A Python file that is named is imported (see `python_files`). Raises `Misconfigured` with every problem of all.
         """
         documents: list[Document] = []
         problems: list[Problem] = []
         for path in _files(paths, problems):
+            if split_name(path)[0].suffix == PYTHON:
+                found, mistakes = read_python(path)
+                documents += found
+                problems += mistakes
+                continue
             try:
                 text = path.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
@@ -73,11 +82,13 @@ class Compiler(Struct, frozen=True, kw_only=True):
             problems += mistakes
         return self._load(documents, problems)
 
+    @collector_paused()
     def load_text(self, text: str, file: str = "<text>") -> Loaded:
         """Read one text as if it stood in `file`; raise `Misconfigured`."""
         documents, problems = read_documents(text, file)
         return self._load(documents, problems)
 
+    @collector_paused()
     def compile_stored(self, document: bytes) -> Plan:
         """Make the plan of a document that was accepted before (`Definition.document`); raise `Misconfigured`.
 
@@ -90,7 +101,7 @@ class Compiler(Struct, frozen=True, kw_only=True):
         parsed = parse(decoded, self.node_types, check=check)
         if parsed.definition is None:
             raise Misconfigured(parsed.problems)
-        return compile_plan(
+        compiled = compile_plan(
             parsed.definition,
             node_types=self.node_types,
             handlers=None,
@@ -99,7 +110,8 @@ class Compiler(Struct, frozen=True, kw_only=True):
             accepted=True,
             opaque=parsed.opaque,
             found=parsed.problems,
-        ).plan
+        )
+        return _with_checks(compiled.plan)
 
     def _load(self, documents: Sequence[Document], problems: list[Problem]) -> Loaded:
         plans: list[Plan] = []
@@ -112,6 +124,7 @@ class Compiler(Struct, frozen=True, kw_only=True):
             if plan is not None:
                 plans.append(plan)
         problems += _between(known)
+        warnings += _unknown_subflows(known)
         if problems:
             raise Misconfigured(in_order(problems))
         return Loaded(tuple(plans), in_order(warnings))
@@ -140,7 +153,7 @@ class Compiler(Struct, frozen=True, kw_only=True):
         except Misconfigured as error:
             problems += _in_file(error.problems, document.file)
         else:
-            plan = compiled.plan
+            plan = _with_checks(compiled.plan)
             warnings += _in_file(compiled.warnings, document.file)
         return parsed.definition, plan
 
@@ -168,7 +181,7 @@ def _files(paths: Iterable[str | Path], problems: list[Problem]) -> list[Path]:
             if not inside:
                 problems.append(Problem(message=f"no {', '.join(SUFFIXES)} in this folder", file=str(path)))
             files |= dict.fromkeys(inside)
-        elif path.exists():
+        elif split_name(path)[0].exists():
             files[path] = None
         else:
             problems.append(Problem(message="there is no such file", file=str(path)))
@@ -179,13 +192,33 @@ def _in_file(problems: Iterable[Problem], file: str) -> list[Problem]:
     return [replace(problem, file=file) for problem in problems]
 
 
+def _with_checks(plan: Plan) -> Plan:
+    """Lend the plan what checks the data of signals, updates and queries."""
+    checks = {(kind, name): InputSchema(schema).check for kind, name, schema, _ in _message_schemas(plan.definition)}
+    return replace(plan, checks=checks) if checks else plan
+
+
+def _message_schemas(definition: Definition) -> Iterator[tuple[str, str, Mapping[str, Any], str]]:
+    """Give the kind of each message whose data has a schema, its name, the schema, and the key it stands under."""
+    kinds = (("signal", definition.signals), ("update", definition.updates), ("query", definition.queries))
+    for kind, messages in kinds:
+        for name, message in messages.items():
+            if message.data is not None:
+                yield kind, name, message.data, "queries" if kind == "query" else f"{kind}s"
+
+
 def _check_by_adapters(definition: Definition, findings: Findings) -> None:
-    """Check what only the libraries of the shell can tell: the input's schema, cron expressions, time zones."""
+    """Check what only the libraries of the shell can tell: JSON Schemas, cron expressions, time zones."""
     if definition.input_schema is not None:
         try:
             InputSchema(definition.input_schema)
         except BadSchema as error:
             findings.error(f"not a JSON Schema: {error}", ("input", *error.path))
+    for _, name, schema, key in _message_schemas(definition):
+        try:
+            InputSchema(schema)
+        except BadSchema as error:
+            findings.error(f"not a JSON Schema: {error}", (key, name, "data", *error.path))
     for trigger in definition.triggers:
         if trigger.kind == "schedule" and "{{" not in str(trigger.settings):
             settings = {key: _read_every(key, value) for key, value in trigger.settings.items()}
@@ -222,6 +255,21 @@ def _between(known: Iterable[tuple[Document, Definition]]) -> list[Problem]:
                 )
         problems += _in_file(findings.errors, document.file)
     return problems
+
+
+def _unknown_subflows(known: Sequence[tuple[Document, Definition]]) -> list[Problem]:
+    """Doubt the names of subflows that are not among the workflows that were read with them."""
+    names = {definition.workflow for _, definition in known}
+    doubts: list[Problem] = []
+    for document, definition in known:
+        findings = Findings(document.locate)
+        for node in definition.nodes.values():
+            name = node.own.get("subflow") if node.type == "subflow" else None
+            if isinstance(name, str) and "{{" not in name and name not in names:
+                hint = f"read its file too; {did_you_mean(name, names)}"
+                findings.warn(f"there is no workflow {name!r}", (*node.path, "subflow"), node=node.id, hint=hint)
+        doubts += _in_file(findings.warnings, document.file)
+    return doubts
 
 
 def _claim(trigger: TriggerDefinition, name: str) -> tuple[Any, ...] | None:

@@ -20,10 +20,20 @@ from uuid import UUID
 from msgspec import Struct
 
 from daemon.core.commands import Command, StartExecution
-from daemon.core.effects import ArmTimer, CancelSteps, RetainSteps, RunStep, StopSteps, effects, owed
+from daemon.core.effects import (
+    ArmTimer,
+    CancelChild,
+    CancelSteps,
+    RetainSteps,
+    RunStep,
+    StopSteps,
+    TellParent,
+    effects,
+    owed,
+)
 from daemon.core.errors import Rejected
-from daemon.core.events import Event, SlotsTaken
-from daemon.core.state import INITIAL, Finished, Running, State
+from daemon.core.events import Event
+from daemon.core.state import INITIAL, Finished, Running, State, has_work
 from daemon.runtime.mailbox import Answered, Handled, Letter, Mailbox, Round, refuse
 from daemon.runtime.projection import project
 from eventstore.errors import Conflict, Fenced, Full, StoreError, Unavailable
@@ -38,7 +48,7 @@ if TYPE_CHECKING:
     from daemon.runtime.clock import Clock
     from daemon.runtime.history import History
     from daemon.runtime.mailbox import Answer
-    from daemon.runtime.ports import Pinned, StepRunner, TimerService
+    from daemon.runtime.ports import ChildKeeper, Pinned, StepRunner, TimerService
     from eventstore.writer import Writer
 
 MAX_CONFLICTS = 20
@@ -72,12 +82,10 @@ class Engine:
         max_active: int = 10_000,
         listeners: Sequence[Callable[[Committed], None]] = (),
         on_fenced: Callable[[], None] = lambda: None,
-        crowded: set[tuple[str, str]] | None = None,
     ) -> None:
         """`spawn` starts a task whose failure stops the daemon; `max_active` executions make `room` wait.
 
         `on_fenced` is called when the log refuses an append because another daemon has taken this one for dead.
-        `crowded` are limits and keys that others are known to wait for; what is found to be full is added.
         """
         self._history = history
         self._writer = writer
@@ -88,7 +96,8 @@ class Engine:
         self._max_active = max_active
         self._listeners = tuple(listeners)
         self._on_fenced = on_fenced
-        self._crowded = set() if crowded is None else crowded
+        self.crowded: set[tuple[str, str]] = set()
+        """Limits and keys that others wait for, or that were found to be full."""
         self._daemon: UUID | None = None
         self._mailboxes: dict[UUID, Mailbox] = {}
         self._parked: dict[UUID, str] = {}
@@ -100,10 +109,7 @@ class Engine:
         self._update_room()
         self.steps: StepRunner
         self.timers: TimerService
-
-    def listen(self, listener: Callable[[Committed], None]) -> None:
-        """Tell this one too of every append that is durable, from now on."""
-        self._listeners = (*self._listeners, listener)
+        self.children: ChildKeeper
 
     @property
     def active(self) -> int:
@@ -263,14 +269,13 @@ class Engine:
         """
         round_.before, round_.plan = before, plan
         try:
-            round_.decide(self._crowded)
+            round_.decide(self.crowded)
             if not round_.events:
                 self._settle(round_)
                 return
             events, after = tuple(round_.events), round_.state
             round_.effects = effects(after, events)
-            at_work = isinstance(before, Running) and bool(before.in_flight)
-            hint = at_work and not round_.mailbox.ours and bool(round_.effects)
+            hint = has_work(before) and not round_.mailbox.ours and bool(round_.effects)
             index = project(round_.execution_id, before, events, after, hint=hint)
             append = Append(round_.execution_id, before.version, events, index, self._daemon)
             self._writer.submit(append, round_.appended)
@@ -278,10 +283,7 @@ class Engine:
             self._fail(round_, error)
 
     def _appended(self, round_: Round, error: BaseException | None) -> None:
-        """Go on from the writer's answer. 5. Another writer was first: decide again on what the log holds.
-
-        What takes a slot that is not free is decided again too: it asks for one.
-        """
+        """Go on from the writer's answer. 5. Another writer was first, or a slot is not free: decide again."""
         if error is None:
             try:
                 self._settle(round_)
@@ -291,7 +293,7 @@ class Engine:
             round_.conflicts += 1
             self._spawn(self._load(round_))
         elif isinstance(error, Full) and not round_.full:
-            self._crowd(round_)
+            round_.crowd(self.crowded)
             self._decide(round_, round_.before, round_.plan)
         elif isinstance(error, Fenced):
             if self._daemon in error.by:
@@ -302,19 +304,12 @@ class Engine:
         else:
             self._fail(round_, error)
 
-    def _crowd(self, round_: Round) -> None:
-        """Note what was not free: what was taken without waiting, else, or after that, whatever was to be taken."""
-        taken = [event for event in round_.events if isinstance(event, SlotsTaken) and not event.waited]
-        fresh = {(slot.limit, slot.key) for event in taken for slot in event.slots}
-        round_.full = fresh <= self._crowded
-        self._crowded |= fresh
-
     def _settle(self, round_: Round) -> None:
         """Keep the state, answer the callers, tell the listeners, start what the events ask for; then go on."""
         execution_id, mailbox, after, plan = round_.execution_id, round_.mailbox, round_.state, round_.plan
         before = round_.before
         mailbox.state, mailbox.plan = after, plan
-        if round_.resumed or not (isinstance(before, Running) and before.in_flight):
+        if round_.resumed or not has_work(before):
             mailbox.ours = True
         if round_.events:
             committed = Committed(execution_id, before, tuple(round_.events), after)
@@ -338,12 +333,17 @@ class Engine:
         if (round_.resumed or round_.conflicts) and isinstance(after, Running):
             self.steps.retain(execution_id, after.in_flight)  # others may have given up turns meanwhile
         if round_.resumed:
-            todo = owed(after) if isinstance(after, Running) else (StopSteps(),)
+            todo = owed(after) if isinstance(after, Running) else (StopSteps(), *owed(after))
         for effect in todo:
             match effect:
                 case RunStep() if plan is not None and isinstance(after, Running):
                     if round_.mailbox.ours:
                         self.steps.run(execution_id, plan, effect, after)
+                case CancelChild():
+                    if round_.mailbox.ours:
+                        self.children.cancel(execution_id, effect)
+                case TellParent():
+                    self.children.tell(execution_id, effect)
                 case ArmTimer():
                     self.timers.arm(effect)
                 case CancelSteps():

@@ -68,12 +68,14 @@ class Sends(Protocol):
 class Grants:
     """Looks at the queues of one log."""
 
-    def __init__(self, slots: Slots, engine: Sends, clock: Clock, *, crowded: set[Queue]) -> None:
-        """`crowded` is shared with the engine: what others are known to wait for."""
+    engine: Sends
+    """Set before `run`."""
+
+    def __init__(self, slots: Slots, clock: Clock) -> None:
         self._slots = slots
-        self._engine = engine
         self._clock = clock
-        self._crowded = crowded
+        self.crowded: set[Queue] = set()
+        """What others are known to wait for: the engine knows it too, and adds what it finds to be full."""
         self.waiting: Mapping[str, int] = {}
         """How many waited for each limit when all queues were last looked at."""
         self._touched: set[Queue] = set()
@@ -94,7 +96,7 @@ class Grants:
             return
         touched = set(_queues_left(before, committed.events))
         asked = {queue for queue, waits in _queues_of(committed.events) if waits}
-        self._crowded |= asked
+        self.crowded |= asked
         if touched or asked:
             self._touched |= touched | asked
             self._wake.set()
@@ -126,7 +128,7 @@ class Grants:
             self.waiting = await self._slots.waiting() if found else {}
             self._touched |= found
             if len(found) < QUEUES:
-                self._crowded &= self._touched | self._looking
+                self.crowded &= self._touched | self._looking
         except StoreError as error:
             _logger.warning("limits_wait_for_store", error=str(error))
 
@@ -152,7 +154,7 @@ class Grants:
             heads = await self._slots.heads(*queue, most=PAGE + len(passed_over))
             waiting = [head for head in heads if (head.execution_id, head.address) not in passed_over]
             if not heads:
-                self._crowded.discard(queue)
+                self.crowded.discard(queue)
             if not waiting:
                 return
             if queue[0].endswith(NEWEST):
@@ -183,9 +185,9 @@ class Grants:
 
     async def _grant(self, queue: Queue, head: Waiter) -> bool:
         """Grant one; False when it could not be."""
-        await self._engine.room_for_old()
+        await self.engine.room_for_old()
         try:
-            await self._engine.send(head.execution_id, GrantSlots(address=head.address, at=self._clock.now()))
+            await self.engine.send(head.execution_id, GrantSlots(address=head.address, at=self._clock.now()))
         except NoSlot:
             return False  # of this limit, or of another that it waits for too: whoever frees that one looks again
         except (Unavailable, Conflict):
@@ -206,7 +208,7 @@ class Grants:
             reason = f"a newer execution has started: {newest}"
             try:
                 command = CancelExecution(reason=reason, actor="singleton", at=self._clock.now())
-                await self._engine.send(execution_id, command)
+                await self.engine.send(execution_id, command)
             except (Rejected, StoreError) as error:
                 _logger.warning("older_not_cancelled", execution_id=str(execution_id), error=str(error))
                 self._look_later(queue, self._clock.now() + timedelta(seconds=RETRY_S))

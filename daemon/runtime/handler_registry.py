@@ -11,6 +11,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +20,9 @@ from msgspec import Struct
 
 from daemon.core.errors import Misconfigured
 from daemon.core.problems import Problem
-from daemon.handlers import spec_of
+from daemon.flow.steps import Step
+from daemon.flow.workflows import Workflow
+from daemon.handlers import LOADED_AS, spec_of
 from daemon.runtime.signatures import BadSignature, Signature, signature_of
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from daemon.settings import Settings
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
-_LOADED_AS = "sagad_handlers_"
+PYTHON = ".py"
 
 
 class Handler(Struct, frozen=True, kw_only=True):
@@ -66,7 +69,9 @@ class HandlerRegistry(Mapping[str, Handler]):
 def handlers_of(settings: Settings) -> HandlerRegistry:
     """Return the handlers that the settings name; modules are looked for beside the settings' file first."""
     folder = [] if settings.file is None else [settings.file.parent]
-    return load_handlers(settings.workflows.handlers, search=folder)
+    flows = python_files(settings.workflows.paths)
+    sources = [*settings.workflows.handlers, *(str(file) for file in flows)]
+    return load_handlers(sources, search=[*folder, *(file.parent for file in flows)])
 
 
 def load_handlers(sources: Iterable[str], *, search: Iterable[Path] = ()) -> HandlerRegistry:
@@ -75,9 +80,7 @@ def load_handlers(sources: Iterable[str], *, search: Iterable[Path] = ()) -> Han
     `search` folders go to the front of the import path, for good. A handler that several modules show is one handler.
     Raises `Misconfigured` with every problem: what cannot be imported, names that are taken, signatures that do not do.
     """
-    for folder in reversed([str(each) for each in search]):
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
+    to_import_path(search)
     loading = _Loading()
     for source in sources:
         loading.load(source)
@@ -95,12 +98,12 @@ class _Loading:
 
     def load(self, source: str) -> None:
         try:
-            module, prefix = _import(source)
+            module, prefix = import_source(source)
         except (Exception, SystemExit) as error:  # noqa: BLE001  an import runs the user's code, which may raise anything
             self._refuse(f"cannot be imported: {type(error).__name__}: {error}", source, error)
             return
-        marked = [value for value in vars(module).values() if spec_of(value) is not None]
-        if not marked:
+        marked = list(_marked(module))
+        if not marked and not workflows_of(module):
             hint = "decorate a function with @handler, or take the module out of the settings"
             self.problems.append(Problem(message="there is no handler in it", path=(source,), hint=hint))
         for function in marked:
@@ -122,7 +125,7 @@ class _Loading:
     def _refuse(
         self, message: str, source: str, error: BaseException | None, function: Callable[..., Any] | None = None
     ) -> None:
-        file, line = _place(error, function)
+        file, line = place_in_code(error, function)
         subject = "" if function is None else f"handler {getattr(function, '__qualname__', function)}: "
         self.problems.append(Problem(message=subject + message, file=file, line=line, path=(source,)))
 
@@ -153,12 +156,52 @@ def handler_of(function: Callable[..., Any], *, source: str = "", prefix: str | 
     )
 
 
-def _import(source: str) -> tuple[ModuleType, str | None]:
-    """Return the module, and what its handlers' names begin with instead of the module's own name."""
+def python_files(paths: Iterable[Path]) -> list[Path]:
+    """Return those of the definition files that are Python: `flow.py`, or `flow.py:name` for one workflow in it."""
+    return list(dict.fromkeys(file for file, _ in map(split_name, paths) if file.suffix == PYTHON))
+
+
+def split_name(path: Path) -> tuple[Path, str | None]:
+    """Return the file and the workflow that `flow.py:name` names; any other path as it is."""
+    head, colon, name = path.name.rpartition(":")
+    return (path.with_name(head), name) if colon and head.endswith(PYTHON) else (path, None)
+
+
+def workflows_of(module: ModuleType) -> dict[str, Workflow[..., Any]]:
+    """Return the workflows that a module makes, by their names in it; those that it imports if it makes none."""
+    found = {name: value for name, value in vars(module).items() if isinstance(value, Workflow)}
+    own = {name: value for name, value in found.items() if value.function.__module__ == module.__name__}
+    return own or found
+
+
+def _marked(module: ModuleType) -> Iterator[Callable[..., Any]]:
+    """Return the handlers of a module, and those that its workflows call, wherever they are from."""
+    for value in vars(module).values():
+        if isinstance(value, Step):
+            yield value.function
+        elif spec_of(value) is not None:
+            yield value
+    for workflow in workflows_of(module).values():
+        with suppress(Misconfigured):  # which is told when the definitions are loaded
+            yield from (step.function for step in workflow.built.steps)
+
+
+def to_import_path(folders: Iterable[Path]) -> None:
+    """Put folders to the front of the import path, for good."""
+    for folder in reversed([str(each) for each in folders]):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+
+
+def import_source(source: str) -> tuple[ModuleType, str | None]:
+    """Import a module or a `.py` file, once in a process.
+
+    Returns the module, and what its handlers' names begin with instead of the module's own name.
+    """
     if not source.endswith(".py"):
         return importlib.import_module(source), None
     path = Path(source).resolve()
-    name = f"{_LOADED_AS}{path.stem}_{sha256(bytes(path)).hexdigest()[:8]}"
+    name = f"{LOADED_AS}{path.stem}_{sha256(bytes(path)).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name], path.stem
     spec = importlib.util.spec_from_file_location(name, path)
@@ -174,7 +217,7 @@ def _import(source: str) -> tuple[ModuleType, str | None]:
     return module, path.stem
 
 
-def _place(error: BaseException | None, function: Callable[..., Any] | None) -> tuple[str | None, int | None]:
+def place_in_code(error: BaseException | None, function: Callable[..., Any] | None) -> tuple[str | None, int | None]:
     """Return where the user's own code went wrong, or stands."""
     if isinstance(error, SyntaxError):
         return error.filename, error.lineno

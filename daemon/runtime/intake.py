@@ -17,9 +17,12 @@ from uuid import uuid4
 import structlog
 
 from daemon.core.admission import NoSlot
-from daemon.core.commands import ReceiveSignal, StartExecution
+from daemon.core.commands import HandleUpdate, ReceiveSignal, StartExecution
 from daemon.core.errors import InvalidInput, Rejected
+from daemon.core.events import UpdateHandled
+from daemon.core.state import NotStarted
 from daemon.core.trace_ids import parse_traceparent
+from daemon.core.updates import answer_query, check_signal
 from daemon.core.values import bounded_json, to_json
 from daemon.runtime.collecting import Collecting
 from eventstore.errors import Conflict, StoreError, Unavailable
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from daemon.core.values import Json
     from daemon.runtime.clock import Clock
     from daemon.runtime.engine import Engine
+    from daemon.runtime.history import History
     from daemon.runtime.mailbox import Handled
     from daemon.runtime.plans import Plans
     from eventstore.slots import Slots
@@ -55,6 +59,7 @@ class Intake:
         self,
         engine: Engine,
         plans: Plans,
+        history: History,
         clock: Clock,
         *,
         slots: Slots,
@@ -69,6 +74,7 @@ class Intake:
         self._engine = engine
         self._collecting = Collecting(engine, slots)
         self._plans = plans
+        self._history = history
         self._clock = clock
         self._check_input = check_input
         self._new_id = new_id
@@ -114,6 +120,57 @@ class Intake:
     async def signal(self, target: UUID, name: str, data: Any, *, signal_id: str | None = None, actor: str) -> Handled:
         """Give an execution a signal; a signal id that it has had is not given again."""
         return await self._engine.send(target, self._signal(name, data, signal_id or str(self._new_id()), actor))
+
+    async def signal_with_start(
+        self,
+        workflow: str,
+        key: str,
+        input_value: Any,
+        *,
+        name: str,
+        data: Any,
+        signal_id: str | None = None,
+        actor: str,
+    ) -> tuple[UUID, Handled, Handled]:
+        """Give a signal to the execution that was started with this key; where there is none, start it too.
+
+        Both are one commit. Returns the id, what became of the start, and of the signal. Raises what `start` does, and
+        what `signal` does; a signal that the workflow does not take starts nothing.
+        """
+        plan = self._plans.current(workflow)
+        check_signal(plan, name, data)
+        scope = f"{workflow}/api"
+        target = execution_id(scope, key)
+        trigger: dict[str, Any] = {"name": scope, "source": "api", "key": key, "headers": {}}
+        start = self._start(plan, target, input_value, trigger=trigger, key=key, actor=actor, traceparent=None)
+        signal = self._signal(name, data, signal_id or str(self._new_id()), actor)
+        started, signalled = await asyncio.gather(
+            self._engine.send(target, start, plan=plan), self._engine.send(target, signal)
+        )
+        return target, started, signalled
+
+    async def update(
+        self, target: UUID, name: str, data: Any, *, update_id: str | None = None, actor: str
+    ) -> tuple[Handled, Json]:
+        """Give an execution an update; return what became of it, and its result. One that comes again gives the same.
+
+        Raises `Rejected` and its kinds when the execution does not accept it.
+        """
+        identity = update_id or str(self._new_id())
+        command = HandleUpdate(update_id=identity, name=name, data=_json(data), actor=actor, at=self._clock.now())
+        handled = await self._engine.send(target, command)
+        events = handled.events or [recorded.event for recorded in await self._history.events(target)]
+        for event in events:
+            if isinstance(event, UpdateHandled) and event.update_id == identity:
+                return handled, event.result
+        raise Rejected(f"the execution has had another message with the id {identity!r}")
+
+    async def query(self, target: UUID, name: str, data: Any = None) -> Any:
+        """Ask an execution; nothing is recorded. Raises `Rejected` and its kinds for what cannot be answered."""
+        state = await self._history.existing(target)
+        if isinstance(state, NotStarted):
+            raise Rejected("the execution has not started")
+        return answer_query(await self._plans.pinned(state.definition), state, name, data)
 
     def _take(
         self, inbound: Inbound, give: Callable[[Verdict | BaseException], None]

@@ -14,8 +14,8 @@ from msgspec import Struct
 from daemon.core.commands import Command, ReceiveSignal, StartExecution
 from daemon.core.decide import decision
 from daemon.core.errors import ExecutionNotFound, Rejected
-from daemon.core.events import Event
-from daemon.core.state import INITIAL, Running, State
+from daemon.core.events import Event, SlotsTaken
+from daemon.core.state import INITIAL, Running, State, has_work
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
@@ -66,7 +66,7 @@ class Mailbox:
     @property
     def holds_work(self) -> bool:
         """Whether handlers of this daemon are at work for it."""
-        return self.ours and isinstance(self.state, Running) and bool(self.state.in_flight)
+        return self.ours and isinstance(self.state, Running) and has_work(self.state)
 
 
 class Round:
@@ -142,6 +142,13 @@ class Round:
                 else:
                     self.events += events
                     self.handled.append((letter, events))
+
+    def crowd(self, crowded: set[tuple[str, str]]) -> None:
+        """Note what was not free: what was taken without waiting, else, or after that, whatever was to be taken."""
+        taken = [event for event in self.events if isinstance(event, SlotsTaken) and not event.waited]
+        fresh = {(slot.limit, slot.key) for event in taken for slot in event.slots}
+        self.full = fresh <= crowded
+        crowded |= fresh
 
 
 class Answered:

@@ -64,8 +64,7 @@ class Metrics:
         shown = (
             "Messages by verdict: started, collected, signalled, duplicate, skipped, filtered, retry or dead_letter."
         )
-        waited = "From when a step or an execution asked for a limit to when it had it."
-        self._limit_seconds = Spread("sagad_limit_wait_seconds", waited, ["limit"], STEP_SECONDS)
+        self._limit_seconds = Spread("sagad_limit_wait_seconds", "Waits for a limit.", ["limit"], STEP_SECONDS)
         self._messages = Tally("sagad_messages", shown, ["trigger", "outcome"])
         self._fenced = Tally("sagad_daemon_fenced", "How often other daemons have taken this one for dead.", [])
         tallied = Tallied(
@@ -144,8 +143,9 @@ class Metrics:
         """Count how long a slot was waited for."""
         before = committed.before
         asked = before.limited.get(event.address) if isinstance(before, Running) else None
-        for slot in event.slots if asked is not None else ():
-            self._limit_seconds.add((event.at - asked.since).total_seconds(), slot.limit)
+        if asked is not None:
+            for slot in event.slots:
+                self._limit_seconds.add((event.at - asked.since).total_seconds(), slot.limit)
 
     def count_skipped(self, event: e.StepSkipped, workflow: str, _: Committed) -> None:
         """Count a step that will not run."""

@@ -74,6 +74,17 @@ class Plans:
             raise UnknownTrigger(name, fitting or list(triggers))
         return triggers[fitting[0]]
 
+    async def version(self, workflow: str, version: str) -> Plan:
+        """Return the plan of one version of a workflow; `version` is its hash, or how that begins.
+
+        Raises MissingDefinition when there is none, or more than one.
+        """
+        found = await self._definitions.find(workflow, version)
+        if len(found) != 1:
+            problem = "no version" if not found else "more than one version"
+            raise MissingDefinition(f"the workflow {workflow!r} has {problem} whose hash begins with {version!r}")
+        return await self.pinned(found[0])
+
     async def pinned(self, definition_hash: str) -> Plan:
         """Return the plan of a definition by hash; raise MissingDefinition."""
         plan = self._by_hash.get(definition_hash)

@@ -11,9 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from daemon.core.effects import ArmTimer, RunStep
+    from daemon.core.child_events import Parent
+    from daemon.core.effects import ArmTimer, CancelChild, RunStep, TellParent
     from daemon.core.plan import Plan
     from daemon.core.state import Running
+    from daemon.nodes.answers import Child
+    from daemon.runtime.children import Starting
 
 
 class Pinned(Protocol):
@@ -34,6 +37,26 @@ class StepRunner(Protocol):
 
     def retain(self, execution_id: UUID, owed: Mapping[str, int]) -> None:
         """Cancel what runs for the execution and is not owed: `owed` is the attempt by address."""
+
+
+class ChildStarter(Protocol):
+    """Starts and undoes executions for steps; see `children.Children`."""
+
+    async def start(self, wanted: Starting) -> Child:
+        """Start the child, unless it is there already."""
+
+    async def undo(self, child: UUID, parent: Parent) -> Child:
+        """Have a child undone that has completed."""
+
+
+class ChildKeeper(Protocol):
+    """Ends executions for those that have started them, and tells those; see `children.Children`."""
+
+    def cancel(self, execution_id: UUID, effect: CancelChild) -> None:
+        """See that a child of the execution ends."""
+
+    def tell(self, child: UUID, ended: TellParent) -> None:
+        """See that the parent knows how the child has ended."""
 
 
 class TimerService(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from daemon.core import events as e
-from daemon.core.state import Finished, NotStarted, Paused, Running, State, Undoing, cause
+from daemon.core.state import Finished, NotStarted, Paused, Running, State, Undoing, cause, has_work
 from daemon.runtime.slot_changes import slot_changes
 from eventstore.index import UNCHANGED, ExecutionChange, ExecutionRow, IndexChange, TimerRow
 
@@ -30,8 +30,9 @@ def project(
     the lease must look at it; where that has ended the execution, the lease stays until then.
     """
     row, changed = _row(execution_id, before, events, after)
-    was_busy, is_busy = _busy(before), _busy(after)
-    busy = is_busy if is_busy != was_busy else None
+    was_busy, is_busy = has_work(before), has_work(after)
+    taken_up = isinstance(before, Finished)  # its lease may have gone since it had ended
+    busy = is_busy if is_busy != was_busy or taken_up else None
     if hint and isinstance(after, Finished):
         busy = None
     slots = slot_changes(before, events, after)
@@ -119,11 +120,6 @@ def status_of(state: State) -> str:
 
 def _error_of(state: State) -> str | None:
     return state.error.message[:MAX_ERROR] if isinstance(state, Finished) and state.error else None
-
-
-def _busy(state: State) -> bool:
-    """Tell whether a handler is owed."""
-    return isinstance(state, Running) and bool(state.in_flight)
 
 
 def _shown(state: State) -> tuple[str, str]:

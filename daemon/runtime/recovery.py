@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from daemon.core.errors import Rejected
-from daemon.core.state import Finished
+from daemon.core.state import Finished, has_work
 from daemon.runtime.leases import ALONE, AWAY_PAUSE_S, first_of
 from eventstore.errors import Conflict, Fenced, StoreError, Unavailable
 
@@ -141,8 +141,8 @@ class Recovery:
         except (Unavailable, Conflict, asyncio.CancelledError):
             self._look_at_held()
             raise
-        if isinstance(state, Finished):
-            await self._leases.drop(daemon_id, execution_id)
+        if isinstance(state, Finished) and not has_work(state):
+            await self._leases.drop(daemon_id, execution_id, ended_at=state.finished_at)
         return state
 
     def _look_at_held(self) -> None:
@@ -247,8 +247,8 @@ class Recovery:
             _logger.error("execution_parked", execution_id=str(execution_id), error=str(error))  # noqa: TRY400  foreseen: the message says all
             self._owed.discard(execution_id)
             return False
-        if isinstance(state, Finished):
-            await self._leases.drop(daemon_id, execution_id)
+        if isinstance(state, Finished) and not has_work(state):
+            await self._leases.drop(daemon_id, execution_id, ended_at=state.finished_at)
         self._owed.discard(execution_id)
         return True
 

@@ -6,11 +6,15 @@ Comes from: daemon/main. Goes to: daemon/nodes, by way of the step's context.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
 
+from daemon.core.errors import Rejected
 from daemon.nodes.context import StepFailure
 from daemon.nodes.outbound import OutboundPolicy, http_client
+from daemon.runtime.children import Starting
 from daemon.runtime.lanes import InLoop, Threads
 from daemon.runtime.processes import Processes
+from eventstore.errors import StoreError
 from triggers.cloudevents import to_cloudevent
 from triggers.errors import BadCloudEvent, BrokerUnavailable, Unroutable
 from triggers.publishing import Outbound
@@ -22,9 +26,11 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from daemon.nodes.context import NodeContext, Publication
+    from daemon.nodes.answers import Child
+    from daemon.nodes.context import ChildStart, NodeContext, Publication
     from daemon.runtime.handler_registry import Handler
     from daemon.runtime.lanes import Lane, Place
+    from daemon.runtime.ports import ChildStarter
     from daemon.settings import Outbound as OutboundSettings
     from triggers.publishing import Publisher
 
@@ -99,11 +105,14 @@ class Lanes:
 class StepServices:
     """Implements `daemon.nodes.context.Services` for one attempt, which may have taken its place already."""
 
-    def __init__(self, outgoing: Outgoing, handlers: Mapping[str, Handler], lanes: Lanes) -> None:
+    def __init__(
+        self, outgoing: Outgoing, handlers: Mapping[str, Handler], lanes: Lanes, children: ChildStarter
+    ) -> None:
         self.http = outgoing.http
         self._outgoing = outgoing
         self._handlers = handlers
         self._lanes = lanes
+        self._children = children
         self._taken: tuple[str, Place] | None = None
 
     async def reserve(self, handler: str | None) -> None:
@@ -133,6 +142,26 @@ class StepServices:
             return await place.run(found, value, context)
         finally:
             place.leave()
+
+    async def start_child(self, child: ChildStart, context: NodeContext) -> Child:
+        """Start an execution for the step; see `daemon.nodes.context.Services.start_child`."""
+        name = f"{context.workflow}/{context.address}"
+        wanted = Starting(
+            parent=context.parent,
+            workflow=child.workflow,
+            version=child.version,
+            input=child.input,
+            traceparent=context.traceparent,
+            trigger={"name": name, "source": "subflow", "key": context.execution_id, "headers": {}},
+        )
+        return await self._children.start(wanted)
+
+    async def undo_child(self, child: str, context: NodeContext) -> Child:
+        """Have a child undone; see `daemon.nodes.context.Services.undo_child`."""
+        try:
+            return await self._children.undo(UUID(child), context.parent)
+        except (Rejected, StoreError) as error:
+            raise StepFailure(str(error), "not_undone") from error
 
 
 def _outbound(publication: Publication) -> Outbound:

@@ -59,11 +59,11 @@ class Signature(Struct, frozen=True):
 
     def input_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of `with`."""
-        return _schema(self.input) if self.input is not None else {"type": ["object", "null"], "maxProperties": 0}
+        return schema_of(self.input) if self.input is not None else {"type": ["object", "null"], "maxProperties": 0}
 
     def output_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of what the handler gives."""
-        return _schema(self.output)
+        return schema_of(self.output)
 
 
 def signature_of(function: Callable[..., Any]) -> Signature:
@@ -165,7 +165,7 @@ def _check_types(signature: Signature) -> None:
         if hint is None:
             continue
         try:
-            _schema(hint)
+            schema_of(hint)
         except (TypeError, NameError, AttributeError) as error:
             raise BadSignature(f"the type of its {what} has no JSON form: {_first_line(error)}") from error
 
@@ -210,7 +210,8 @@ def _encode(value: Any) -> Any:
     return dump(mode="json")
 
 
-def _schema(hint: Any) -> dict[str, Any]:
+def schema_of(hint: Any) -> dict[str, Any]:
+    """Return the JSON Schema of a type. TypeError for one that has none."""
     return msgspec.json.schema(hint, schema_hook=_schema_of_model)
 
 

@@ -15,12 +15,14 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from daemon.core.commands import CompleteStep, FailStep, PostponeStep, ReportProgress
+from daemon.core.child_events import Parent
+from daemon.core.commands import AwaitChild, CompleteStep, FailStep, PostponeStep, ReportProgress
 from daemon.core.durations import format_duration
-from daemon.core.state import InFlight, Running
+from daemon.core.state import InFlight, Running, depth_of
 from daemon.core.templates import fill
 from daemon.core.trace_ids import step_traceparent
 from daemon.core.values import Json, from_json, to_json
+from daemon.nodes.answers import Child
 from daemon.nodes.context import StepFailure
 from daemon.runtime.clock import Clock
 from daemon.runtime.logs import bind_task
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from daemon.core.plan import PlannedNode
     from daemon.nodes.context import Services
 
-Result = CompleteStep | PostponeStep | FailStep
+Result = CompleteStep | PostponeStep | AwaitChild | FailStep
 
 CLEANUP_S = 5.0
 """How long work that was given up may take to end before nobody waits for it any more."""
@@ -78,6 +80,11 @@ class Attempt:
         """Name of the handler that it needs."""
         return self.node.type.handler(self.node.config)
 
+    @property
+    def parent(self) -> Parent:
+        """What an execution that it starts has above it."""
+        return Parent(self.execution_id, self.address, self.number, depth_of(self._execution) + 1)
+
     def traceparent(self) -> str:
         """Return the context that the attempt hands on."""
         return step_traceparent(self.execution_id, self.address, self.number, self._execution.traceparent)
@@ -116,7 +123,7 @@ class Attempt:
     async def _result(self, context: StepContext) -> Result:
         """Execute; with a timeout in a task of its own, which can be given up."""
         timeout = self.node.timeout
-        if timeout is None:
+        if timeout is None or self.node.subflow is not None:  # the limit of a subflow is that of the child
             result = await self._execute(context)
             if context.cancelled:
                 raise asyncio.CancelledError  # the handler has kept it to itself, or made an error of it
@@ -145,7 +152,9 @@ class Attempt:
         try:
             traceparent = self._execution.traceparent
             bind_task(self.execution_id, traceparent=traceparent, address=self.address, attempt=self.number)
-            return self._answered(read_answer(await execute(context, self._input())))
+            answer = await execute(context, self._input())
+            is_child = self.node.type.subflow is not None and isinstance(answer, Child)
+            return self._answered(answer if is_child else read_answer(answer))
         except (Exception, SystemExit) as error:  # noqa: BLE001  every failure of a handler is recorded
             return self._failed(*describe(error, self.number))
         except asyncio.CancelledError as error:
@@ -154,12 +163,16 @@ class Attempt:
                 raise
             return self._failed(*describe(error, self.number))
 
-    def _answered(self, answer: Returned | Postponed) -> Result:
+    def _answered(self, answer: Returned | Postponed | Child) -> Result:
         address, attempt, at = self.address, self.number, self._means.clock.now()
         match answer:
             case Returned(output=output, port=port, to=to):
                 told = self._told(output)
                 return CompleteStep(address=address, attempt=attempt, output=told, port=port, to=to, at=at)
+            case Child(execution_id=child, workflow=workflow, definition=pinned):
+                return AwaitChild(
+                    address=address, attempt=attempt, child=child, workflow=workflow, definition=pinned, at=at
+                )
             case Postponed(after=after, state=state):
                 return PostponeStep(address=address, attempt=attempt, after=after, state=self._told(state), at=at)
 

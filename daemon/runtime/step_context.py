@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from daemon.core.child_events import Parent
     from daemon.core.plan import PlannedNode
     from daemon.nodes.context import Services
     from daemon.runtime.clock import Clock
@@ -39,6 +40,10 @@ class Told(Protocol):
     node: PlannedNode
     state: Json
     """What the last `Again` of the step has left."""
+
+    @property
+    def parent(self) -> Parent:
+        """What an execution that the step starts has above it."""
 
     def traceparent(self) -> str:
         """Return the attempt's own trace context."""
@@ -145,6 +150,11 @@ class StepContext:
     def state(self) -> Any:
         """What the last `Again` of this step has left; None before the first."""
         return from_json(self._attempt.state)
+
+    @property
+    def parent(self) -> Parent:
+        """What an execution that the step starts has above it."""
+        return self._attempt.parent
 
     @cached_property
     def traceparent(self) -> str | None:

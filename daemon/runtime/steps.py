@@ -26,13 +26,14 @@ from eventstore.errors import Conflict, StoreError, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
-    from daemon.core.commands import CompleteStep, FailStep, PostponeStep, ReportProgress
+    from daemon.core.commands import AwaitChild, CompleteStep, FailStep, PostponeStep, ReportProgress
     from daemon.core.effects import RunStep
     from daemon.core.plan import Plan
     from daemon.core.state import Running
     from daemon.runtime.clock import Clock
     from daemon.runtime.handler_registry import Handler
     from daemon.runtime.mailbox import Answer
+    from daemon.runtime.ports import ChildStarter
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 """Between two reports of one result while the store is away; each pause is twice the one before."""
@@ -40,7 +41,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 _logger = structlog.get_logger(__name__)
 
 
-Report: TypeAlias = "CompleteStep | PostponeStep | FailStep | ReportProgress"
+Report: TypeAlias = "CompleteStep | PostponeStep | AwaitChild | FailStep | ReportProgress"
 
 
 class AtWork(Struct, frozen=True):
@@ -82,6 +83,7 @@ class Steps:
         outgoing: Outgoing,
         handlers: Mapping[str, Handler],
         secrets: Callable[[str], str],
+        children: ChildStarter,
         clock: Clock,
         jitter: Callable[[], float],
         spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]],
@@ -96,6 +98,7 @@ class Steps:
         self._post = post
         self._outgoing = outgoing
         self._handlers = handlers
+        self._children = children
         self._clock = clock
         self._spawn = spawn
         self._lanes = Lanes(max_threads=max_threads, max_processes=max_processes)
@@ -170,7 +173,7 @@ class Steps:
         """Take a place and one of `max_running`, which is kept until the result is recorded; then work, and report."""
         job.began = True
         attempt = job.attempt
-        services = StepServices(self._outgoing, self._handlers, self._lanes)
+        services = StepServices(self._outgoing, self._handlers, self._lanes, self._children)
         try:
             await services.reserve(attempt.handler)
             job.running = await self._running.acquire()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from daemon.core.definition import TriggerDefinition
     from daemon.runtime.brokers import Brokers
     from daemon.runtime.changes import Changes
+    from daemon.runtime.children import Children
     from daemon.runtime.engine import Engine
     from daemon.runtime.grants import Grants
     from daemon.runtime.leases import Membership
@@ -57,6 +58,7 @@ class Supervisor:
         writer: Writer,
         engine: Engine,
         steps: Steps,
+        children: Children,
         timers: Timers,
         grants: Grants,
         subscriptions: Subscriptions,
@@ -72,6 +74,7 @@ class Supervisor:
         self._writer = writer
         self._engine = engine
         self._steps = steps
+        self._children = children
         self._timers = timers
         self._grants = grants
         self._subscriptions = subscriptions
@@ -124,6 +127,7 @@ class Supervisor:
         leaving = asyncio.ensure_future(self._subscriptions.stop())
         await asyncio.wait({leaving}, timeout=self._grace_s)  # longer while the store is away: then the writer ends it
         await self._steps.stop(self._grace_s)
+        self._children.stop()
         await asyncio.gather(*(follower.stop() for follower in self._followers))
         await _end(self._tasks)
         await self._writer.close(grace_s=self._grace_s)

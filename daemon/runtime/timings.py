@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -41,6 +42,8 @@ class Timing(Struct):
     """What the handler was given, secrets masked."""
     output: Json | None = None
     """What it gave, whether the state still holds it or not."""
+    child: UUID | None = None
+    """The execution that its last attempt has started."""
 
 
 def timings(history: Iterable[e.Event]) -> Mapping[str, Timing]:
@@ -57,6 +60,8 @@ def timings(history: Iterable[e.Event]) -> Mapping[str, Timing]:
                 timing.input = event.input if event.attempt == 1 else timing.input
             case e.StepSucceeded() | e.StepFailed() | e.StepPostponed():
                 _end_attempt(timing, event)
+            case e.ChildStarted():
+                timing.child = event.child
             case _:
                 pass
         if isinstance(event, e.StepSucceeded):

@@ -14,10 +14,12 @@ from daemon.core import events as e
 from daemon.core.address import UNDO, node_of
 from daemon.core.evolve_saga import newest_first
 from daemon.core.saga import CHOICES
-from daemon.core.state import Running
+from daemon.core.state import NotStarted, Running
+from daemon.runtime.projection import status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
+    from uuid import UUID
 
     from daemon.core.plan import Plan
     from daemon.core.state import State
@@ -78,11 +80,13 @@ def effects_of(history: Iterable[tuple[int, e.Event]], plan: Plan | None) -> lis
     return list(found.values())
 
 
-def undo_view(state: State, history: Sequence[Recorded], plan: Plan | None) -> View:
+def undo_view(execution_id: UUID, state: State, history: Sequence[Recorded], plan: Plan | None) -> View:
     """Return the undo plan, newest first, what is asked of people, and the side-effect log."""
     effects = effects_of(((recorded.version, recorded.event) for recorded in history), plan)
     undoing = state.undoing if isinstance(state, Running) else None
     return {
+        "execution_id": execution_id,
+        "status": status_of(state),
         "undoing": undoing is not None,
         "ends_as": undoing.status if undoing is not None else None,
         "mode": undoing.mode if undoing is not None else plan.definition.undo if plan is not None else None,
@@ -93,8 +97,9 @@ def undo_view(state: State, history: Sequence[Recorded], plan: Plan | None) -> V
 
 
 def _plan(state: State) -> list[View]:
-    if not isinstance(state, Running):
+    if isinstance(state, NotStarted):
         return []
+    at_work: Collection[str] = {*state.in_flight, *state.children} if isinstance(state, Running) else ()
     return [
         {
             "address": owed.address,
@@ -103,7 +108,7 @@ def _plan(state: State) -> list[View]:
             "unknown": owed.unknown,
             "problem": owed.problem or None,
             "input": owed.input,
-            "at_work": f"{owed.address}{UNDO}" in state.in_flight,
+            "at_work": f"{owed.address}{UNDO}" in at_work,
         }
         for version, owed in newest_first(state)
     ]

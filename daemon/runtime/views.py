@@ -9,6 +9,7 @@ Comes from: `history`, eventstore/index. Goes to: daemon/api, daemon/cli.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgspec
 
@@ -35,8 +36,8 @@ from daemon.runtime.timings import timings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from uuid import UUID
 
+    from daemon.core.child_events import Parent
     from daemon.core.definition import Definition
     from daemon.core.events import StepError
     from daemon.core.state import State, Step
@@ -156,6 +157,7 @@ def summary_view(execution_id: UUID, state: State) -> View:
         "waits_for": cause(state) or None,
         "trigger": None,
         "dedupe_key": None,
+        "parent": None,
         "started_at": None,
         "finished_at": None,
         "input": None,
@@ -171,6 +173,7 @@ def summary_view(execution_id: UUID, state: State) -> View:
         "definition": state.definition,
         "trigger": state.trigger,
         "dedupe_key": state.dedupe_key,
+        "parent": _parent_view(state.parent),
         "started_at": state.started_at,
         "input": state.input,
     }
@@ -185,6 +188,10 @@ def summary_view(execution_id: UUID, state: State) -> View:
     return view
 
 
+def _parent_view(parent: Parent | None) -> View | None:
+    return None if parent is None else {"execution_id": parent.execution_id, "address": parent.address}
+
+
 def step_view(address: str, step: Step, timing: Timing | None = None) -> View:
     """Return a step; `timing` adds when its attempts began and ended."""
     postponed = isinstance(step, Retrying) and step.error is None
@@ -192,6 +199,9 @@ def step_view(address: str, step: Step, timing: Timing | None = None) -> View:
     match step:
         case Queued() | Limited():
             view |= {"attempt": step.attempt, "since": step.since}
+        case InFlight(child=UUID() as child):
+            view |= {"status": "awaiting", "attempt": step.attempt, "since": step.since, "input": step.input}
+            view |= {"child": child}
         case InFlight():
             view |= {"attempt": step.attempt, "since": step.since, "input": step.input, "progress": step.progress}
         case Retrying():
@@ -219,6 +229,8 @@ def step_view(address: str, step: Step, timing: Timing | None = None) -> View:
     if timing is not None:
         view |= {"started_at": timing.begun_at, "attempts": [_attempt_view(one) for one in timing.attempts]}
         view.setdefault("input", timing.input)
+        if timing.child is not None:
+            view["child"] = timing.child
         if isinstance(step, Succeeded) and step.released:
             view["output"] = timing.output
     return view

@@ -6,6 +6,7 @@ Comes from: `history`. Goes to: daemon/api, daemon/cli.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -19,10 +20,9 @@ from daemon.runtime.why_words import Cause, ago, span, time, until
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-    from uuid import UUID
 
     from daemon.core.plan import Plan
-    from daemon.core.state import Ask, Paused, State, Step, Timer
+    from daemon.core.state import Ask, Leaving, Paused, State, Step, Timer
     from daemon.runtime.standings import Standing
 
 
@@ -61,6 +61,7 @@ def why(
             causes += tuple(_question(address, ask, now) for address, ask in sorted(state.asking.items()))
             if state.paused is not None:
                 causes = (_pause(state.paused, now), *causes)
+            causes += tuple(_leaving(child, leaving) for child, leaving in sorted(state.leaving.items()))
             causes += tuple(_breath(timer) for _, timer in sorted(state.timers.items()) if timer.purpose == "turn")
             limit = _limit(state, now)
             holder = holder if state.in_flight else None
@@ -113,6 +114,11 @@ def _waiting(state: Running) -> list[tuple[str, Step]]:
 def _cause(address: str, step: Step, state: Running, plan: Plan | None, now: datetime) -> Cause:
     most = _max_attempts(plan, address, step)
     match step:
+        case InFlight(child=UUID() as child):
+            sentence = f"Step {address}: waits for the execution {child} since {ago(step.since, now)}."
+            return Cause(
+                kind="child", sentence=sentence, address=address, since=step.since, attempt=step.attempt, child=child
+            )
         case InFlight():
             attempt = _attempt(step.attempt, most)
             sentence = f"Step {address}: the handler is at work{attempt} since {ago(step.since, now)}."
@@ -170,6 +176,11 @@ def _pause(paused: Paused, now: datetime) -> Cause:
 def _breath(timer: Timer) -> Cause:
     sentence = f"Step {timer.address}: the loop goes on at once, in its next decision."
     return Cause(kind="timer", sentence=sentence, address=timer.address, due=timer.due)
+
+
+def _leaving(child: UUID, leaving: Leaving) -> Cause:
+    sentence = f"Step {leaving.address}: its execution {child} was asked to end: {leaving.reason}."
+    return Cause(kind="child", sentence=sentence, address=leaving.address, attempt=leaving.attempt, child=child)
 
 
 def _undoing(state: Running) -> str:

@@ -6,6 +6,7 @@ Comes from: `why`, `why_limits`.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -16,7 +17,8 @@ class Cause(Struct, frozen=True, kw_only=True):
     """One thing that an execution waits for."""
 
     kind: str
-    """`step` | `retry` | `postponed` | `timer` | `signal` | `slot` | `limit` | `start` | `person` | `pause`."""
+    """`step` | `retry` | `postponed` | `timer` | `signal` | `child` | `slot` | `limit` | `start` | `person` |
+    `pause`."""
     sentence: str
     address: str | None = None
     since: datetime | None = None
@@ -25,6 +27,8 @@ class Cause(Struct, frozen=True, kw_only=True):
     max_attempts: int | None = None
     """Those of the retry policy, and one for each that was postponed; None when the definition is not at hand."""
     signal: str | None = None
+    child: UUID | None = None
+    """The execution whose end is waited for."""
     place: int | None = None
     """Place in the queue for a slot or a limit, from 1."""
     limit: str | None = None

@@ -13,7 +13,7 @@ from copy import deepcopy
 from datetime import timedelta
 from difflib import get_close_matches
 from inspect import iscoroutinefunction, isroutine
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -24,6 +24,7 @@ from daemon.nodes.context import StepFailure
 from daemon.runtime.handler_registry import Handler
 from daemon.runtime.signatures import BadSignature, signature_of
 from daemon.testing.errors import Misused, Unfaked
+from daemon.testing.virtual_time import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,6 +36,17 @@ if TYPE_CHECKING:
 
 HTTP_ANSWER: Mapping[str, Any] = {"status": 200, "headers": {}, "body": None}
 """What a fake of an `http` node gives, but for what it says itself."""
+
+
+class How(TypedDict, total=False):
+    """What a test says of a fake; `Fake` has what each means."""
+
+    returns: Any
+    calls: Callable[..., Any] | None
+    fails: str | Exception | None
+    times: int | None
+    retryable: bool
+    takes: str | float
 
 
 class Fake(Struct, frozen=True, kw_only=True):
@@ -196,31 +208,25 @@ class Cast:
                 yield node, handler
 
 
-def fake_of(
-    returns: Any,
-    *,
-    calls: Callable[..., Any] | None,
-    fails: str | Exception | None,
-    times: int | None,
-    retryable: bool,
-    takes: timedelta,
-) -> Fake:
-    """Return the fake that these arguments describe; raises Misused when they contradict."""
-    if calls is not None and returns is not None:
+def fake_of(how: How) -> Fake:
+    """Return the fake that these arguments describe; raises Misused when they contradict, TypeError for others."""
+    given: dict[str, Any] = {**how, "takes": duration(how.get("takes", 0))}
+    fake = Fake(**given)
+    if fake.calls is not None and fake.returns is not None:
         raise Misused("returns= or calls=, not both: what the function gives is the result")
-    if not isinstance(fails, str | Exception | None):
-        raise Misused(f"fails= is an error's code, or an exception to raise, and is {fails!r}")
-    if times is not None and fails is None:
+    if not isinstance(fake.fails, str | Exception | None):
+        raise Misused(f"fails= is an error's code, or an exception to raise, and is {fake.fails!r}")
+    if fake.times is not None and fake.fails is None:
         raise Misused('times= says how many attempts fail: add fails="a_code"')
-    if times is not None and (isinstance(times, bool) or times < 1):
-        raise Misused(f"times= counts attempts from 1, and is {times!r}")
-    if fails is not None and times is None and (returns is not None or calls is not None):
+    if fake.times is not None and (isinstance(fake.times, bool) or fake.times < 1):
+        raise Misused(f"times= counts attempts from 1, and is {fake.times!r}")
+    if fake.fails is not None and fake.times is None and (fake.returns is not None or fake.calls is not None):
         raise Misused("it fails always, so it never gives a result: add times=, or leave the result out")
     try:
-        to_json(returns)
+        to_json(fake.returns)
     except (TypeError, ValueError, OverflowError) as error:
         raise Misused(f"returns= has no JSON form: {error}") from None
-    return Fake(returns=returns, calls=calls, fails=fails, times=times, retryable=retryable, takes=takes)
+    return fake
 
 
 def meant(name: str, known: Iterable[str]) -> str:

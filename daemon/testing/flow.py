@@ -7,19 +7,24 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
+from daemon.core.errors import Misconfigured
+from daemon.flow.steps import Step
+from daemon.flow.workflows import Workflow
 from daemon.nodes import all_node_types
 from daemon.runtime.definitions import Compiler
-from daemon.runtime.handler_registry import Handler, handler_of, load_handlers
+from daemon.runtime.handler_registry import Handler, handler_of, load_handlers, python_files, split_name
+from daemon.runtime.python_files import read_python
 from daemon.runtime.secrets import PREFIX
+from daemon.runtime.yaml_text import to_yaml
 from daemon.testing.errors import Misused
 from daemon.testing.execution import ACTOR, Execution
-from daemon.testing.fakes import Cast, fake_of, meant
+from daemon.testing.fakes import Cast, How, fake_of, meant
 from daemon.testing.lives import Script
 from daemon.testing.stage import Stage
 from daemon.testing.staged_log import StoreFaults
-from daemon.testing.virtual_time import VirtualClock, VirtualTime, duration
+from daemon.testing.virtual_time import VirtualClock, VirtualTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -44,45 +49,21 @@ class Flow:
         self._stage: Stage | None = None
         self._started = 0
 
-    def fake(
-        self,
-        handler: str,
-        *,
-        returns: Any = None,
-        calls: Callable[..., Any] | None = None,
-        fails: str | Exception | None = None,
-        times: int | None = None,
-        retryable: bool = True,
-        takes: str | float = 0,
-    ) -> None:
+    def fake(self, handler: str, **how: Unpack[How]) -> None:
         """Have this done in place of the handler, from its next call on.
 
         It gives `returns`, or what the function `calls` gives, which is bound as a real handler is. With `fails` (an
         error's code, or an exception to raise) each step's attempts fail, the first `times` of them or all; `takes` is
         virtual time (`"10s"`). Raises Misused for what the workflow does not use, and for what contradicts.
         """
-        took = duration(takes)
-        fake = fake_of(returns, calls=calls, fails=fails, times=times, retryable=retryable, takes=took)
-        self._cast.fake(handler, fake)
+        self._cast.fake(handler, fake_of(how))
 
-    def fake_node(
-        self,
-        node: str,
-        *,
-        returns: Any = None,
-        calls: Callable[..., Any] | None = None,
-        fails: str | Exception | None = None,
-        times: int | None = None,
-        retryable: bool = True,
-        takes: str | float = 0,
-    ) -> None:
+    def fake_node(self, node: str, **how: Unpack[How]) -> None:
         """Have this done in place of a node that would leave the test: `http`, `publish`. Else as `fake`.
 
         For `http` what it returns has `status`, `headers` and `body`; what is left out is 200, none, and nothing.
         """
-        took = duration(takes)
-        fake = fake_of(returns, calls=calls, fails=fails, times=times, retryable=retryable, takes=took)
-        self._cast.fake_node(node, fake)
+        self._cast.fake_node(node, fake_of(how))
 
     def calls(self, handler: str) -> list[Any]:
         """Return what a handler, faked or real, was given: one input a call, each attempt being one."""
@@ -148,7 +129,7 @@ class Sagad:
 
     def workflow(
         self,
-        source: str | Path,
+        source: str | Path | Workflow[..., Any],
         *,
         handlers: Iterable[HandlerSource] = (),
         name: str | None = None,
@@ -156,9 +137,9 @@ class Sagad:
         env: Mapping[str, str] | None = None,
         secrets: Mapping[str, str] | None = None,
     ) -> Flow:
-        """Read a workflow: from a file, beside the test or below the working directory, or from YAML text.
+        """Read a workflow: from a file, beside the test or below the working directory, from YAML text, or in Python.
 
-        `handlers` are real ones: modules, their names, files, or decorated functions. `name` chooses among several
+        `handlers` are real ones: modules, their names, files, decorated functions, steps. `name` chooses among several
         workflows in one file. `store` is `memory`, `sqlite` or the URL of a Postgres server. Raises Misconfigured with
         every mistake in the text, its line and column.
         """
@@ -185,15 +166,17 @@ class Sagad:
         if errors:
             raise errors[0]
 
-    def _read(self, source: str | Path) -> tuple[str, str]:
+    def _read(self, source: str | Path | Workflow[..., Any]) -> tuple[str, str]:
+        if isinstance(source, Workflow):
+            return to_yaml(source.document), source.function.__code__.co_filename
         if isinstance(source, str) and "\n" in source:
             return source, "<text>"
         tried = [folder / source for folder in (self._folder, Path.cwd())]
-        path = next((path for path in tried if path.is_file()), None)
+        path = next((path for path in tried if split_name(path)[0].is_file()), None)
         if path is None:
             places = " and ".join(dict.fromkeys(str(path) for path in tried))
             raise Misused(f"there is no workflow file {str(source)!r}: looked for {places}")
-        return path.read_text(encoding="utf-8"), str(path)
+        return _python(path) if python_files([path]) else path.read_text(encoding="utf-8"), str(path)
 
     def _handlers(self, sources: Iterable[HandlerSource]) -> dict[str, Handler]:
         named: list[str] = []
@@ -209,9 +192,17 @@ class Sagad:
                 case Path():
                     raise Misused(f"handlers={source}: name a module, or a file that ends in .py")
                 case _:
-                    handler = handler_of(source, source="the test")
+                    function = source.function if isinstance(source, Step) else source
+                    handler = handler_of(function, source="the test")
                     found[handler.name] = handler
         return {**load_handlers(named), **found}
+
+
+def _python(path: Path) -> str:
+    documents, problems = read_python(path)
+    if problems:
+        raise Misconfigured(problems)
+    return "---\n".join(to_yaml(document.value) for document in documents)
 
 
 def _chosen(plans: Iterable[Plan], name: str | None, file: str) -> Plan:

@@ -6,6 +6,9 @@ ON CONFLICT (hash) DO NOTHING;
 -- get_definition: one definition by hash
 SELECT hash, workflow, document, first_seen_at FROM definitions WHERE hash = :hash;
 
+-- find_definitions: the first hashes of a workflow between two texts
+SELECT hash FROM definitions WHERE workflow = :workflow AND hash >= :first AND hash < :last ORDER BY hash LIMIT 2;
+
 -- first_seen: when the oldest definition of a workflow was stored
 SELECT min(first_seen_at) FROM definitions WHERE workflow = :workflow;
 
@@ -91,8 +94,10 @@ SELECT daemon, count(*) FROM leases GROUP BY daemon;
 -- held: the executions that a daemon has
 SELECT execution_id FROM leases WHERE daemon = :daemon;
 
--- drop_lease: one that a daemon has
-DELETE FROM leases WHERE execution_id = :execution_id AND daemon = :daemon;
+-- drop_lease: one that a daemon has, of an execution that is as it was when it had ended
+DELETE FROM leases WHERE execution_id = :execution_id AND daemon = :daemon AND EXISTS (
+    SELECT 1 FROM executions e WHERE e.execution_id = :execution_id AND e.finished_at = :ended_at
+);
 
 -- holder: which daemon has the lease of an execution
 SELECT d.id, d.name, d.joined_at, d.beat_at FROM leases l JOIN daemons d ON d.id = l.daemon

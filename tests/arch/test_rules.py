@@ -26,11 +26,13 @@ MAY_IMPORT = {
         "daemon.nodes",
         "daemon.runtime",
         "daemon.handlers",
+        "daemon.flow",
         "daemon.settings",
         "triggers",
         "eventstore",
     },
     "daemon.handlers": {"daemon.core", "daemon.nodes", "daemon.runtime"},
+    "daemon.flow": {"daemon.core", "daemon.nodes", "daemon.handlers", "daemon.runtime.signatures", "daemon.flow"},
     "triggers": {"triggers"},
     "eventstore": {"eventstore"},
 }

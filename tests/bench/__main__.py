@@ -23,7 +23,19 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from eventstore.store import without_password
-from tests.bench import append, budget, daemons, first_step, intake, latency, machine, ordering, recovery, steps
+from tests.bench import (
+    append,
+    budget,
+    daemons,
+    first_step,
+    intake,
+    latency,
+    machine,
+    ordering,
+    recovery,
+    steps,
+    validate,
+)
 from tests.bench.figures import SHORT, Bench, Sizes
 from tests.bench.peers import preparation, prototype
 from tests.bench.peers.catalogue import PEERS
@@ -31,7 +43,7 @@ from tests.bench.peers.comparison import SAGAD, Comparison
 from tests.bench.peers.environments import default_folder
 from tests.bench.processes import measure, run
 from tests.bench.report import Report
-from tests.bench.scale import growth, idle, memory, recovered, sleepers, timers
+from tests.bench.scale import growth, idle, long, memory, recovered, sleepers, timers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +58,7 @@ BENCHMARKS: Sequence[Benchmark] = (
     append.BENCHMARK,
     ordering.BENCHMARK,
     budget.BENCHMARK,
+    validate.BENCHMARK,
     steps.BENCHMARK,
     latency.BENCHMARK,
     first_step.IN_PROCESS,
@@ -61,6 +74,7 @@ BENCHMARKS: Sequence[Benchmark] = (
     growth.STORE,
     growth.STEPS_IN_ONE,
     growth.WIDTH,
+    long.BENCHMARK,
     idle.BENCHMARK,
     memory.BENCHMARK,
 )

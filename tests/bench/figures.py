@@ -57,6 +57,9 @@ class Sizes:
     """Finished executions in the store."""
     steps_in_one: tuple[int, ...] = (10, 1_000, 10_000)
     widths: tuple[int, ...] = (10, 100, 1_000)
+    steps_decided: tuple[int, int] = (1_000, 100_000)
+    """Steps of executions that no store takes."""
+    definition_nodes: int = 10_000
     recovered: tuple[int, ...] = (1_000, 10_000)
     """Executions in flight at the kill."""
     idle_s: float = 20.0
@@ -79,6 +82,8 @@ SHORT = Sizes(
     stored=(10, 200),
     steps_in_one=(5, 20),
     widths=(5, 20),
+    steps_decided=(20, 200),
+    definition_nodes=60,
     recovered=(40,),
     idle_s=0.2,
     through=400,

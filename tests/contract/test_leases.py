@@ -12,7 +12,7 @@ from eventstore.errors import Conflict, Fenced, Unusable
 from eventstore.index import IndexChange
 from eventstore.store import Store
 from eventstore.writer import Writer
-from tests.support.stores import Time, append, row, submit
+from tests.support.stores import NOW, Time, append, row, submit
 
 Reopen = Callable[..., Awaitable[Store]]
 TTL = timedelta(seconds=10)
@@ -31,6 +31,13 @@ async def lease(store: Store, by: UUID | None) -> UUID:
     execution_id = uuid4()
     await store.log.insert([append(execution_id, index=BUSY, by=by)])
     return execution_id
+
+
+async def end(store: Store, *execution_ids: UUID) -> None:
+    """Record that these have ended, at `NOW`, and keep their leases."""
+    for execution_id in execution_ids:
+        ended = row(execution_id, status="completed", finished_at=NOW)
+        await store.log.insert([append(execution_id, 1, index=IndexChange(ended))])
 
 
 async def holder(store: Store, execution_id: UUID) -> UUID | None:
@@ -270,10 +277,19 @@ async def test_a_departure_is_news(store: Store, store_url: str, memory_time: Ti
 async def test_a_lease_is_dropped_by_who_has_it(store: Store) -> None:
     mine = await joined(store)
     one, orphan = await lease(store, mine), await lease(store, None)
-    await store.leases.drop(mine, one)
-    await store.leases.drop(mine, orphan)
-    await store.leases.drop(mine, uuid4())
+    await end(store, one, orphan)
+    for each in (one, orphan, uuid4()):
+        await store.leases.drop(mine, each, ended_at=NOW)
     assert await store.index.busy(after=None, limit=9) == [orphan]
+
+
+async def test_a_lease_is_kept_while_its_execution_goes_on_or_has_ended_again(store: Store) -> None:
+    mine = await joined(store)
+    going, again = await lease(store, mine), await lease(store, mine)
+    await end(store, again)
+    await store.leases.drop(mine, going, ended_at=NOW)
+    await store.leases.drop(mine, again, ended_at=NOW - timedelta(seconds=1))
+    assert set(await store.index.busy(after=None, limit=9)) == {going, again}
 
 
 async def test_a_rebuild_keeps_who_has_what(store: Store) -> None:

@@ -64,14 +64,6 @@ async def test_the_holder_can_be_asked_to_look(store: Store) -> None:
     assert await store.leases.hint(held) is False
 
 
-async def test_a_lease_is_dropped_only_by_its_holder(store: Store) -> None:
-    mine = await joined(store)
-    held, orphan = await lease(store, mine), await lease(store, None)
-    for execution_id in (held, orphan):
-        await store.leases.drop(mine, execution_id)
-    assert await store.index.busy(after=None, limit=9) == [orphan]
-
-
 async def test_versions_of_many_are_told_at_once(store: Store) -> None:
     one, two, unknown = uuid4(), uuid4(), uuid4()
     await store.log.insert([append(one, count=3), append(two)])

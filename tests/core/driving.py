@@ -7,28 +7,32 @@ from typing import TYPE_CHECKING
 
 from daemon.core import commands as c
 from daemon.core.decide import decide
-from daemon.core.effects import ArmTimer, RunStep, owed
+from daemon.core.effects import ArmTimer, CancelChild, RunStep, owed
 from daemon.core.evolve import fold
+from daemon.core.leaving import child_id_of
 from daemon.core.saga import CHOICES
-from daemon.core.state import Running, State
+from daemon.core.state import InFlight, Running, State
 from daemon.core.values import to_json
-from tests.core.spec import minute
+from tests.core.histories import starts_child
+from tests.core.spec import EXECUTION, minute
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from daemon.core.plan import Plan
 
 
 def drive(plan: Plan, state: State, *, most: int = 500) -> State:
     """Return the state when nothing is left to answer, or after `most` commands."""
     for number in count():
-        command = _next(state, number)
+        command = _next(plan, state, number)
         if command is None or number == most:
             return state
         state = fold(decide(plan, state, command), state)
     raise AssertionError
 
 
-def _next(state: State, number: int) -> c.Command | None:
+def _next(plan: Plan, state: State, number: int) -> c.Command | None:
     if not isinstance(state, Running):
         return None
     at = minute(10_000 + number)
@@ -36,6 +40,11 @@ def _next(state: State, number: int) -> c.Command | None:
         return c.ResumeExecution(actor="test", at=at)
     for effect in owed(state):
         match effect:
+            case RunStep(address=address, attempt=attempt) if starts_child(plan, address):
+                child = child_id_of(EXECUTION, address, attempt)
+                return c.AwaitChild(address=address, attempt=attempt, child=child, workflow="s", definition="d", at=at)
+            case CancelChild(address=address, attempt=attempt):
+                return _finish(address, attempt, at)
             case RunStep(address=address, attempt=attempt):
                 return c.CompleteStep(address=address, attempt=attempt, output=to_json(number), at=at)
             case ArmTimer(timer_id=timer_id) if state.timers[timer_id].purpose != "execution":
@@ -44,9 +53,17 @@ def _next(state: State, number: int) -> c.Command | None:
                 pass
     for address in sorted(state.limited):
         return c.GrantSlots(address=address, at=at)
+    for address in sorted(state.children):
+        step = state.steps[address]
+        return _finish(address, step.attempt, at) if isinstance(step, InFlight) else None
     for name in sorted(set(state.awaiting.values())):
         return c.ReceiveSignal(signal_id=f"drive-{number}", name=name, data=to_json(number), actor="test", at=at)
     for address, ask in state.asking.items():
         choice = CHOICES[ask.kind][0]
         return c.AnswerUndo(address=address, question=ask.version, choice=choice, actor="test", at=at)
     return None
+
+
+def _finish(address: str, attempt: int, at: datetime) -> c.FinishChild:
+    child = child_id_of(EXECUTION, address, attempt)
+    return c.FinishChild(address=address, attempt=attempt, child=child, status="completed", at=at)

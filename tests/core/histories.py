@@ -11,13 +11,14 @@ from msgspec import Struct
 from daemon.core import commands as c
 from daemon.core.address import node_of
 from daemon.core.decide import decide
-from daemon.core.effects import ArmTimer, RunStep, owed
+from daemon.core.effects import ArmTimer, CancelChild, RunStep, owed
 from daemon.core.errors import Rejected
 from daemon.core.events import Event, StepError
 from daemon.core.evolve import fold
+from daemon.core.leaving import child_id_of
 from daemon.core.plan import Plan
 from daemon.core.saga import CHOICES
-from daemon.core.state import INITIAL, Finished, Running, State
+from daemon.core.state import INITIAL, Finished, InFlight, Running, State
 from daemon.core.values import to_json
 from tests.core.spec import EXECUTION, NOON
 from tests.support.workflows import plan_of
@@ -44,6 +45,10 @@ KINDS = (
     "{task: t.x, throttle: {concurrency: 1, key: '{{ input.flag }}'}}",
     "{task: t.x, retry: {max_attempts: 2, initial: 1m}, throttle: [{concurrency: 2}, {rate: {limit: 1, per: 1m}}]}",
     "{task: t.x, retry: {max_attempts: 2, initial: 1m}, throttle: {concurrency: 1}, compensate: {task: t.undo}}",
+    "{subflow: s}",
+    "{subflow: s, timeout: 5m, on_error: continue}",
+    "{subflow: s, retry: {max_attempts: 2, initial: 1m}, result: '{{ child.output }}', on_close: terminate}",
+    "{subflow: s, timeout: 5m, on_close: abandon}",
 )
 REPEATS = (
     "saga: automatic",
@@ -149,7 +154,7 @@ def histories(draw: st.DrawFn, *, max_turns: int = 40) -> History:
     plan, state, at = draw(plans()), INITIAL, NOON
     turns: list[Turn] = []
     commands: list[c.Command] = []
-    while len(turns) < max_turns and not isinstance(state, Finished):
+    while len(turns) < max_turns and not (isinstance(state, Finished) and not _undone(draw, state)):
         repeat = commands and draw(st.integers(0, 9)) == 0
         command = draw(st.sampled_from(commands)) if repeat else draw(_next_command(plan, state, at))
         at = max(at, command.at) + timedelta(seconds=1)
@@ -164,7 +169,14 @@ def histories(draw: st.DrawFn, *, max_turns: int = 40) -> History:
     return History(plan, tuple(turns))
 
 
+def _undone(draw: st.DrawFn, state: Finished) -> bool:
+    """Tell whether the execution is to be undone although it has completed."""
+    return state.status == "completed" and bool(state.newest_owed) and draw(st.booleans())
+
+
 def _next_command(plan: Plan, state: State, at: datetime) -> st.SearchStrategy[c.Command]:
+    if isinstance(state, Finished):
+        return st.just(c.UndoExecution(reason="mistaken", actor="test", at=at))
     collects = plan.start.definition.collect is not None
     start = st.builds(
         c.StartExecution,
@@ -179,6 +191,9 @@ def _next_command(plan: Plan, state: State, at: datetime) -> st.SearchStrategy[c
         return st.one_of(start, start, *choices)
     for effect in owed(state):
         match effect:
+            case RunStep(address=address, attempt=attempt) if starts_child(plan, address):
+                choices += [_await(address, attempt, at), _await(address, attempt, at)]
+                choices += [_finish(address, attempt, at), _fail(address, attempt, at)]
             case RunStep(address=address, attempt=attempt):
                 choices += [
                     _complete(plan, address, attempt, at),
@@ -188,6 +203,12 @@ def _next_command(plan: Plan, state: State, at: datetime) -> st.SearchStrategy[c
                 ]
             case ArmTimer(timer_id=timer_id, due=due):
                 choices.append(st.just(c.FireTimer(timer_id=timer_id, at=max(at, due))))
+            case CancelChild(address=address, attempt=attempt):
+                choices.append(_finish(address, attempt, at))
+    for address in state.children:
+        step = state.steps[address]
+        assert isinstance(step, InFlight)
+        choices += [_finish(address, step.attempt, at), _finish(address, step.attempt, at)]
     choices += [st.just(c.GrantSlots(address=address, at=at)) for address in sorted(state.limited)]
     if collects:
         choices.append(_message(at))
@@ -242,6 +263,31 @@ def _complete(plan: Plan, address: str, attempt: int, at: datetime) -> st.Search
         ),
         output,
         leave,
+    )
+
+
+def starts_child(plan: Plan, address: str) -> bool:
+    """Tell whether the step starts an execution, or has one undone."""
+    return plan.nodes[node_of(address)].type.subflow is not None
+
+
+def _await(address: str, attempt: int, at: datetime) -> st.SearchStrategy[c.Command]:
+    child = child_id_of(EXECUTION, address, attempt)
+    return st.just(c.AwaitChild(address=address, attempt=attempt, child=child, workflow="s", definition="d", at=at))
+
+
+def _finish(address: str, attempt: int, at: datetime) -> st.SearchStrategy[c.Command]:
+    return st.builds(
+        c.FinishChild,
+        address=st.just(address),
+        attempt=st.just(attempt),
+        child=st.just(child_id_of(EXECUTION, address, attempt)),
+        workflow=st.just("s"),
+        definition=st.sampled_from(["d", ""]),
+        status=st.sampled_from(["completed", "completed", "failed", "cancelled"]),
+        output=st.integers(0, 3).map(to_json),
+        owes=st.booleans(),
+        at=st.just(at),
     )
 
 

@@ -16,6 +16,7 @@ from daemon.core import commands as c
 from daemon.core.decide import decide
 from daemon.core.events import StepError, StepStarted
 from daemon.core.evolve import fold
+from daemon.core.leaving import child_id_of
 from daemon.core.state import INITIAL, Finished, Running
 from daemon.core.values import from_json, to_json
 from tests.support.workflows import plan_of
@@ -23,12 +24,21 @@ from tests.support.workflows import plan_of
 if TYPE_CHECKING:
     from collections.abc import Container
 
+    from daemon.core.child_events import Parent
     from daemon.core.events import Event
     from daemon.core.plan import Plan
     from daemon.core.state import State
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EXECUTION = UUID("0c0ffee0-0000-5000-8000-000000000001")
+TWO_STEPS = """
+workflow: two
+nodes:
+  a: {task: t.a, with: "{{ input }}"}
+  b: {task: t.b, with: {got: "{{ a.value }}"}}
+edges: [a -> b]
+output: "{{ b }}"
+"""
 
 
 def minute(number: float) -> datetime:
@@ -58,13 +68,19 @@ class Story:
         assert decide(self.plan, self.state, command) == (), "deciding twice must be harmless"
         return [line(event) for event in decided]
 
-    def start(self, value: Any = None, *, collect: str | None = None) -> list[str]:
+    def start(self, value: Any = None, *, collect: str | None = None, parent: Parent | None = None) -> list[str]:
         at, message = minute(self.clock), None
         if collect is not None:
             message = c.CollectMessage(message=collect, scope="s", input=to_json(value), at=at)
         return self.when(
             c.StartExecution(
-                execution_id=EXECUTION, input=to_json(value), collect=message, collect_key="k", actor="test", at=at
+                execution_id=EXECUTION,
+                input=to_json(value),
+                collect=message,
+                collect_key="k",
+                parent=parent,
+                actor="test",
+                at=at,
             )
         )
 
@@ -125,11 +141,49 @@ class Story:
             c.ReceiveSignal(signal_id=signal_id, name=name, data=to_json(data), actor="test", at=minute(self.clock))
         )
 
+    def update(self, name: str, data: Any = None, *, update_id: str = "u1") -> list[str]:
+        return self.when(
+            c.HandleUpdate(update_id=update_id, name=name, data=to_json(data), actor="test", at=minute(self.clock))
+        )
+
     def pause(self, reason: str = "") -> list[str]:
         return self.when(c.PauseExecution(reason=reason, actor="ann", at=minute(self.clock)))
 
     def resume(self) -> list[str]:
         return self.when(c.ResumeExecution(actor="ann", at=minute(self.clock)))
+
+    def await_child(self, address: str, *, attempt: int = 1) -> list[str]:
+        """Have the step's child started."""
+        child = child_id_of(EXECUTION, address, attempt)
+        return self.when(
+            c.AwaitChild(
+                address=address, attempt=attempt, child=child, workflow="w", definition="d", at=minute(self.clock)
+            )
+        )
+
+    def finish_child(
+        self, address: str, status: str = "completed", output: Any = None, *, attempt: int = 1, owes: bool = False
+    ) -> list[str]:
+        """Have the step's child end; one that failed has the error `declined`."""
+        error = StepError("no money", "declined") if status == "failed" else None
+        return self.when(
+            c.FinishChild(
+                address=address,
+                attempt=attempt,
+                child=child_id_of(EXECUTION, address, attempt),
+                workflow="w",
+                definition="d",
+                status=status,
+                output=to_json(output),
+                error=error,
+                owes=owes,
+                at=minute(self.clock),
+            )
+        )
+
+    def undo(self, *, parent: Parent | None = None) -> list[str]:
+        """Undo the execution, which has completed."""
+        return self.when(c.UndoExecution(reason="mistaken", parent=parent, actor="ann", at=minute(self.clock)))
 
     def answer(self, address: str, choice: str, *, question: int | None = None) -> list[str]:
         """Answer what is asked about the compensation of this step."""
@@ -156,8 +210,8 @@ class Story:
         assert isinstance(self.state, Finished), "it has not ended"
         return from_json(self.state.output) if self.state.error is None else self.state.error.code
 
-    def cancel(self) -> list[str]:
-        return self.when(c.CancelExecution(reason="enough", actor="ann", at=minute(self.clock)))
+    def cancel(self, *, undo: bool = True) -> list[str]:
+        return self.when(c.CancelExecution(reason="enough", undo=undo, actor="ann", at=minute(self.clock)))
 
 
 def line(event: Event) -> str:
@@ -167,7 +221,7 @@ def line(event: Event) -> str:
 
 def _fields(event: Event) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(event))
-    for name in ("at", "execution_id", "definition", "actor", "workflow"):
+    for name in ("at", "execution_id", "definition", "actor", "workflow", "child"):
         plain.pop(name, None)
     if "error" in plain:
         plain["error"] = plain["error"]["code"]

@@ -57,3 +57,14 @@ def test_a_compensation_of_a_stored_definition_may_miss_its_handler() -> None:
     stored = compiler(handlers=None).compile_stored(plan.definition.document)
     assert stored.nodes["b~undo"].type.name == "task"
     assert stored.nodes["b"].compensation is not None
+
+
+def test_a_node_called_step_is_not_what_a_compensation_reads_by_that_name() -> None:
+    """It is a doubt and no mistake: definitions that have such a node, and mean the other, go on."""
+    compensate = "compensate: {task: a.b, with: '{{ step.output }}'}"
+    text = f"workflow: w\nnodes: {{step: {{task: a.b}}, c: {{task: a.b, {compensate}}}}}\nedges: [step -> c]\n"
+    [warning] = compiler().load_text(text).warnings
+    assert warning.message == "`step` is the step that is undone here, and not the node `step`"
+    assert warning.hint == "read the node as `steps.step`, or give it another id"
+    assert (warning.node, warning.line) == ("c", 2)
+    assert compiler().load_text(text.replace("step.output", "steps.step")).warnings == ()

@@ -177,7 +177,7 @@ def test_a_way_that_ends_is_doubted() -> None:
 
 def test_the_plan_is_wired() -> None:
     plan = plan_of(ORDER)
-    assert plan.nodes["c"].incoming == (Edge("b", "true", "c"), Edge("b", "false", "c"))
+    assert plan.nodes["c"].incoming == (Edge("b", "false", "c"), Edge("b", "true", "c"))
     assert plan.nodes["a"].outgoing == (Edge("a", "out", "b"), Edge("a", "error", "d"))
     assert plan.nodes["b"].ports == ("true", "false", "error")
     assert plan.nodes["a"].catches

@@ -6,20 +6,11 @@ import pytest
 
 from daemon.core import commands as c
 from daemon.core.decide import decide
-from daemon.core.errors import ExecutionFinished, Rejected
+from daemon.core.errors import Rejected
 from daemon.core.evolve import evolve
-from daemon.core.state import INITIAL, Finished, NotStarted, Running, cause
+from daemon.core.state import INITIAL, Finished, cause
 from daemon.core.values import from_json
-from tests.core.spec import EXECUTION, Story, minute
-
-TWO_STEPS = """
-workflow: two
-nodes:
-  a: {task: t.a, with: "{{ input }}"}
-  b: {task: t.b, with: {got: "{{ a.value }}"}}
-edges: [a -> b]
-output: "{{ b }}"
-"""
+from tests.core.spec import EXECUTION, TWO_STEPS, Story, minute
 
 
 def test_a_start_begins_the_first_step_in_the_same_append() -> None:
@@ -174,171 +165,6 @@ def test_the_policy_continue_skips_what_needs_the_result_and_uses_a_declared_def
     assert story.complete("d", 1)[-1] == 'ExecutionCompleted output={"d":1}'
 
 
-RETRY = """
-workflow: w
-nodes:
-  a:
-    task: t.a
-    with: "{{ input }}"
-    retry: {max_attempts: 3, backoff: exponential, initial: 1m, non_retryable: [fatal]}
-edges: []
-"""
-
-
-def test_a_retry_waits_for_its_timer_and_sends_the_same_input() -> None:
-    story = Story.of(RETRY)
-    story.start("x")
-    assert story.fail("a") == [
-        "StepFailed address=a error=error retry_at=1m",
-        "TimerSet timer_id=a#retry address=a purpose=retry due=1m",
-    ]
-    assert story.fire("a#retry", after=0.5) == []
-    assert story.fire("a#retry", after=0.5) == ["TimerFired timer_id=a#retry", "StepStarted address=a attempt=2"]
-    assert isinstance(story.state, Running)
-    assert bytes(story.state.steps["a"].input or b"") == b'"x"'  # type: ignore[union-attr]
-
-
-def test_the_pause_doubles_and_the_last_failure_is_final() -> None:
-    story = Story.of(RETRY)
-    story.start()
-    story.fail("a")
-    story.fire("a#retry", after=1)
-    assert story.fail("a", attempt=2)[0] == "StepFailed address=a attempt=2 error=error retry_at=3m"
-    story.fire("a#retry", after=2)
-    assert story.fail("a", attempt=3) == [
-        "StepFailed address=a attempt=3 error=error",
-        "ExecutionFailed error=error address=a",
-    ]
-
-
-@pytest.mark.parametrize("how", [{"code": "fatal"}, {"type_name": "fatal"}, {"retryable": False}])
-def test_what_is_not_retryable_is_not_tried_again(how: dict[str, str]) -> None:
-    story = Story.of(RETRY)
-    story.start()
-    assert story.fail("a", **how)[-1].startswith("ExecutionFailed")  # type: ignore[arg-type]
-
-
-LIMITED = """
-workflow: w
-concurrency: 1
-nodes:
-  a: {task: t.a, retry: {max_attempts: 2, backoff: fixed, initial: 1m}}
-  b: {task: t.b}
-  c: {task: t.c, with: "{{ input.missing }}"}
-  d: {task: t.d}
-edges: [c.error -> d]
-"""
-
-
-def test_steps_beyond_the_limit_are_queued_and_begin_in_order() -> None:
-    story = Story.of(LIMITED)
-    assert story.start({})[1:] == ["StepStarted address=a input={}", "StepQueued address=b", "StepQueued address=c"]
-    assert story.complete("a", 1) == ["StepSucceeded address=a output=1", "StepStarted address=b input={}"]
-
-
-def test_a_queued_step_whose_input_cannot_be_made_fails_when_its_turn_comes() -> None:
-    story = Story.of(LIMITED)
-    story.start({})
-    story.complete("a", 1)
-    assert story.complete("b", 2) == [
-        "StepSucceeded address=b output=2",
-        "StepFailed address=c error=expression port=error",
-        "StepStarted address=d input={}",
-    ]
-
-
-def test_a_retry_waits_for_a_slot_too_and_keeps_its_attempt() -> None:
-    story = Story.of(LIMITED)
-    story.start({})
-    assert story.fail("a")[2:] == ["StepStarted address=b input={}"]
-    assert story.fire("a#retry", after=1) == ["TimerFired timer_id=a#retry", "StepQueued address=a"]
-    assert story.complete("b") == [
-        "StepSucceeded address=b output=null",
-        "StepFailed address=c error=expression port=error",
-        "StepStarted address=a attempt=2",
-        "StepQueued address=d",
-    ]
-
-
-def test_a_wait_succeeds_when_its_time_has_come() -> None:
-    story = Story.of("workflow: w\nnodes: {nap: {wait: 5m}}\nedges: []")
-    assert story.start()[1:] == ["TimerSet timer_id=nap#wait address=nap purpose=wait due=5m"]
-    assert cause(story.state) == "timer"
-    assert story.fire("nap#wait", after=5)[0:1] == ["TimerFired timer_id=nap#wait"]
-    assert isinstance(story.state, Finished)
-
-
-SIGNAL = """
-workflow: w
-nodes:
-  review: {signal: {name: reviewed, timeout: 10m}}
-  late: {task: t.late}
-  ok: {task: t.ok, with: "{{ review.by }}"}
-edges: [review -> ok, review.error -> late]
-"""
-
-
-def test_a_signal_is_awaited_and_its_data_is_the_output() -> None:
-    story = Story.of(SIGNAL)
-    assert story.start()[1:] == [
-        "SignalAwaited address=review name=reviewed",
-        "TimerSet timer_id=review#signal address=review purpose=signal due=10m",
-    ]
-    assert cause(story.state) == "signal"
-    assert story.signal("reviewed", {"by": "ann"}) == [
-        'SignalReceived signal_id=s1 name=reviewed data={"by":"ann"}',
-        "TimerCancelled timer_id=review#signal",
-        'StepSucceeded address=review output={"by":"ann"} signal_id=s1',
-        "StepStarted address=ok input=ann",
-        "StepSkipped address=late",
-    ]
-
-
-def test_a_signal_that_does_not_come_fails_the_step_with_timeout() -> None:
-    story = Story.of(SIGNAL)
-    story.start()
-    assert "StepFailed address=review error=timeout port=error" in story.fire("review#signal", after=10)
-
-
-def test_a_signal_before_the_start_waits_for_it() -> None:
-    story = Story.of(SIGNAL)
-    assert story.signal("reviewed", {"by": "bob"}) == ['SignalReceived signal_id=s1 name=reviewed data={"by":"bob"}']
-    assert isinstance(story.state, NotStarted)
-    assert cause(story.state) == "start"
-    assert "StepStarted address=ok input=bob" in story.start()
-
-
-def test_signals_of_one_name_are_taken_in_the_order_of_arrival() -> None:
-    story = Story.of(
-        "workflow: w\nnodes: {a: {signal: go}, b: {signal: go}}\nedges: [a -> b]\noutput: ['{{ a }}', '{{ b }}']"
-    )
-    story.signal("go", 1, signal_id="z")
-    story.signal("other", 9, signal_id="m")
-    story.signal("go", 2, signal_id="a")
-    assert story.start()[-1] == "ExecutionCompleted output=[1,2]"
-
-
-def test_of_two_steps_that_wait_for_one_name_the_first_gets_the_signal() -> None:
-    story = Story.of("workflow: w\nnodes: {a: {signal: go}, b: {signal: go}}\nedges: []")
-    story.start()
-    assert story.signal("go", 1)[1:] == ["StepSucceeded address=a output=1 signal_id=s1"]
-
-
-def test_a_signal_nobody_waits_for_is_kept() -> None:
-    story = Story.of(TWO_STEPS)
-    story.start({})
-    assert story.signal("hello") == ["SignalReceived signal_id=s1 name=hello data=null"]
-
-
-def test_a_signal_id_is_taken_once_even_after_the_end() -> None:
-    story = Story.of("workflow: w\nnodes: {a: {signal: go}}\nedges: []")
-    story.start()
-    story.signal("go", 1)
-    assert story.signal("go", 2) == []
-    with pytest.raises(ExecutionFinished, match="has completed"):
-        story.signal("go", 2, signal_id="s2")
-
-
 def test_a_cancelled_execution_absorbs_everything() -> None:
     story = Story.of(TWO_STEPS)
     story.start({})
@@ -351,27 +177,6 @@ def test_a_cancelled_execution_absorbs_everything() -> None:
 def test_only_starts_and_signals_come_before_the_start() -> None:
     with pytest.raises(Rejected, match="not started"):
         Story.of(TWO_STEPS).cancel()
-
-
-def test_an_execution_that_takes_too_long_fails() -> None:
-    story = Story.of("workflow: w\ntimeout: 30m\nnodes: {a: {task: t.a}}\nedges: []")
-    assert story.start()[1] == "TimerSet timer_id=execution address= purpose=execution due=30m"
-    assert story.fire("execution", after=30) == ["TimerFired timer_id=execution", "ExecutionFailed error=timeout"]
-
-
-def test_progress_is_recorded_in_order_and_once() -> None:
-    story = Story.of(TWO_STEPS)
-    story.start({})
-    expected = ["StepProgressed address=a attempt=1 number=2 progress=50"]
-    assert story.progress("a", 50, number=2) == expected
-    assert story.progress("a", 25, number=1) == []
-    assert story.progress("a", 75, number=3, attempt=2) == []
-
-
-def test_a_handler_that_leaves_by_an_unknown_port_fails_its_step() -> None:
-    story = Story.of(TWO_STEPS)
-    story.start({})
-    assert story.complete("a", port="left")[0] == "StepFailed address=a error=port unknown=true"
 
 
 def test_an_expression_without_a_value_fails_the_step_and_names_the_path() -> None:

@@ -10,6 +10,7 @@ from daemon.core import events as e
 from daemon.core.decide import decide
 from daemon.core.draft import Draft
 from daemon.core.evolve import evolve, fold
+from daemon.core.leaving import leave
 from daemon.core.node import Repeat
 from daemon.core.saga import proceed
 from daemon.core.state import INITIAL, Running
@@ -38,6 +39,10 @@ ERROR = e.StepError("broken", "error")
         (e.StepStarted(address="b", attempt=2, at=NOW), "no attempt before it failed"),
         (e.StepProgressed(address="a", attempt=1, number=1, progress=to_json(1), at=NOW), None),
         (e.StepFailed(address="b", error=ERROR, retry_at=minute(1), at=NOW), "was not in flight"),
+        (
+            e.ChildStarted(address="b", attempt=1, child=EXECUTION, workflow="w", definition="d", at=NOW),
+            "not in flight",
+        ),
     ],
 )
 def test_events_that_do_not_follow_are_refused(event: e.Event, message: str | None) -> None:
@@ -116,3 +121,17 @@ def test_a_decision_after_the_end_is_a_bug_that_is_told() -> None:
     story.cancel()
     with pytest.raises(TypeError, match="after the end"):
         _ = Draft(story.plan, story.state, NOW).running
+
+
+def test_only_a_subflow_at_work_has_a_child_to_end() -> None:
+    story = started()
+    with pytest.raises(TypeError, match="starts no execution"):
+        leave(Draft(story.plan, story.state, NOW), "a", "why")
+
+
+def test_a_step_that_has_settled_has_no_child_to_end() -> None:
+    story = Story.of("workflow: w\nnodes: {a: {subflow: s}, b: {wait: 5m}}")
+    story.start({})
+    story.finish_child("a")
+    with pytest.raises(TypeError, match="waits for no child"):
+        leave(Draft(story.plan, story.state, NOW), "a", "why")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from daemon.core.child_events import Parent
 from daemon.core.events import EVENT_TYPES, UPCASTERS
 from daemon.core.evolve import fold
 from daemon.core.snapshot import encode_state
@@ -139,6 +140,8 @@ def stories() -> Iterator[Story]:
     yield fifth
     yield from _stories_of_undo()
     yield from _stories_of_answers()
+    yield from _stories_of_children()
+    yield from _stories_of_updates()
     yield from _stories_of_limits()
 
 
@@ -207,6 +210,36 @@ def _stories_of_answers() -> Iterator[Story]:
     second = Story.of(ANSWERS)
     second.start({})
     second.postpone("poll", {"page": 2}, after=3)
+    yield second
+
+
+def _stories_of_updates() -> Iterator[Story]:
+    updated = Story.of(
+        "workflow: updated\nvars: {n: 0}\nupdates: {put: {set: {n: 7}, result: ü}}\nnodes: {a: {signal: go}}"
+    )
+    updated.start({})
+    updated.update("put", [1])
+    yield updated
+
+
+def _stories_of_children() -> Iterator[Story]:
+    text = "workflow: parent\nnodes: {a: {subflow: s, timeout: 5m}, b: {subflow: s}}\nedges: [a -> b]"
+    first = Story.of(text)
+    first.start({})
+    first.await_child("a")
+    first.finish_child("a", output={"n": 1}, owes=True)
+    first.await_child("b")
+    first.cancel(undo=False)
+    yield first
+    second = Story.of(text)
+    second.start({}, parent=Parent(EXECUTION, "up", 1, 2))
+    second.await_child("a")
+    second.fire("a#child", after=5)
+    second.finish_child("a", output={"n": 1}, owes=True)
+    second.await_child("b")
+    second.finish_child("b", output=2)
+    second.undo(parent=Parent(EXECUTION, "up~undo", 1, 2))
+    second.await_child("a~undo")
     yield second
 
 

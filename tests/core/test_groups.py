@@ -249,3 +249,57 @@ def test_of_two_groups_that_are_undone_at_once_the_first_to_fail_gives_the_other
     assert len([line for line in decided if line.startswith("UndoCompleted")]) == 2
     assert len([line for line in decided if line.startswith("TurnAbandoned")]) == 1
     assert decided[-1] == "StepStarted address=after input={}"
+
+
+def test_of_two_turns_that_fail_at_once_after_their_undo_the_first_gives_up_the_other() -> None:
+    story = Story.of("""
+workflow: w
+nodes:
+  fan:
+    parallel: 2
+    do:
+      nodes:
+        group:
+          saga: automatic
+          do:
+            nodes: {a: {task: t.a, compensate: {task: t.undo}}, b: {task: t.b}}
+            edges: [a -> b]
+""")
+    story.start()
+    for turn in (0, 1):
+        story.complete(f"fan[{turn}].group[0].a")
+        story.fail(f"fan[{turn}].group[0].b")
+    story.pause()
+    for turn in (0, 1):
+        story.complete(f"fan[{turn}].group[0].a~undo")
+    told = [each.split()[0] for each in story.resume()]
+    assert told.count("UndoCompleted") == 2
+    assert told.count("TurnFailed") == 2
+    assert told[-1] == "ExecutionFailed"
+
+
+def test_what_a_group_has_left_to_people_is_no_doubt_of_the_execution() -> None:
+    """A compensation that only a person can do is a step without a node of its own."""
+    story = Story.of("""
+workflow: w
+nodes:
+  before: {task: t.a, compensate: {task: t.undo}}
+  trip:
+    saga: automatic
+    on_error: continue
+    do:
+      nodes:
+        letter: {task: t.send, compensate: {irreversible: {reason: sent}}}
+        hotel: {task: t.sleep}
+      edges: [letter -> hotel]
+  after: {task: t.after}
+edges: [before -> after]
+""")
+    story.start()
+    story.complete("before")
+    story.complete("trip[0].letter")
+    story.fail("trip[0].hotel")
+    story.answer("trip[0].letter", "done")
+    story.cancel()
+    story.complete("before~undo")
+    assert story.told[-1] == "ExecutionCancelled reason=enough"

@@ -91,6 +91,13 @@ def test_a_late_answer_of_a_turn_that_is_over_decides_nothing() -> None:
     assert story.complete("each[0].charge", 7) == []
 
 
+@pytest.mark.parametrize("items", [None, 3, "ab", {"a": 1}])
+def test_items_that_are_no_list_fail_the_loop(items: Any) -> None:
+    """What is nothing too: a loop without items is one that conditions alone end."""
+    story = Story.of(EACH)
+    assert story.start(items)[-2].startswith("StepFailed address=each error=loop")
+
+
 def test_no_items_are_no_turns() -> None:
     assert Story.of(EACH).start([])[2] == "StepSucceeded address=each output=[]"
 
@@ -355,6 +362,26 @@ def test_a_join_reads_what_it_brings_together() -> None:
     story.start()
     assert not released(story.complete("a", LARGE))
     assert released(story.complete("b", 1)) == ["a"]
+
+
+def test_a_name_that_is_missing_is_explained_beside_what_was_released() -> None:
+    """The names of what there is are told without reading it."""
+    story = Story.of("""
+workflow: w
+nodes:
+  a: {task: t.a}
+  b: {task: t.b, with: "{{ a }}"}
+  c: {branch: "{{ false }}"}
+  d: {transform: 1}
+  e: {task: t.e}
+  f: {task: t.f, with: "{{ steps.d }}"}
+edges: [a -> b -> e -> f, c.true -> d -> f]
+output: "{{ b }}"
+""")
+    story.start()
+    assert released([*story.complete("a", LARGE), *story.complete("b", 1)]) == ["a"]
+    story.complete("e")
+    assert "'steps' has no 'd'; it has: a, b, c, e" in str(story.state)
 
 
 def released(decided: list[str]) -> list[str]:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec import UNSET
 
+from daemon.core.canonical import canonical
 from daemon.core.definition import Definition, SignalRoute
 from daemon.core.parsing import Parsed, parse
 from daemon.core.retry import RetryPolicy
+from daemon.core.values import Json, from_json, to_json
 from daemon.nodes import builtin_node_types
 from daemon.runtime.json_schema import check
 from tests.support.definitions import lines_of, problems_of, told, with_node
@@ -89,6 +92,38 @@ def test_the_hash_is_of_the_canonical_document() -> None:
     assert first.document == second.document
     assert first.document == b'{"nodes":{"a":{"transform":1},"b":{"transform":2}},"workflow":"w"}'
     assert list(first.nodes) == list(second.nodes)
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [
+        ["a -> b", "a.error -> c", "b -> d", "c -> d"],
+        ["c -> d", "b -> d", "a -> b", "a.error -> c"],
+        ["a.out -> b -> d", "a.error  ->  [c]", "c -> d"],
+        ["[b, c] -> d", "a -> b", "a.error -> c"],
+    ],
+)
+def test_how_edges_are_written_does_not_change_what_the_workflow_is(edges: list[str]) -> None:
+    """Short forms and order of edges are not part of a definition's identity, in bodies neither."""
+    nodes = {name: {"transform": 1} for name in "abcd"}
+    inner = {f"{name}{name}": node for name, node in nodes.items()}
+    body = {"nodes": inner, "edges": [re.sub(r"\b([abcd])\b", r"\1\1", edge) for edge in edges]}
+    loop = {"loop": {"for": 1, "do": body}}
+    definition = parsed({"workflow": "w", "nodes": {**nodes, **loop}, "edges": edges}).definition
+    assert definition is not None
+    document = from_json(Json(definition.document))
+    assert document["edges"] == ["a -> b", "a.error -> c", "b -> d", "c -> d"]
+    assert document["nodes"]["loop"]["do"]["edges"] == ["aa -> bb", "aa.error -> cc", "bb -> dd", "cc -> dd"]
+    assert [edge.source for edge in definition.edges] == ["a", "a", "aa", "aa", "b", "bb", "c", "cc"]
+
+
+def test_edges_that_cannot_be_read_stay_as_they_are() -> None:
+    """They are reported elsewhere; the document is stored as it is."""
+    written = {"edges": ["b -> c", 7, "a b", "a -> b"], "nodes": {"a": 1, "b": {"do": {"edges": 1}}}}
+    assert canonical(to_json(written)) == (
+        b'{"edges":["a -> b","b -> c",7,"a b"],"nodes":{"a":1,"b":{"do":{"edges":1}}}}'
+    )
+    assert canonical(to_json({"nodes": []})) == b'{"nodes":[]}'
 
 
 @pytest.mark.parametrize("document", [None, 1, "x", []])

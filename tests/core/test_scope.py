@@ -46,7 +46,7 @@ def test_a_failed_step_reads_as_its_error() -> None:
 
 
 def test_there_is_nothing_to_see_before_the_start() -> None:
-    with pytest.raises(TypeError, match="running executions only"):
+    with pytest.raises(TypeError, match="executions that have begun"):
         _ = scope_of(Story.of(WORKFLOW))["input"]
 
 
@@ -114,3 +114,11 @@ def test_errors_say_what_there_is() -> None:
     assert str(UUID(int=1)) in str(ExecutionNotFound(UUID(int=1)))
     with pytest.raises(TypeError, match="abstract"):
         SagadError("no")
+
+
+def test_there_are_no_turns_after_the_end() -> None:
+    story = Story.of("workflow: w\nnodes: {a: {task: t}}")
+    story.start()
+    story.complete("a")
+    with pytest.raises(TypeError, match="running executions only"):
+        _ = Scope(story.plan, story.state).running

@@ -21,9 +21,13 @@ async def test_an_example_gives_what_it_says(file: Path) -> None:
     example = tomllib.loads(file.read_text())  # noqa: ASYNC240  small, and there is nothing else to do
     settings = replace(load_settings(file.with_name("sagad.toml"), {}), store=Store(url="memory://"))
     async with running(settings) as daemon:
-        [workflow] = daemon.plans.workflows()
+        workflow = example.get("workflow") or daemon.plans.workflows()[0]
         started = [await start(daemon, workflow, each) for each in example.get("inputs", [example.get("input")])]
-        state = await finished(daemon, started[-1])
+        target = started[-1]
+        for update in example.get("updates", ()):
+            _, result = await daemon.intake.update(target, update["name"], update["data"], actor="test")
+            assert from_json(result) == update.get("result")
+        state = await finished(daemon, target)
     assert (state.error.code if state.error else None) == example.get("error"), state.error
     assert from_json(state.output) == example.get("output")
     assert set(example.get("steps", ())) <= set(state.steps)

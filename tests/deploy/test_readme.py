@@ -21,9 +21,9 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def block(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    return str(found)
+def block(language: str, holds: str = "") -> str:
+    found = [text for text in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if holds in text]
+    return str(found[0])
 
 
 def test_the_workflow_compiles_without_a_doubt() -> None:
@@ -41,6 +41,17 @@ async def test_the_test_of_a_workflow_passes(sagad: Sagad, tmp_path: Path, monke
     exec(source, names)  # noqa: S102  our own text
     [test] = [value for name, value in names.items() if name.startswith("test_")]
     await test(sagad)
+
+
+def test_the_workflow_in_python_is_the_one_in_yaml(tmp_path: Path) -> None:
+    names = "Retry, branch, signal, step, workflow"
+    types = "from dataclasses import dataclass\n\n@dataclass\nclass Payment:\n    total: float\n    payment: str\n\n@dataclass\nclass Request:\n    order: str\n"
+    file = tmp_path / "refunds.py"
+    file.write_text(f"from daemon.flow import {names}\n{types}\n{block('python', '@workflow')}")
+    compiler = Compiler(node_types=all_node_types(), handlers=None, env={})
+    [in_python] = compiler.load_files([file]).plans
+    [in_yaml] = compiler.load_text(block("yaml", "workflow: refunds")).plans
+    assert in_python.definition.document == in_yaml.definition.document
 
 
 def test_the_settings_are_settings() -> None:

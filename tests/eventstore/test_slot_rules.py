@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from hypothesis import given
@@ -35,7 +35,7 @@ def a_change(what: str, number: int, most: int, at: int, *, priority: int = 0, f
     moment = NOON + timedelta(seconds=at)
     if what == "free":
         return SlotChange(action="free", address="a")
-    action = "ask" if what == "ask" else "take"
+    action: Literal["ask", "take"] = "ask" if what == "ask" else "take"
     fair = fair or str(number % 3)
     return SlotChange(
         action=action, address="a", slots=(slot(fair, most),), priority=priority, at=moment, fresh=what == "fresh"

@@ -243,6 +243,27 @@ edges: [flight -> hotels, flight -> car, hotels -> pay, car -> pay]
         in_order=False,
     ),
     Story(
+        "children",
+        f"""
+workflow: parent
+triggers:
+{START}
+nodes:
+  first: {{task: work, with: {{value: 1}}, compensate: {{task: work}}}}
+  booked: {{subflow: child, with: {{times: 1}}, result: "{{{{ child.output.flaky }}}}"}}
+  lost: {{subflow: child, with: {{times: 9}}, retry: {{max_attempts: 2, initial: 1m}}}}
+edges: [first -> booked, booked -> lost]
+---
+workflow: child
+nodes:
+  before: {{task: work, with: {{value: 2}}, compensate: {{task: work}}}}
+  flaky: {{task: fails, with: {{times: "{{{{ input.times }}}}", value: 3}}, retry: {{max_attempts: 2, initial: 1s}}}}
+edges: [before -> flaky]
+""",
+        (ORDER,),
+        executions=4,
+    ),
+    Story(
         "large-values",
         f"""
 workflow: large-values

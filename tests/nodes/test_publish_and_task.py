@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from daemon.nodes.context import Publication, StepFailure
+from daemon.nodes.context import ChildStart, Publication, StepFailure
 from daemon.nodes.publish import execute
 from tests.support.nodes import FakeContext, FakeServices, executed, type_and_config
 
@@ -131,3 +131,17 @@ async def test_a_key_that_is_null_is_no_key() -> None:
 async def test_a_task_calls_its_handler() -> None:
     services = FakeServices(handlers={"math.double": lambda value: value["n"] * 2})
     assert await executed("{task: math.double, with: {n: '{{ input }}'}}", services, input=21) == 42
+
+
+async def test_a_subflow_starts_what_its_templates_say() -> None:
+    services = FakeServices()
+    text = 'subflow: "{{ input.kind }}-shipping"\nwith: {n: "{{ input.n }}"}\nversion: "3f2a"'
+    answer = await executed(text, services, input={"kind": "fast", "n": 1})
+    assert answer.workflow == "fast-shipping"
+    assert services.started == [ChildStart(workflow="fast-shipping", version="3f2a", input={"n": 1})]
+
+
+async def test_a_subflow_needs_the_name_of_a_workflow() -> None:
+    with pytest.raises(StepFailure, match="takes a workflow's name") as failed:
+        await executed('subflow: "{{ input }}"', input=7)
+    assert (failed.value.code, failed.value.retryable) == ("unknown_workflow", False)

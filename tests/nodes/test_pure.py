@@ -288,7 +288,19 @@ def test_a_message_is_rendered() -> None:
 
 def test_all_types_are_found() -> None:
     loops = {"for", "forEach", "while", "doWhile", "parallel", "saga"}
-    names = {"branch", "fail", "http", "join", "publish", "set", "signal", "task", "transform", "wait", *loops}
+    names = {
+        "branch",
+        "fail",
+        "http",
+        "join",
+        "publish",
+        "set",
+        "signal",
+        "subflow",
+        "task",
+        "transform",
+        "wait",
+    } | loops
     assert set(builtin_node_types()) == set(all_node_types()) == names
 
 

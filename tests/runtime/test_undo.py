@@ -102,7 +102,7 @@ async def test_a_failing_compensation_is_asked_about_explained_and_listed(tmp_pa
         )
         [row] = await daemon.store.index.executions(ExecutionFilter(status="compensating"))
         assert row.cause == cause(state) == "person"
-        view = plain(undo_view(state, await daemon.history.events(target), plan))
+        view = plain(undo_view(target, state, await daemon.history.events(target), plan))
         assert [(each["address"], each["status"]) for each in view["effects"]] == [
             ("flight", "executed"), ("hotel", "compensating"), ("mail", "executed"), ("pay", "compensated"),
         ]  # fmt: skip
@@ -112,7 +112,7 @@ async def test_a_failing_compensation_is_asked_about_explained_and_listed(tmp_pa
         assert view["asking"][0]["choices"] == ["retry", "skip", "done"]
         await answer(daemon, target, "hotel", "retry")
         ended = await finished(daemon, target)
-        view = plain(undo_view(ended, await daemon.history.events(target), None))
+        view = plain(undo_view(target, ended, await daemon.history.events(target), None))
     assert [each["status"] for each in view["effects"] if each["kind"]] == ["compensated"] * 3
     assert (view["undoing"], view["plan"], view["asking"], view["mode"]) == (False, [], [], None)
     assert "look" in [each["address"] for each in view["effects"]], "without the plan nobody knows that it is harmless"

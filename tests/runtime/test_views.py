@@ -47,6 +47,7 @@ def test_an_event_has_its_place_its_name_and_its_fields() -> None:
             "trigger_name": None,
             "dedupe_key": None,
             "traceparent": None,
+            "parent": None,
             "actor": "test",
         },
     }

@@ -5,19 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import structlog
 import yaml
 
+from daemon.core.child_events import Parent
 from daemon.core.node import Beginning, ConfigError, Run
 from daemon.nodes import builtin_node_types
+from daemon.nodes.answers import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daemon.core.node import Begin, NodeType
-    from daemon.nodes.context import NodeContext, Publication, Services
+    from daemon.nodes.context import ChildStart, NodeContext, Publication, Services
 
+PARENT = Parent(UUID("0c0ffee0-0000-5000-8000-000000000001"), "b", 2)
+CHILD = UUID("0c0ffee0-0000-5000-8000-000000000002")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
@@ -57,6 +62,8 @@ class FakeServices:
     http: Any = None
     handlers: dict[str, Callable[[Any], object]] = field(default_factory=dict)
     published: list[Publication] = field(default_factory=list)
+    started: list[ChildStart] = field(default_factory=list)
+    undone: list[str] = field(default_factory=list)
 
     async def publish(self, publication: Publication) -> str:
         self.published.append(publication)
@@ -65,6 +72,16 @@ class FakeServices:
     async def call(self, handler: str, value: Any, context: NodeContext) -> object:
         del context
         return self.handlers[handler](value)
+
+    async def start_child(self, child: ChildStart, context: NodeContext) -> Child:
+        del context
+        self.started.append(child)
+        return Child(CHILD, child.workflow, "current")
+
+    async def undo_child(self, child: str, context: NodeContext) -> Child:
+        del context
+        self.undone.append(child)
+        return Child(UUID(child), "w", "current")
 
 
 @dataclass
@@ -82,6 +99,7 @@ class FakeContext:
     traceparent: str | None = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     logger: Any = field(default_factory=structlog.get_logger)
     state: Any = None
+    parent: Parent = PARENT
     cancelled: bool = False
 
     def heartbeat(self) -> None:

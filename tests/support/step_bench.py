@@ -10,7 +10,8 @@ from uuid import UUID, uuid5
 from immutables import Map
 
 from daemon.core.address import node_of
-from daemon.core.commands import CompleteStep, FailStep, PostponeStep, ReportProgress
+from daemon.core.child_events import Parent
+from daemon.core.commands import AwaitChild, CompleteStep, FailStep, PostponeStep, ReportProgress
 from daemon.core.definition import Definition
 from daemon.core.effects import RunStep
 from daemon.core.errors import Rejected
@@ -20,8 +21,10 @@ from daemon.core.retry import RetryPolicy
 from daemon.core.state import InFlight, Running
 from daemon.core.templates import SecretSlot, compile_template
 from daemon.core.values import NULL, from_json, to_json
+from daemon.nodes.answers import Child
 from daemon.nodes.task import NODE_TYPE as TASK
 from daemon.nodes.task import Task
+from daemon.runtime.children import Starting
 from daemon.runtime.handler_registry import Handler, HandlerRegistry, handler_of
 from daemon.runtime.mailbox import Answer
 from daemon.runtime.secrets import SecretResolver
@@ -30,7 +33,7 @@ from daemon.runtime.steps import Steps
 from daemon.testing.clock import FakeClock
 from eventstore.errors import StoreError
 
-Command = CompleteStep | PostponeStep | FailStep | ReportProgress
+Command = CompleteStep | PostponeStep | AwaitChild | FailStep | ReportProgress
 
 EXECUTION = UUID("5f0c5d8e-6f2b-5a53-9d5e-3c0a3d1e9a11")
 
@@ -150,6 +153,18 @@ class Bench:
         return results[0]
 
 
+class NoChildren:
+    """A daemon that can start no execution for a step."""
+
+    async def start(self, wanted: Starting) -> Child:
+        """Refuse it."""
+        raise AssertionError(f"nothing is started here: {wanted}")
+
+    async def undo(self, child: UUID, parent: Parent) -> Child:
+        """Refuse it."""
+        raise AssertionError(f"nothing is undone here: {child} of {parent}")
+
+
 @asynccontextmanager
 async def bench(
     *functions: Callable[..., Any],
@@ -167,6 +182,7 @@ async def bench(
             outgoing=outgoing,
             handlers=handlers if handlers is not None else HandlerRegistry(map(handler_of, functions)),
             secrets=SecretResolver(secrets or {}),
+            children=NoChildren(),
             clock=made.clock,
             jitter=lambda: 0.25,
             spawn=tasks.create_task,

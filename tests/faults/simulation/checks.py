@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from daemon.core import events as e
 from daemon.core.address import UNDO, node_of
 from daemon.core.evolve import fold
-from daemon.core.state import Awaiting, Finished, NotStarted, Running, State, cause
+from daemon.core.state import Awaiting, Finished, NotStarted, Running, State, cause, has_work
 from daemon.core.values import from_json
 from daemon.runtime.projection import execution_row
 from eventstore.index import ExecutionFilter
@@ -118,12 +118,20 @@ def overdue(world: World, since: datetime) -> list[str]:
     One that waits for a limit may wait as long as nothing of it is free.
     """
     rows = at_once(world.store.index.executions(ExecutionFilter(limit=100_000)))
+    going_on = {row.execution_id for row in rows if row.finished_at is None}
     return [
         f"{row.execution_id} of {row.workflow} is {row.status} and waits for {row.cause or 'nothing'}"
         for row in rows
-        if row.finished_at is None and row.cause not in ("signal", "start", "person") and row.started_at <= since
-        if row.cause != "limit" or _all_free(world, row.execution_id)
+        if row.execution_id in going_on
+        and row.cause not in ("signal", "start", "person")
+        and row.started_at <= since
+        and (row.cause != "limit" or _all_free(world, row.execution_id))
+        and not (row.cause == "child" and going_on.intersection(_children(world.state(row.execution_id))))
     ]
+
+
+def _children(state: State) -> set[UUID]:
+    return {*state.children.values(), *state.leaving} if isinstance(state, Running) else set()
 
 
 def _all_free(world: World, target: UUID) -> bool:
@@ -146,7 +154,7 @@ def stray_leases(world: World) -> list[str]:
     for target in sorted({recorded.execution_id for recorded in world.events()}):
         state = world.state(target)
         lease = target in leases
-        if lease != (isinstance(state, Running) and bool(state.in_flight)):
+        if lease != (isinstance(state, Running) and has_work(state)):
             found.append(f"{target} has {'a' if lease else 'no'} lease, and {'no' if lease else 'a'} handler is owed")
     return found
 

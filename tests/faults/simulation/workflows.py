@@ -43,6 +43,9 @@ KINDS = (
     "{task: sim.work, timeout: 5s, throttle: {concurrency: 2, fair: '{{ input.n }}'}, priority: '{{ input.n }}'}",
     "{task: sim.quick, throttle: [{concurrency: 1, key: '{{ input.n }}'}, {rate: {limit: 4, per: 1s, burst: 2}}]}",
     "{task: sim.quick, retry: {max_attempts: 3, initial: 1s}, throttle: {concurrency: 1, key: shared}}",
+    "{subflow: NAME, with: {id: child, n: 1}, timeout: 20s}",
+    "{subflow: NAME, with: {id: child, n: 2}, timeout: 6s, on_close: terminate, retry: {max_attempts: 2, initial: 1s}}",
+    "{subflow: NAME, with: {id: child, n: 1}, timeout: 20s, on_close: abandon, on_error: continue}",
     "{publish: {memory: {topic: out}, value: '{{ execution.id }}'}, retry: {max_attempts: 9, initial: 1s}}",
 )
 REPEATS = (
@@ -108,10 +111,11 @@ def text_of(number: int) -> str:
         '     signal: {name: go, scope: SCOPE, key: "{{ message.value.id }}"}, input: "{{ message.value.n }}"}',
         *([f"  - {{name: ticks, {SCHEDULE}, input: {{n: 0}}}}"] if number % TICKING == 0 else []),
         "vars: {count: 0}",
+        "limits: {depth: 1}",
         f"nodes: {nodes}",
         f"edges: {edges}",
     ]
-    return "\n".join(lines).replace("SCOPE", f"{name}/orders")
+    return "\n".join(lines).replace("SCOPE", f"{name}/orders").replace("NAME", name)
 
 
 def _graph(own: Random, prefix: str, count: int, *, levels: int) -> tuple[str, str]:

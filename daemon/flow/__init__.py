@@ -1,0 +1,45 @@
+"""What the author of a workflow in Python imports: `from daemon.flow import workflow, step, branch, kafka, …`.
+
+    @step("payments.charge", retry=Retry(5), compensate=refund)
+    async def charge(order: Order, *, context: Context = CONTEXT) -> Receipt: ...
+
+    @workflow("orders", triggers=[kafka("orders")])
+    def orders(order: Order) -> Shipment:
+        receipt = charge(order)
+        large = branch("large", receipt.total > 100)
+        with large.true:
+            review = signal("review", "reviewed", Review, timeout="24h")
+        return ship.options(after=[large.false, review])(order, receipt.id)
+
+A workflow's function runs once, when its file is loaded, and makes the same definition that YAML would be. In it a step
+makes a node, named after the step, and gives what stands for its output (see `reference`): to a type checker it is that
+output, so a wrong type is an error where it is written. What a node reads it comes after; `after=` and `edges` say
+more, and `with` says what stands under a way or in a body.
+
+One file is a whole application: `sagad run flow.py`. `sagad export flow.py` writes the YAML, which has the same hash.
+"""
+
+from __future__ import annotations
+
+from daemon.flow.bodies import do_while, for_each, for_range, for_times, group, parallel, saga, while_loop
+from daemon.flow.branches import Failure, branch, choose, edges, error_of, port, switch
+from daemon.flow.computing import contains, default, expr, given, joined, negate, pipe, size, when
+from daemon.flow.nodes import assign, fail, http, join, node, publish, signal, subflow, task, transform, wait
+from daemon.flow.options import Retry, any_of
+from daemon.flow.reference import Ref
+from daemon.flow.roots import child, env, execution, message, secret, trigger, variables
+from daemon.flow.steps import CONTEXT, Step, step
+from daemon.flow.triggers import SignalTo, kafka, memory, on, rabbitmq, schedule, webhook
+from daemon.flow.undoing import irreversible, undo
+from daemon.flow.workflows import Workflow, workflow
+from daemon.handlers import Again, Context, End, Port, Route, StepFailure
+
+__all__ = [
+    "CONTEXT", "Again", "Context", "End", "Failure", "Port", "Ref", "Retry", "Route", "SignalTo", "Step",
+    "StepFailure", "Workflow", "any_of", "assign", "branch", "child", "choose", "contains", "default", "do_while",
+    "edges", "env", "error_of", "execution", "expr", "fail", "for_each", "for_range", "for_times", "given", "group",
+    "http", "irreversible", "join", "joined", "kafka", "memory", "message", "negate", "node", "on", "parallel",
+    "pipe", "port", "publish", "rabbitmq", "saga", "schedule", "secret", "signal", "size", "step", "subflow",
+    "switch", "task", "transform", "trigger", "undo", "variables", "wait", "webhook", "when", "while_loop",
+    "workflow",
+]  # fmt: skip

@@ -1,0 +1,275 @@
+"""Random executions of random definitions, decided by the core alone: a scheduler answers as it likes, or not at all.
+
+At first everything happens: handlers fail, time out, ask to be called again or answer what cannot be; answers come
+late or twice; signals come before anybody waits for them; timers fire early; people pause, cancel, and decide about
+what is to be undone. Then the world becomes kind, and answers whatever is asked: each execution must end.
+
+Comes from: `graphs`. Goes to: tests/core/laws.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from daemon.core import commands as c
+from daemon.core.address import node_of
+from daemon.core.decide import decide
+from daemon.core.effects import ArmTimer, CancelChild, RunStep, owed
+from daemon.core.errors import Rejected
+from daemon.core.events import StepError
+from daemon.core.evolve import fold
+from daemon.core.leaving import child_id_of
+from daemon.core.saga import CHOICES
+from daemon.core.state import INITIAL, Finished, InFlight, Running, State
+from daemon.core.values import to_json
+from tests.core.generator import graphs
+from tests.core.generator.dice import Dice
+from tests.core.generator.nodes import LARGE
+from tests.core.generator.shrinking import Choices
+from tests.core.histories import History, Turn, starts_child
+from tests.core.spec import EXECUTION, NOON
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from daemon.core.plan import Plan
+
+MOST_COMMANDS = 3_000
+"""A generated execution that has had so many, most of them kind ones, does not end."""
+WILD = 120
+"""How many commands come at most before the world becomes kind."""
+
+
+class Case(Struct, frozen=True):
+    """One definition and one execution of it, as far as they could be drawn."""
+
+    document: dict[str, object]
+    history: History | None
+    """None when the definition is not valid."""
+    choices: Choices
+    error: Exception | None
+    """What came up while it was drawn, which is a fault of the core or of the generator."""
+    last: c.Command | None
+    """What it came up with."""
+
+
+def case(seed: int, again: Choices = ()) -> Case:
+    """Draw the case of this number; or the one of these choices, see `dice`."""
+    define, happen = (
+        Dice(purpose, seed, again=again[number] if again else None)
+        for number, purpose in enumerate(("definition", "execution"))
+    )
+    document, world, error = graphs.definition(define), None, None
+    try:
+        world = World(graphs.plan_of(document), happen)
+        world.go_on_to_the_end()
+    except Exception as raised:  # noqa: BLE001  whatever it is, it is what is looked for
+        error = raised
+    history, last = (None, None) if world is None else (world.history, world.last)
+    return Case(document, history, (tuple(define.taken), tuple(happen.taken)), error, last)
+
+
+class Temper(Struct, frozen=True):
+    """How the world is in one execution: shares of a hundred."""
+
+    fails: int
+    odd: int
+    """Answers that are no plain result: other ports, routes, ends, calls again, progress."""
+    repeats: int
+    """Commands that came before, and answers to what was given up."""
+    people: int
+    """Pauses, cancellations, and signals that nobody waits for."""
+
+
+class World:
+    """Everything outside of one execution."""
+
+    def __init__(self, plan: Plan, dice: Dice) -> None:
+        self._plan = plan
+        self._dice = dice
+        self._state: State = INITIAL
+        self._at: datetime = NOON
+        self._turns: list[Turn] = []
+        self._asked: dict[tuple[str, int], None] = {}
+        self._signals = 0
+        self.last: c.Command | None = None
+        pick = dice.pick
+        self._temper = Temper(
+            fails=pick((0, 5, 15, 50)), odd=pick((0, 15)), repeats=pick((0, 8)), people=pick((0, 4, 12))
+        )
+
+    @property
+    def history(self) -> History:
+        """What has happened."""
+        return History(self._plan, tuple(self._turns))
+
+    def go_on_to_the_end(self) -> None:
+        """Let everything happen. Raises AssertionError when it does not end, and what the core raises."""
+        wild, mistaken = self._dice.pick((10, 0, 40, WILD)), self._dice.chance(20)
+        while not isinstance(self._state, Finished) or (mistaken and _can_be_undone(self._state)):
+            assert len(self._turns) < MOST_COMMANDS, "the execution does not end"
+            kind = len(self._turns) >= wild
+            self._do(self._kind_command() if kind else self._wild_command())
+
+    def _do(self, command: c.Command) -> None:
+        self._at = max(self._at, command.at) + timedelta(seconds=1)
+        self.last = command
+        try:
+            events = decide(self._plan, self._state, command)
+        except Rejected:
+            events = ()
+        after = fold(events, self._state)
+        self._turns.append(Turn(self._state, command, events, after))
+        self._state = after
+        for effect in owed(after):
+            if isinstance(effect, RunStep):
+                self._asked[effect.address, effect.attempt] = None
+
+    # What may come next.
+
+    def _kind_command(self) -> c.Command:
+        if isinstance(self._state, Finished):
+            return c.UndoExecution(reason="mistaken", actor="test", at=self._at)
+        if isinstance(self._state, Running) and self._state.paused is not None:
+            return c.ResumeExecution(actor="test", at=self._at)
+        commands = [*self._answers(self._state)] if isinstance(self._state, Running) else [self._start()]
+        assert commands, f"nothing would change anything, and it has not ended: {self._state}"
+        return self._dice.pick(commands)
+
+    def _wild_command(self) -> c.Command:
+        state, dice = self._state, self._dice
+        if isinstance(state, Finished):
+            return self._kind_command()
+        if not isinstance(state, Running):
+            return self._signal(dice.pick(("go", "stay"))) if dice.chance(self._temper.people) else self._start()
+        if self._turns and dice.chance(self._temper.repeats):
+            return self._again()
+        if dice.chance(self._temper.people):
+            return self._person(state)
+        commands: list[c.Command] = [*self._answers(state)]
+        if not commands:
+            return self._kind_command()
+        command = dice.pick(commands)
+        if not isinstance(command, c.CompleteStep):
+            return command
+        if dice.chance(self._temper.fails):
+            return self._fail(command.address, command.attempt)
+        return self._odd(command.address, command.attempt) if dice.chance(self._temper.odd) else command
+
+    def _answers(self, state: Running) -> Iterator[c.Command]:
+        """Give what is waited for: handlers that succeed, timers that are due, signals, decisions of people."""
+        at, number = self._at, len(self._turns)
+        for effect in owed(state):
+            match effect:
+                case RunStep(address=address, attempt=attempt) if starts_child(self._plan, address):
+                    child = child_id_of(EXECUTION, address, attempt)
+                    yield c.AwaitChild(
+                        address=address, attempt=attempt, child=child, workflow="s", definition="d", at=at
+                    )
+                    yield self._child_ends(address, attempt)
+                case CancelChild(address=address, attempt=attempt):
+                    yield self._child_ends(address, attempt)
+                case RunStep(address=address, attempt=attempt):
+                    output = to_json((number % 7, "text", {"id": number}, LARGE)[number % 4])
+                    yield c.CompleteStep(address=address, attempt=attempt, output=output, at=at)
+                case ArmTimer(timer_id=timer_id, due=due) if state.timers[timer_id].purpose != "execution":
+                    yield c.FireTimer(timer_id=timer_id, at=max(at, due))
+                case _:
+                    pass
+        for address in sorted(state.children):
+            waits = state.steps[address]
+            assert isinstance(waits, InFlight)
+            yield self._child_ends(address, waits.attempt)
+        for name in sorted(set(state.awaiting.values())):
+            yield self._signal(name)
+        for address, ask in sorted(state.asking.items()):
+            for choice in CHOICES[ask.kind]:
+                yield c.AnswerUndo(address=address, question=ask.version, choice=choice, actor="test", at=at)
+
+    def _child_ends(self, address: str, attempt: int) -> c.Command:
+        """Let a child end in one way or another, the same one each time that this is asked."""
+        number = len(address) + attempt + len(self._turns)
+        return c.FinishChild(
+            address=address,
+            attempt=attempt,
+            child=child_id_of(EXECUTION, address, attempt),
+            workflow="s",
+            definition=("d", "d", "")[number % 3],
+            status=("completed", "completed", "failed", "cancelled")[number % 4],
+            output=to_json(number),
+            owes=number % 2 == 0,
+            at=self._at,
+        )
+
+    def _start(self) -> c.Command:
+        given = {
+            "flag": self._dice.chance(50),
+            "n": self._dice.below(4),
+            "items": ["x", {"y": 1}][: self._dice.below(3)],
+            "delay": "3s",
+        }
+        return c.StartExecution(execution_id=EXECUTION, input=to_json(given), actor="test", at=self._at)
+
+    def _signal(self, name: str) -> c.Command:
+        self._signals += 1
+        signal_id, data = f"s{self._signals}", to_json(self._signals)
+        return c.ReceiveSignal(signal_id=signal_id, name=name, data=data, actor="test", at=self._at)
+
+    def _person(self, state: Running) -> c.Command:
+        at = self._at
+        early = [timer_id for timer_id, _ in sorted(state.timers.items())]
+        commands: list[c.Command] = [
+            self._signal(self._dice.pick(("go", "stay", "nobody"))),
+            *(c.FireTimer(timer_id=timer_id, at=at) for timer_id in early),
+            *(c.FireTimer(timer_id=timer_id, at=max(at, state.timers[timer_id].due)) for timer_id in early),
+            c.PauseExecution(actor="test", at=at) if state.paused is None else c.ResumeExecution(actor="test", at=at),
+            c.CancelExecution(reason="enough", actor="test", at=at),
+        ]
+        return self._dice.pick(commands)
+
+    def _again(self) -> c.Command:
+        """Repeat a command, or answer what may have been given up since."""
+        if self._asked and self._dice.chance(50):
+            address, attempt = self._dice.pick(list(self._asked))
+            return c.CompleteStep(address=address, attempt=attempt, output=to_json("late"), at=self._at)
+        return self._dice.pick(self._turns).command
+
+    # How a handler answers beside giving a result.
+
+    def _fail(self, address: str, attempt: int) -> c.Command:
+        error = StepError("broken", self._dice.pick(("error", "refused", "timeout")), "Oops", attempt)
+        retryable, jitter = not self._dice.chance(20), self._dice.below(10) / 10
+        return c.FailStep(
+            address=address, attempt=attempt, error=error, retryable=retryable, jitter=jitter, at=self._at
+        )
+
+    def _odd(self, address: str, attempt: int) -> c.Command:
+        node = self._plan.nodes[node_of(address)]
+        targets = [edge.target for edge in node.outgoing if edge.port == "out"]
+        match self._dice.below(6):
+            case 0:
+                return self._left(address, attempt, port=self._dice.pick([p for p in node.ports if p != "error"]))
+            case 1:
+                return self._left(address, attempt, to=tuple(self._dice.some(targets, 2)))
+            case 2:
+                return self._left(address, attempt, port="")
+            case 3:
+                after, state = timedelta(seconds=self._dice.pick((10, 0, 3600))), to_json({"page": attempt})
+                return c.PostponeStep(address=address, attempt=attempt, after=after, state=state, at=self._at)
+            case 4:
+                number = self._dice.between(1, 3)
+                return c.ReportProgress(
+                    address=address, attempt=attempt, number=number, progress=to_json(number), at=self._at
+                )
+            case _:
+                return self._left(address, attempt, port=self._dice.pick(("error", "nowhere")), to=("nowhere",))
+
+    def _left(self, address: str, attempt: int, *, port: str = "out", to: tuple[str, ...] | None = None) -> c.Command:
+        return c.CompleteStep(address=address, attempt=attempt, output=to_json("odd"), port=port, to=to, at=self._at)
+
+
+def _can_be_undone(state: Finished) -> bool:
+    return state.status == "completed" and bool(state.newest_owed)

@@ -1,0 +1,139 @@
+"""Generated definitions on real daemons: killed at an append and now and then, until the execution has ended.
+
+Handlers decide by the step and its attempt alone, as services do that are asked again by the same key. The
+log that is left must keep the laws of logs, and the index must be that of the log.
+
+Comes from: tests/core/generator. Goes to: tests/testing/test_generated_lives.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal
+
+from daemon.cli.upkeep import changes
+from daemon.core.commands import AnswerUndo, CancelExecution, PauseExecution, ResumeExecution
+from daemon.core.errors import Rejected
+from daemon.core.evolve import fold
+from daemon.core.saga import CHOICES
+from daemon.core.state import Finished, Running
+from daemon.handlers import Again, Context, End, Port, StepFailure
+from daemon.runtime.projection import execution_row
+from daemon.testing.flow import start_on
+from daemon.testing.lives import Fault
+from tests.core.generator import graphs
+from tests.core.generator.dice import Dice
+from tests.core.laws import LOG_LAWS
+
+if TYPE_CHECKING:
+    from daemon.core.commands import Command
+    from daemon.testing import Execution, Flow, Sagad
+    from daemon.testing.stage import Stage
+
+MOST_LOOKS = 300
+QUARTER_OF_AN_HOUR_S = 900.0
+FAULTS_UNTIL = 40
+"""The append before or after which the daemon dies, at the latest."""
+
+
+async def live(sagad: Sagad, number: int, store: str) -> int:
+    """Run the case of this number; return how many lives it took. Raises AssertionError for what does not hold."""
+    dice = Dice("lives", number)
+    flow = flow_of(sagad, number, store)
+    where: Literal["before", "after"] = dice.pick(("after", "before"))
+    stage = flow.new_stage(Fault(dice.between(1, FAULTS_UNTIL), where))
+    try:
+        given = {"flag": dice.chance(50), "n": dice.below(4), "items": [1, 2][: dice.below(3)], "delay": "3s"}
+        execution = await start_on(stage, flow.name, given, f"case-{number}")
+        for _ in range(MOST_LOOKS):
+            await stage.rest()
+            if execution.finished:
+                break
+            await _go_on(stage, execution, dice)
+        assert execution.finished, f"it does not end. {execution.waits_for}"
+        await stage.rest()
+        await _check(stage, execution)
+        return stage.lives
+    finally:
+        await stage.close()
+
+
+def flow_of(sagad: Sagad, number: int, store: str) -> Flow:
+    """Return the flow with all that its nodes need."""
+    document = graphs.definition(Dice("definition", number), f"generated{number}")
+    plan = graphs.plan_of(document)
+    text = json.dumps(document, indent=1)
+    flow = sagad.workflow(text, store=store, env={"HOME_TOWN": "Graz"}, secrets={"TOKEN": "secret"})
+    for node in plan.nodes.values():
+        if node.type.execute is None:
+            continue
+        if (handler := node.type.handler(node.config)) is not None:
+            flow.fake(handler, calls=_service(number))
+        else:
+            flow.fake_node(node.id, fails="refused", times=1 + len(node.id) % 2)
+    return flow
+
+
+def _service(number: int) -> Any:
+    """Return what stands in for a handler."""
+
+    async def service(value: Any = None, *, context: Context) -> Any:
+        del value
+        dice = Dice("service", number, context.address, context.attempt)
+        if dice.chance(15):
+            raise StepFailure("broken", dice.pick(("error", "refused", "http_timeout")), retryable=not dice.chance(20))
+        if dice.chance(10):
+            return dice.pick((Again("10s", {"page": context.attempt}), End("end"), Port("other", 1), Port("nowhere")))
+        return dice.pick((7, "text", {"id": context.address}, "x" * 1_100))
+
+    return service
+
+
+async def _go_on(stage: Stage, execution: Execution, dice: Dice) -> None:
+    """Give what is waited for, or let time pass; now and then kill the daemon, pause or cancel."""
+    state, at = execution.state, stage.time.clock.now()
+    assert isinstance(state, Running)
+    if dice.chance(15):
+        await stage.kill()
+    if state.paused is not None:
+        await _send(stage, execution, ResumeExecution(actor="test", at=at))
+    elif dice.chance(4):
+        await _send(stage, execution, PauseExecution(actor="test", at=at))
+    elif dice.chance(3) and state.undoing is None:
+        await _send(stage, execution, CancelExecution(reason="enough", actor="test", at=at))
+    elif state.asking:
+        address, ask = min(state.asking.items())
+        choice = dice.pick(CHOICES[ask.kind])
+        answer = AnswerUndo(address=address, question=ask.version, choice=choice, actor="test", at=at)
+        await _send(stage, execution, answer)
+    elif state.awaiting and dice.chance(70):
+        await execution.signal(min(state.awaiting.values()), 1)
+    else:
+        await stage.time.advance(QUARTER_OF_AN_HOUR_S)
+
+
+async def _send(stage: Stage, execution: Execution, command: Command) -> None:
+    """Send what a person wants; it may come too late, for the daemon has gone on since."""
+    with suppress(Rejected):
+        await stage.act(lambda daemon: daemon.engine.send(execution.id, command), type(command).__name__)
+
+
+async def _check(stage: Stage, execution: Execution) -> None:
+    """Hold the log to its laws, and the index to the log."""
+    store = await stage.stored()
+    recorded = await store.log.read(execution.id)
+    events = [each.event for each in recorded]
+    assert [each.version for each in recorded] == list(range(1, len(recorded) + 1))
+    for law in LOG_LAWS:
+        law(events)
+    state = fold(events)
+    assert isinstance(state, Finished)
+    assert state == execution.state
+    assert await store.index.without_cause() == []
+    before = await store.index.execution(execution.id)
+    assert before == execution_row(execution.id, state, events[-1].at)
+    await store.index.rebuild(changes(store.log, lambda *_: None, {"events": 0, "executions": 0}))
+    assert await store.index.execution(execution.id) == before
+    assert await store.index.next_due() is None
+    assert await store.index.busy(after=None, limit=10) == []
