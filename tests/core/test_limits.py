@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from daemon.core import commands as c
-from daemon.core.admission import NoSlot, NotCollecting
+from daemon.core.admission import NoSlot, NotCollecting, message_slot
 from daemon.core.decide import decide
 from daemon.core.errors import Misconfigured
+from daemon.core.events import Slot
 from daemon.core.state import Finished, Limited, NotStarted, Queued, Running, cause
 from daemon.core.throttle import SharedLimit
 from daemon.core.values import from_json
@@ -186,6 +187,21 @@ def test_a_debounce_begins_with_the_last_message() -> None:
     assert story.fire("#start", after=3)[-1] == "ExecutionCompleted output=2"
 
 
+def test_a_debounce_without_an_end_is_put_off_each_time() -> None:
+    """The last message counts, whenever it comes."""
+    story = Story.of(DEBOUNCE.replace(", at_most: 8m", ""))
+    story.start(1, collect="m1")
+    story.collect("m2", 2, after=4)
+    story.collect("m3", 3, after=4)
+    assert running(story).timers["#start"].due == minute(13)
+
+
+def test_a_message_has_one_slot_for_ever() -> None:
+    """By its key in its scope; a long one is hashed."""
+    assert message_slot("w", "m1") == Slot(limit="w#message", key="m1", most=1)
+    assert len(message_slot("w", "m" * 500).key) == 64
+
+
 def test_a_message_that_moves_nothing_sets_no_timer() -> None:
     """At the end of a debounce the time stays."""
     story = Story.of(DEBOUNCE)
@@ -289,6 +305,7 @@ def test_limits_of_the_settings_hold_by_name_type_and_handler() -> None:
         ("nodes: {a: {task: t.a, throttle: {rate: {limit: 9, per: 1ms}, key: '{{ b }}'}}}", "`b`"),
         ("nodes: {a: {task: t.a, throttle: {rate: {limit: 1000000, per: 1ms}}}}", "more than one in a microsecond"),
         ("nodes: {a: {task: t.a, throttle: {rate: {limit: 1, per: soon}}}}", "soon"),
+        ("nodes: {a: {task: t.a, throttle: {rate: {limit: 1, per: 999999999999d}}}}", "999999999999d"),
         ("nodes: {a: {task: t.a, throttle: {concurrency: 1, key: '{{ input.'}}}", "has no `}}`"),
         ("nodes: {a: {transform: 1, throttle: {concurrency: 1}}}", "has no meaning"),
         ("throttle: {concurrency: 1, key: '{{ a }}'}\nnodes: {a: {task: t.a}}", "`a`"),
