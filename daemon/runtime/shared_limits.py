@@ -11,8 +11,9 @@ from daemon.core.durations import parse_duration
 from daemon.core.throttle import MICROSECOND, SharedLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from daemon.core.plan import Plan
     from daemon.settings import Settings
 
 
@@ -29,3 +30,9 @@ def shared_limits(settings: Settings) -> Mapping[str, SharedLimit]:
         )
         for name, limit in settings.throttle.items()
     }
+
+
+def shared_names(plans: Iterable[Plan]) -> frozenset[str]:
+    """Return the names of the limits of the settings that workflows name."""
+    written = (each for plan in plans for each in (plan.definition, *plan.definition.nodes.values()))
+    return frozenset(limit.shared for each in written for limit in each.throttle if limit.shared is not None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from daemon.core.events import EVENT_TYPES, UpdateHandled
+from daemon.core.events import EVENT_TYPES, ExecutionBegan, MessageCollected, SlotsAsked, SlotsTaken, UpdateHandled
 from daemon.nodes import builtin_node_types
 from tests.core.generator.dice import Dice
 from tests.core.generator.executions import case
@@ -17,8 +17,8 @@ from tests.core.generator.trial import fault_of
 
 CASES = 1_000
 IN_A_TEST = 50
-NOT_DRAWN = {UpdateHandled}
-"""Definitions are drawn without declared messages; test_updates has them."""
+NOT_DRAWN = {UpdateHandled, SlotsAsked, SlotsTaken, MessageCollected, ExecutionBegan}
+"""Definitions are drawn without declared messages and without limits; test_updates and `histories` have them."""
 
 
 @pytest.mark.parametrize("first", range(0, CASES, IN_A_TEST))
