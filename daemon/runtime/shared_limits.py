@@ -34,5 +34,6 @@ def shared_limits(settings: Settings) -> Mapping[str, SharedLimit]:
 
 def shared_names(plans: Iterable[Plan]) -> frozenset[str]:
     """Return the names of the limits of the settings that workflows name."""
-    written = (each for plan in plans for each in (plan.definition, *plan.definition.nodes.values()))
-    return frozenset(limit.shared for each in written for limit in each.throttle if limit.shared is not None)
+    written = [limit for plan in plans for limit in plan.definition.throttle]
+    written += [limit for plan in plans for node in plan.definition.nodes.values() for limit in node.throttle]
+    return frozenset(limit.shared for limit in written if limit.shared is not None)
