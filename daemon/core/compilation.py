@@ -86,9 +86,10 @@ def compile_plan(
     for node_id, read in configured.items():
         check_node(definition.nodes[node_id], read, definition, handlers, findings)
         scoping.node(definition.nodes[node_id], read, places[node_id])
-    for node_id, undo in compensations.items():
-        check_handler(undo.node, undo.read, handlers, findings)
-        scoping.compensation(undo, places[node_id])
+    for node_id, compensation in compensations.items():
+        for action in compensation.actions:
+            check_handler(action.node, action.read, handlers, findings)
+            scoping.compensation(action, places[node_id])
     edges = _wire(definition, configured, findings)
     planning = Planning(shared or {}, findings, strict=shared is not None and not accepted)
     limits = _limits_of_all(definition, configured, planning, scoping, places)
@@ -122,10 +123,11 @@ def _nodes(
     """Return the nodes, and beside each the one that undoes it."""
     nodes: dict[str, PlannedNode] = {}
     for node in definition.nodes.values():
-        compensation = _compensation(node, configured[node.id], compensations.get(node.id), whole)
-        nodes[node.id] = _planned(node, configured[node.id], whole, compensation)
-        if compensation is not None and compensation.node is not None:
-            nodes[compensation.node.id] = compensation.node
+        undo = _compensation(node, configured[node.id], compensations.get(node.id), whole)
+        nodes[node.id] = _planned(node, configured[node.id], whole, undo)
+        for planned in (undo.node, undo.lookup) if undo is not None else ():
+            if planned is not None:
+                nodes[planned.id] = planned
     return nodes
 
 
@@ -312,8 +314,11 @@ def _compensation(
         undoes = _planned(undone, replace(read, subflow=None), whole, None)
         return PlannedCompensation(node=undoes, kind="idempotent", of_child=True)
     reason = ". ".join(part for part in (node.compensation.reason, node.compensation.manual) if part)
-    planned = _planned(undo.node, undo.read, whole, None) if undo is not None else None
-    return PlannedCompensation(node=planned, kind=node.compensation.kind, reason=reason)
+    planned, lookup = None, None
+    if undo is not None:
+        planned = _planned(undo.undo.node, undo.undo.read, whole, None)
+        lookup = _planned(undo.lookup.node, undo.lookup.read, whole, None) if undo.lookup is not None else None
+    return PlannedCompensation(node=planned, lookup=lookup, kind=node.compensation.kind, reason=reason)
 
 
 def _planned(

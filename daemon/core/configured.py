@@ -92,11 +92,23 @@ def check_handler(node: NodeDefinition, read: Configured, handlers: Collection[s
         findings.error(message, (*node.path, node.type), node=node.id, hint=did_you_mean(handler, handlers))
 
 
-class ConfiguredCompensation(Struct, frozen=True):
-    """What undoes a node, whose own keys were read."""
+class ConfiguredAction(Struct, frozen=True):
+    """A node that does something for another one, whose own keys were read."""
 
     node: NodeDefinition
     read: Configured
+
+
+class ConfiguredCompensation(Struct, frozen=True):
+    """What undoes a node, and what finds out whether there is something to undo."""
+
+    undo: ConfiguredAction
+    lookup: ConfiguredAction | None = None
+
+    @property
+    def actions(self) -> tuple[ConfiguredAction, ...]:
+        """Both."""
+        return (self.undo,) if self.lookup is None else (self.undo, self.lookup)
 
 
 def read_compensations(
@@ -105,7 +117,17 @@ def read_compensations(
     """Have the node types read the keys of all compensations, by the id of the node that they undo."""
     found: dict[str, ConfiguredCompensation] = {}
     for node in definition.nodes.values():
-        undo = node.compensation.node if node.compensation is not None else None
-        if undo is not None and (read := read_node(undo, node_types, findings)) is not None:
-            found[node.id] = ConfiguredCompensation(undo, read)
+        if node.compensation is None:
+            continue
+        undo = _read_action(node.compensation.node, node_types, findings)
+        lookup = _read_action(node.compensation.lookup, node_types, findings)
+        if undo is not None:
+            found[node.id] = ConfiguredCompensation(undo, lookup)
     return found
+
+
+def _read_action(
+    node: NodeDefinition | None, node_types: Mapping[str, NodeType], findings: Findings
+) -> ConfiguredAction | None:
+    read = read_node(node, node_types, findings) if node is not None else None
+    return ConfiguredAction(node, read) if node is not None and read is not None else None

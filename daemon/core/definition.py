@@ -29,6 +29,8 @@ class CompensationDefinition(Struct, frozen=True, kw_only=True):
 
     node: NodeDefinition | None
     """Who does it; None when only a person can."""
+    lookup: NodeDefinition | None = None
+    """Who finds out whether the step took effect where that is not known."""
     kind: str = "reversible"
     """`reversible` | `idempotent` | `eventual` | `irreversible`."""
     reason: str = ""

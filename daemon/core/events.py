@@ -24,6 +24,7 @@ from daemon.core.limit_events import ExecutionBegan, MessageCollected, Slot, Slo
 from daemon.core.pause_events import ExecutionPaused, ExecutionResumed
 from daemon.core.saga_events import (
     CompensationOwed,
+    EffectLookedUp,
     ManualActionDone,
     ManualActionRequested,
     UndoCompleted,
@@ -52,6 +53,7 @@ __all__ = (
     "ChildFinished",
     "ChildStarted",
     "CompensationOwed",
+    "EffectLookedUp",
     "ExecutionBegan",
     "ExecutionPaused",
     "ExecutionResumed",
@@ -342,7 +344,15 @@ _Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived
 _Ends = ExecutionPaused | ExecutionResumed | CancelRequested | ExecutionCancelled | ExecutionCompleted | ExecutionFailed
 _Limits = SlotsAsked | SlotsTaken | MessageCollected | ExecutionBegan
 _Children = ChildStarted | ChildCancelRequested | ChildFinished
-_Undo = UndoRequested | CompensationOwed | UndoPlanned | ManualActionRequested | ManualActionDone | UndoCompleted
+_Undo = (
+    UndoRequested
+    | CompensationOwed
+    | EffectLookedUp
+    | UndoPlanned
+    | ManualActionRequested
+    | ManualActionDone
+    | UndoCompleted
+)
 
 Event = ExecutionStarted | _Steps | _Children | _Loops | _Turns | _Values | _Waits | _Limits | _Undo | _Ends
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from msgspec.structs import replace
 
 from daemon.core import events as e
-from daemon.core.address import UNDO
+from daemon.core.address import LOOKUP, UNDO
 from daemon.core.evolve_children import CHILDREN, reopened
 from daemon.core.evolve_limits import LIMITS
 from daemon.core.evolve_saga import SAGA, compensated
@@ -148,7 +148,7 @@ def _step_succeeded(state: Running, event: e.StepSucceeded, version: int) -> Run
     step = Succeeded(event.output, event.port, event.attempt, version, event.at, to=event.to)
     steps = put(state, event.address, before, step)
     size = state.size + size_of(event.output)
-    if event.address.endswith(UNDO):
+    if event.address.endswith(UNDO) and not event.address.endswith(LOOKUP):
         state = compensated(state, event.address)
         return replace(state, version=version, steps=steps, size=state.size + size_of(event.output))
     if event.signal_id is None:

@@ -60,9 +60,23 @@ def _owed(state: Running, event: e.CompensationOwed, version: int) -> Running:
         event.problem,
         state.newest_owed,
         event.child,
+        event.lookup,
+        event.lookup_secrets,
+        event.sent,
     )
     size = state.size + size_of(event.input)
     return replace(state, version=version, owed=state.owed.set(effect, owed), newest_owed=effect, size=size)
+
+
+def _looked_up(state: Running, event: e.EffectLookedUp, version: int) -> Running:
+    state = replace(state, version=version)
+    if not event.found:
+        state = replace(state, steps=state.steps.set(event.address + UNDO, Skipped(event.at)))
+        return without_owed(state, event.address)
+    effect, owed = next(item for item in newest_first(state) if item[1].address == event.address)
+    size = state.size + size_of(event.input) - size_of(owed.input)
+    known = replace(owed, unknown=False, input=event.input, secrets=event.secrets, problem=event.problem)
+    return replace(state, owed=state.owed.set(effect, known), size=size)
 
 
 def _undo_planned(state: Running, event: e.UndoPlanned, version: int) -> Running:
@@ -167,6 +181,7 @@ def _nothing_owed(state: Running, scope: str) -> Running:
 
 SAGA: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.CompensationOwed: _owed,
+    e.EffectLookedUp: _looked_up,
     e.UndoPlanned: _undo_planned,
     e.ManualActionRequested: _asked,
     e.ManualActionDone: _decided,

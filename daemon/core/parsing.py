@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import UNSET, Struct
 
-from daemon.core.address import NODE_ID, UNDO
+from daemon.core.address import LOOKUP, NODE_ID, UNDO
 from daemon.core.canonical import canonical, edge_text
 from daemon.core.definition import (
     BodyDefinition,
@@ -31,7 +31,15 @@ from daemon.core.parsing_triggers import parse_triggers
 from daemon.core.problems import Findings, Problem, did_you_mean, nowhere
 from daemon.core.references import RESERVED
 from daemon.core.retry import RetryPolicy
-from daemon.core.schema import BODY_KEY, RUN_KEYS, body_schema, compensation_schema, document_schema, node_schema
+from daemon.core.schema import (
+    BODY_KEY,
+    RUN_KEYS,
+    body_schema,
+    compensation_schema,
+    document_schema,
+    lookup_schema,
+    node_schema,
+)
 from daemon.core.throttle import parse_start, parse_throttle
 from daemon.core.values import from_json, to_json
 
@@ -220,16 +228,40 @@ class _Reading:
             given = value["irreversible"]
             manual = given.get("manual", "")
             return CompensationDefinition(node=None, kind="irreversible", reason=given["reason"], manual=manual)
+        node = self._action(node_id, UNDO, node_type, value, path)
+        lookup = self._lookup(node_id, value, (*path, "lookup"))
+        return CompensationDefinition(node=node, lookup=lookup, kind=value.get("kind", "reversible"))
+
+    def _action(
+        self, node_id: str, suffix: str, node_type: NodeType, value: Mapping[str, Any], path: Path
+    ) -> NodeDefinition:
+        """Return the node that does something for another one."""
         own = {node_type.name, *node_type.keys}
-        node = NodeDefinition(
-            id=node_id + UNDO,
+        return NodeDefinition(
+            id=node_id + suffix,
             type=node_type.name,
             path=path,
             own={key: each for key, each in value.items() if key in own},
             retry=parse_retry(value.get("retry"), RetryPolicy(), (*path, "retry"), self._findings, node=node_id),
             timeout=self._duration(value, path, node=node_id),
         )
-        return CompensationDefinition(node=node, kind=value.get("kind", "reversible"))
+
+    def _lookup(self, node_id: str, given: Mapping[str, Any], path: Path) -> NodeDefinition | None:
+        """Read what finds out whether a step took effect."""
+        if "lookup" not in given:
+            return None
+        value = given["lookup"]
+        node_type = self._type_of(node_id, value, path)
+        if node_type is not None and node_type.execute is None:
+            self._findings.error(f"a `{node_type.name}` finds nothing out", path, node=node_id, hint="use a task")
+        elif node_type is not None:
+            found = self._check(lookup_schema(node_type), value)
+            for problem in found:
+                self._findings.adopt(problem, path, node=node_id)
+            if not found:
+                return self._action(node_id, LOOKUP, node_type, value, path)
+        self.opaque.add(node_id)
+        return None
 
     def _body(
         self, node_id: str, node_type: NodeType, given: Mapping[str, Any], path: Path

@@ -42,6 +42,8 @@ class PlannedCompensation(Struct, frozen=True, kw_only=True):
 
     node: PlannedNode | None
     """Who does it; None when only a person can."""
+    lookup: PlannedNode | None = None
+    """Who finds out whether the step took effect, where that is not known."""
     kind: str
     of_child: bool = False
     """Whether it is owed for a child only, and undoes that."""

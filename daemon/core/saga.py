@@ -18,15 +18,12 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from daemon.core import events as e
-from daemon.core.address import UNDO, node_of, stands_in, turn_around, turn_of
+from daemon.core import owing
+from daemon.core.address import LOOKUP, UNDO, node_of, stands_in, turn_of
 from daemon.core.errors import Rejected
 from daemon.core.evolve_saga import newest_first
-from daemon.core.expressions import EvaluationError
 from daemon.core.leaving import leave
-from daemon.core.node import Beginning, Run
-from daemon.core.scope import Extended
-from daemon.core.state import InFlight, Limited, Queued, Repeating, Retrying, Succeeded, Turn
-from daemon.core.values import from_json, to_json
+from daemon.core.state import Failed, InFlight, Limited, Queued, Repeating, Retrying, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -49,39 +46,6 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "broken": ("skip", "done"),
 }
 """What may be answered to each kind of `ManualActionRequested`."""
-
-
-def capture(
-    draft: Draft, address: str, before: InFlight | Retrying | Queued | Limited, *, unknown: bool = False
-) -> None:
-    """Record what would undo the step that has just settled, if its node declares that."""
-    compensation = draft.plan.nodes[node_of(address)].compensation
-    if compensation is None or compensation.of_child:
-        return
-    problem, sent = compensation.reason, Run(None)
-    if compensation.node is not None:
-        step = draft.running.steps[address]
-        output = from_json(step.output) if isinstance(step, Succeeded) else None
-        known = {"step": {"input": from_json(before.input), "output": output}}
-        beginning = Beginning(Extended(draft.scope.at(turn_around(address)), known), (), draft.at)
-        try:
-            asked = compensation.node.type.begin(compensation.node.config, beginning)
-        except EvaluationError as error:
-            problem = f"what undoes it cannot be called: {error}"
-        else:
-            sent = asked if isinstance(asked, Run) else sent
-    draft.emit(
-        e.CompensationOwed(
-            address=address,
-            began=before.began,
-            kind=compensation.kind,
-            unknown=unknown,
-            input=to_json(sent.input),
-            secrets=sent.secrets,
-            problem=problem,
-            at=draft.at,
-        )
-    )
 
 
 def end(draft: Draft, ending: e.UndoPlanned) -> None:
@@ -167,7 +131,7 @@ def settle_doubts(draft: Draft, turn: str = "", *, but: Collection[str] = ()) ->
             continue
         error = e.StepError("given up; whether it took effect is not known", "given_up", attempt=step.attempt)
         draft.emit(e.StepFailed(address=address, attempt=step.attempt, error=error, unknown=True, at=draft.at))
-        capture(draft, address, step, unknown=True)
+        owing.capture(draft, address, step, unknown=True)
 
 
 def _inside(running: Running, turn: str) -> Iterator[str]:
@@ -221,6 +185,8 @@ def _begin(draft: Draft, owed: Owed, *, confirm: bool) -> None:
     address, running = owed.address + UNDO, draft.running
     if owed.address in running.asking or (address in running.steps and not owed.cleared):
         return
+    if owed.unknown and owed.lookup is not None and not owed.cleared and _looks_up(draft, owed):
+        return
     if owed.problem:
         _ask(draft, owed.address, "irreversible" if owed.kind == "irreversible" else "broken", owed.problem)
     elif owed.unknown and owed.kind != "idempotent" and not owed.cleared:
@@ -235,8 +201,21 @@ def _begin(draft: Draft, owed: Owed, *, confirm: bool) -> None:
         )
 
 
+def _looks_up(draft: Draft, owed: Owed) -> bool:
+    """See that it is found out whether the step took effect; False when that has failed."""
+    address = owed.address + LOOKUP
+    step = draft.running.steps.get(address)
+    if step is None and owed.lookup is not None:
+        draft.emit(e.StepStarted(address=address, input=owed.lookup, secrets=owed.lookup_secrets, at=draft.at))
+    return not isinstance(step, Failed)
+
+
 def ask_after_failure(draft: Draft, address: str, error: e.StepError) -> None:
-    """Ask a person what to do about a compensation that has failed for good."""
+    """Ask a person what to do about a compensation, or a lookup, that has failed for good."""
+    if address.endswith(LOOKUP):
+        message = f"whether the step took effect is not known, and looking it up failed: {error.message}"
+        _ask(draft, address.removesuffix(LOOKUP), "unknown", message)
+        return
     _ask(draft, address.removesuffix(UNDO), "failed", f"the compensation failed: {error.message}")
 
 

@@ -38,8 +38,29 @@ class CompensationOwed(Struct, frozen=True, gc=False, kw_only=True, omit_default
     secrets: tuple[SecretSlot, ...] = ()
     child: UUID | None = None
     """The execution that was started as a subflow, and is itself undone."""
+    lookup: Json | None = None
+    """What is sent to whoever finds out whether the step took effect; None where that is known, or nobody can."""
+    lookup_secrets: tuple[SecretSlot, ...] = ()
+    sent: Json = NULL
+    """The step's own input, where it has to be looked up what came of it."""
     problem: str = ""
     """Why a person must see to it: the declared reason, or what is wrong with the input."""
+    at: datetime
+
+
+class EffectLookedUp(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """It was found out whether a step took effect. One that did not is not undone."""
+
+    NAME: ClassVar = "EffectLookedUp"
+    VERSION: ClassVar = 1
+
+    address: str
+    """Of the step."""
+    found: bool
+    input: Json = NULL
+    """What the compensation will be sent, in place of what `CompensationOwed` has said."""
+    secrets: tuple[SecretSlot, ...] = ()
+    problem: str = ""
     at: datetime
 
 

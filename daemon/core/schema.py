@@ -83,6 +83,14 @@ _IRREVERSIBLE = mapping(
     "reason",
 )
 
+_LOOKUP: Schema = {
+    "type": "object",
+    "x-expected": "a mapping",
+    "description": "Finds out whether the step took effect where its attempts left that open: a node such as"
+    " `{task: payments.find, with: {key: '{{ step.key }}'}}`. What it gives is `step.output` for the compensation;"
+    " nothing (`null`, `false`) says that there is nothing to undo. If it fails, a person is asked.",
+}
+
 GRAPH: Mapping[str, Schema] = {
     "nodes": mapping_of("The nodes by id: letters, digits and `_`.", {}) | {"minProperties": 1},
     "edges": list_of("What follows what; a node without incoming edges begins at once.", _EDGE),
@@ -219,7 +227,14 @@ def compensation_schema(node_type: NodeType | None) -> Schema:
     if node_type is None:
         return mapping("What only a person can undo.", {"irreversible": _IRREVERSIBLE}, "irreversible")
     own = {node_type.name: node_type.schema, **node_type.keys}
-    how = {key: RUN_KEYS[key] for key in ("retry", "timeout")} | {"kind": _KIND}
+    how = {key: RUN_KEYS[key] for key in ("retry", "timeout")} | {"kind": _KIND, "lookup": _LOOKUP}
+    return mapping(node_type.summary, {**own, **how}, node_type.name, *node_type.required)
+
+
+def lookup_schema(node_type: NodeType) -> Schema:
+    """Return the schema of a lookup by a node of this type."""
+    how = {key: RUN_KEYS[key] for key in ("retry", "timeout")}
+    own = {node_type.name: node_type.schema, **node_type.keys}
     return mapping(node_type.summary, {**own, **how}, node_type.name, *node_type.required)
 
 

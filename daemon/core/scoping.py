@@ -18,7 +18,7 @@ from daemon.core.templates import Template, TemplateError, compile_template
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from daemon.core.configured import Configured, ConfiguredCompensation
+    from daemon.core.configured import Configured, ConfiguredAction
     from daemon.core.definition import Definition, NodeDefinition, UpdateDefinition
     from daemon.core.places import Place
     from daemon.core.problems import Findings, Path
@@ -60,7 +60,7 @@ class Scoping:
         if read.subflow is not None:
             self._check(_given(read.subflow.result), node.own, node.path, place, "child")
 
-    def compensation(self, undo: ConfiguredCompensation, place: Place) -> None:
+    def compensation(self, undo: ConfiguredAction, place: Place) -> None:
         """Check the expressions of what undoes the node that reads at `place`: they are rendered when that succeeds."""
         templates = undo.read.node_type.templates(undo.read.config)
         self._check(templates, undo.node.own, undo.node.path, place, UNDONE)

@@ -16,8 +16,8 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from daemon.core import events as e
-from daemon.core import saga
-from daemon.core.address import UNDO, node_of, split_turn, turn_around, turn_of
+from daemon.core import owing, saga
+from daemon.core.address import LOOKUP, UNDO, node_of, split_turn, turn_around, turn_of
 from daemon.core.draft import timer_id_of
 from daemon.core.retry import delay_before, may_retry
 from daemon.core.state import InFlight, Turn
@@ -48,7 +48,9 @@ def succeed(
         return
     draft.emit(e.StepSucceeded(address=address, attempt=attempt, output=output, port=port, to=to, at=draft.at))
     if isinstance(before, InFlight):
-        saga.capture(draft, address, before)
+        owing.capture(draft, address, before)
+    if address.endswith(LOOKUP):
+        owing.take_lookup(draft, address.removesuffix(LOOKUP), output)
 
 
 def too_large(draft: Draft, address: str, output: Json, more: int = 0) -> e.StepError | None:
@@ -113,7 +115,7 @@ def fail(draft: Draft, address: str, error: e.StepError, *, jitter: float = 0.0,
         failed = replace(failed, port="out", output=to_json(node.default))
     draft.emit(failed)
     if isinstance(step, InFlight) and (step.doubt or failed.unknown):
-        saga.capture(draft, address, step, unknown=True)
+        owing.capture(draft, address, step, unknown=True)
     if address.endswith(UNDO):
         saga.ask_after_failure(draft, address, error)
     elif not failed.port and node.on_error != "continue" and not ended:

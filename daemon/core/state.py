@@ -87,6 +87,9 @@ class Owed(Struct, frozen=True, gc=False):
     """Version of the one before, 0 for none: from the newest they are a list."""
     child: UUID | None = None
     """The execution that is itself undone."""
+    lookup: Json | None = None
+    lookup_secrets: tuple[SecretSlot, ...] = ()
+    sent: Json = NULL
     attempts: int = 0
     """Of the compensation, that failed before a person asked for another."""
     cleared: bool = False

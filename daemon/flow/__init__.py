@@ -27,7 +27,7 @@ from daemon.flow.computing import contains, default, expr, given, joined, negate
 from daemon.flow.nodes import assign, fail, http, join, node, publish, signal, subflow, task, transform, wait
 from daemon.flow.options import Retry, any_of
 from daemon.flow.reference import Ref
-from daemon.flow.roots import child, env, execution, message, secret, trigger, variables
+from daemon.flow.roots import child, env, execution, message, query, secret, trigger, update, variables
 from daemon.flow.steps import CONTEXT, Step, step
 from daemon.flow.triggers import SignalTo, kafka, memory, on, rabbitmq, schedule, webhook
 from daemon.flow.undoing import irreversible, undo
@@ -39,7 +39,7 @@ __all__ = [
     "StepFailure", "Workflow", "any_of", "assign", "branch", "child", "choose", "contains", "default", "do_while",
     "edges", "env", "error_of", "execution", "expr", "fail", "for_each", "for_range", "for_times", "given", "group",
     "http", "irreversible", "join", "joined", "kafka", "memory", "message", "negate", "node", "on", "parallel",
-    "pipe", "port", "publish", "rabbitmq", "saga", "schedule", "secret", "signal", "size", "step", "subflow",
-    "switch", "task", "transform", "trigger", "undo", "variables", "wait", "webhook", "when", "while_loop",
+    "pipe", "port", "publish", "query", "rabbitmq", "saga", "schedule", "secret", "signal", "size", "step", "subflow",
+    "switch", "task", "transform", "trigger", "undo", "update", "variables", "wait", "webhook", "when", "while_loop",
     "workflow",
 ]  # fmt: skip

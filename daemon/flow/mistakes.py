@@ -5,6 +5,7 @@ Comes from: every module of this package. Goes to: daemon/runtime/python_files, 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from daemon.core.problems import Problem
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
-_HERE = str(Path(__file__).parent)
+_HERE = f"{Path(__file__).parent}{os.sep}"
 
 
 class Place(Struct, frozen=True):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from msgspec import UNSET
 
+from daemon.core.problems import did_you_mean
+from daemon.flow.mistakes import mistake
 from daemon.flow.undoing import attach
 from daemon.flow.values import duration, fixed
 from daemon.flow.wiring import Node, Origin, current, sources_of
@@ -93,7 +95,7 @@ def any_of(*values: object) -> AnyOf:
 def make(node_id: str, own: Mapping[str, Any], options: Mapping[str, Any]) -> Node:
     """Make a node of its own keys and its options; a key that is UNSET is left out."""
     wiring = current()
-    given = options.get("after", ())
+    given = () if options.get("after") is None else options["after"]
     first_of = isinstance(given, AnyOf)
     keys = {key: value for key, value in own.items() if value is not UNSET} | _common(options)
     if first_of:
@@ -107,22 +109,27 @@ def make(node_id: str, own: Mapping[str, Any], options: Mapping[str, Any]) -> No
 
 def _common(options: Mapping[str, Any]) -> dict[str, Any]:
     keys: dict[str, Any] = {}
-    for name, value in ((name, value) for name, value in options.items() if value is not None):
+    for name, value in options.items():
         match name:
+            case "default":
+                keys["default"] = fixed(value, "a default")
+            case _ if value is None:
+                pass
             case "retry":
                 keys["retry"] = retry_keys(value)
             case "timeout":
                 keys["timeout"] = duration(value)
             case "side_effects" if value is False:
                 keys["side_effects"] = "none"
-            case "default":
-                keys["default"] = fixed(value, "a default")
             case "description" | "on_error":
                 keys[name] = value
             case "keys":
                 keys |= value
+            case "after" | "compensate" | "side_effects":
+                pass  # no values, or as ever
             case _:
-                pass  # `after` and `compensate` are no values
+                known = [*StepOptions.__annotations__, *RunOptions.__annotations__]
+                raise mistake(f"there is no option {name!r}", did_you_mean(name, set(known)))
     return keys
 
 

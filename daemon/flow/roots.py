@@ -21,5 +21,9 @@ execution = cast("Any", Ref("execution"))
 """`id`, `workflow`, `started_at`."""
 child = cast("Any", Ref("child"))
 """In the `result` of a workflow that is called: the execution's `output` and `id`."""
+update = cast("Any", Ref("update"))
+"""In the `updates` of a workflow: `update.data` is what was sent."""
+query = cast("Any", Ref("query"))
+"""In the `queries` of a workflow: `query.data` is what was sent."""
 message = cast("Any", Ref("message"))
 """In the `filter`, `dedupe`, `input` and `signal` of a trigger: the message; its content is `message.value`."""

@@ -20,7 +20,7 @@ from daemon.flow.mistakes import Place, mistake, place_of
 from daemon.flow.options import StepOptions, make
 from daemon.flow.reference import Ref
 from daemon.flow.steps import Step
-from daemon.flow.values import duration, fixed
+from daemon.flow.values import duration, fixed, marked, template
 from daemon.flow.wiring import OUT, Graph, Node, wiring_of
 from daemon.runtime.signatures import schema_of
 
@@ -124,6 +124,9 @@ def workflow(
     description: str | None = None,
     input: Mapping[str, Any] | Literal["typed"] | None = "typed",
     vars: Mapping[str, object] | None = None,
+    signals: Mapping[str, Mapping[str, object]] | None = None,
+    updates: Mapping[str, Mapping[str, object]] | None = None,
+    queries: Mapping[str, Mapping[str, object]] | None = None,
     concurrency: int | None = None,
     timeout: Duration | None = None,
     on_error: Literal["stop", "continue"] | None = None,
@@ -135,7 +138,8 @@ def workflow(
     """Make a workflow of a function that calls steps: what it returns is the output.
 
     A function of one parameter gets the input, one of several gets its fields by name. `input` is the JSON Schema of
-    the input, made of the annotations if not given; None is for none. `keys` are further keys of the definition.
+    the input, made of the annotations if not given; None is for none. `signals`, `updates` and `queries` are what a
+    definition has under these words, with `update.data` and `query.data` in them. `keys` are further keys.
     """
 
     def decorate(function: Callable[P, O]) -> Workflow[P, O]:
@@ -148,6 +152,9 @@ def workflow(
             "input": schema,
             "triggers": [dict(each.document) for each in triggers] or None,
             "vars": None if vars is None else fixed(vars, "the first value of a variable"),
+            "signals": _template(signals),
+            "updates": _template(updates),
+            "queries": _template(queries),
             "concurrency": concurrency,
             "timeout": duration(timeout),
             "on_error": on_error,
@@ -159,6 +166,10 @@ def workflow(
         return Workflow(function, {key: value for key, value in words.items() if value is not None}, triggers)
 
     return decorate
+
+
+def _template(given: object) -> Any:
+    return None if given is None else template(marked(given), str)
 
 
 def _arguments(function: Callable[..., Any]) -> list[Ref]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from daemon.core import events as e
-from daemon.core.address import UNDO, node_of
+from daemon.core.address import LOOKUP, UNDO, node_of
 from daemon.core.evolve_saga import newest_first
 from daemon.core.saga import CHOICES
 from daemon.core.state import NotStarted, Running
@@ -53,6 +53,8 @@ def effects_of(history: Iterable[tuple[int, e.Event]], plan: Plan | None) -> lis
     found: dict[str, Effect] = {}
     for version, event in history:
         address = getattr(event, "address", "")
+        if address.endswith(LOOKUP):
+            continue  # it only looks
         undone = address.endswith(UNDO)
         effect = found.get(address.removesuffix(UNDO))
         match event:
@@ -72,6 +74,8 @@ def effects_of(history: Iterable[tuple[int, e.Event]], plan: Plan | None) -> lis
             case e.CompensationOwed():
                 effect.kind, effect.version = event.kind, effect.version or version - 1
                 effect.status = "unknown" if event.unknown else effect.status
+            case e.EffectLookedUp():
+                effect.status, effect.at = "executed" if event.found else "failed", event.at
             case e.ManualActionDone(choice="skip" | "done"):
                 effect.status = "left" if event.choice == "skip" else "by_hand"
                 effect.at, effect.note, effect.actor = event.at, event.note or None, event.actor

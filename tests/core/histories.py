@@ -39,6 +39,7 @@ KINDS = (
     "{fail: {message: no, code: refused}}",
     "{task: t.x, compensate: {task: t.undo, with: '{{ step.output }}'}}",
     "{task: t.x, timeout: 1m, compensate: {task: t.undo, kind: idempotent, retry: {max_attempts: 2, initial: 1m}}}",
+    "{task: t.x, compensate: {task: t.undo, with: '{{ step.output }}', lookup: {task: t.look}}}",
     "{task: t.x, retry: {max_attempts: 2, initial: 1m}, compensate: {irreversible: {reason: gone}}}",
     '{set: {count: "{{ vars.count + 1 }}"}}',
     "{task: t.x, ports: [other]}",

@@ -142,6 +142,7 @@ def stories() -> Iterator[Story]:
     yield from _stories_of_answers()
     yield from _stories_of_children()
     yield from _stories_of_updates()
+    yield _story_of_a_lookup()
     yield from _stories_of_limits()
 
 
@@ -211,6 +212,16 @@ def _stories_of_answers() -> Iterator[Story]:
     second.start({})
     second.postpone("poll", {"page": 2}, after=3)
     yield second
+
+
+def _story_of_a_lookup() -> Story:
+    lookup = "lookup: {task: t.find, with: '{{ step.key }}'}"
+    nodes = f"{{a: {{task: t.a, compensate: {{task: t.undo, with: '{{{{ step.output }}}}', {lookup}}}}}}}"
+    story = Story.of(f"workflow: looks\nnodes: {nodes}")
+    story.start({})
+    story.fail("a", "timeout")
+    story.complete("a~lookup~undo", {"id": 7})
+    return story
 
 
 def _stories_of_updates() -> Iterator[Story]:

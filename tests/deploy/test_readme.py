@@ -45,7 +45,9 @@ async def test_the_test_of_a_workflow_passes(sagad: Sagad, tmp_path: Path, monke
 
 def test_the_workflow_in_python_is_the_one_in_yaml(tmp_path: Path) -> None:
     names = "Retry, branch, signal, step, workflow"
-    types = "from dataclasses import dataclass\n\n@dataclass\nclass Payment:\n    total: float\n    payment: str\n\n@dataclass\nclass Request:\n    order: str\n"
+    classes = {"Payment": "total: float; payment: str", "Request": "order: str"}
+    types = "from dataclasses import dataclass\n"
+    types += "".join(f"@dataclass\nclass {name}: {fields}\n" for name, fields in classes.items())
     file = tmp_path / "refunds.py"
     file.write_text(f"from daemon.flow import {names}\n{types}\n{block('python', '@workflow')}")
     compiler = Compiler(node_types=all_node_types(), handlers=None, env={})

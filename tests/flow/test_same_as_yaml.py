@@ -25,6 +25,7 @@ PAIRS = [
     ("order_fulfilment", "order-fulfilment"),
     ("subflows", "parcels-order"),
     ("subflows", "parcel"),
+    ("updates", "cart"),
 ]
 
 

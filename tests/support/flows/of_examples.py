@@ -34,12 +34,15 @@ from daemon.flow import (
     schedule,
     secret,
     signal,
+    size,
     step,
     transform,
     undo,
+    update,
     variables,
     wait,
     webhook,
+    when,
     while_loop,
     workflow,
 )
@@ -401,6 +404,39 @@ def parcels_order(order: Parcels) -> list[Any]:
     with parallel("ship", order["parcels"], concurrency=10, after=paid) as ship:
         shipped = parcel.options(result=child.output.tracking, on_close="cancel", timeout="2d")({"name": ship.item})
         return ship.collect(shipped)
+
+
+# updates
+
+ADDRESSED = {"type": "object", "required": ["address"]}
+
+
+@workflow(
+    "cart",
+    description="Takes items until it is checked out, and is given up after a day.",
+    vars={"items": [], "open": True},
+    signals={"checked_out": {"data": ADDRESSED}},
+    updates={
+        "add": {
+            "data": {"type": "string", "minLength": 1},
+            "accept": expr("vars.open and (vars.items | length) < 10"),
+            "refusal": f"no room for {update.data}",
+            "set": {"items": expr(f"{variables.items} + [{update.data}]")},
+            "result": {"count": size(variables.items)},
+        },
+        "check_out": {
+            "data": ADDRESSED,
+            "accept": expr(f"({variables.items} | length) > 0"),
+            "refusal": "there is nothing in the cart",
+            "set": {"open": False},
+            "signal": "checked_out",
+        },
+    },
+    queries={"items": {"result": variables.items}},
+)
+def cart() -> dict[str, Any]:
+    waited = signal("wait", "checked_out", timeout="24h", on_error="continue", default=None)
+    return {"items": variables.items, "to": when(waited, waited.address, "nobody")}
 
 
 @workflow("edges-told", input=None)
