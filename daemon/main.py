@@ -27,6 +27,7 @@ from daemon.runtime.clock import Clock, SharedClock, SystemClock
 from daemon.runtime.codec import codec_of
 from daemon.runtime.definitions import Compiler, InputSchemas
 from daemon.runtime.engine import Engine
+from daemon.runtime.grants import Grants
 from daemon.runtime.handler_registry import handlers_of
 from daemon.runtime.history import History
 from daemon.runtime.intake import Intake
@@ -40,6 +41,7 @@ from daemon.runtime.result_cache import ResultCache
 from daemon.runtime.retention import Retention
 from daemon.runtime.secrets import SecretResolver
 from daemon.runtime.services import Outgoing, outbound_policy
+from daemon.runtime.shared_limits import shared_limits
 from daemon.runtime.steps import Steps
 from daemon.runtime.streams import StreamHub
 from daemon.runtime.subscriptions import Subscriptions
@@ -145,7 +147,7 @@ def _tools(
         jitter=jitter,
         handlers=handlers,
         brokers=Brokers(settings, now=clock.now),
-        compiler=Compiler(node_types=node_types, handlers=frozenset(handlers), env=env),
+        compiler=Compiler(node_types=node_types, handlers=frozenset(handlers), env=env, shared=shared_limits(settings)),
         secrets=SecretResolver(environ, settings.secrets.dir),
         env=env,
         metrics=Metrics(),
@@ -155,7 +157,9 @@ def _tools(
 def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollector | None, spawn: Spawn) -> Daemon:
     """Connect the parts. Nothing runs yet."""
     base = _base(tools, store, outgoing, spawn)
-    engine = _engine(base)
+    grants = Grants(store.slots, tools.clock)
+    engine = _engine(base, grants)
+    grants.engine, engine.crowded = engine, grants.crowded
     children = _children(base, engine)
     steps = _steps(base, engine, children)
     timers = _timers(base, engine)
@@ -172,6 +176,7 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
         steps=steps,
         children=children,
         timers=timers,
+        grants=grants,
         subscriptions=subscriptions,
         brokers=tools.brokers,
         changes=base.changes,
@@ -179,7 +184,7 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
         spawn=spawn,
         followers=[base.results.retention, *_followers(base, collector)],
     )
-    _watch(tools.metrics, engine, steps, supervisor)
+    _watch(tools.metrics, engine, steps, grants, supervisor)
     return Daemon(
         settings=tools.settings,
         clock=tools.clock,
@@ -240,7 +245,7 @@ def _base(tools: _Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Bas
     )
 
 
-def _engine(base: _Base) -> Engine:
+def _engine(base: _Base, grants: Grants) -> Engine:
     """Make the engine; who carries out what it decides is told to it later, as they need it too."""
     return Engine(
         history=base.history,
@@ -250,7 +255,7 @@ def _engine(base: _Base) -> Engine:
         clock=base.tools.clock,
         spawn=base.spawn,
         max_active=base.tools.settings.limits.max_active_executions,
-        listeners=[base.tools.metrics.committed, tell_operators],
+        listeners=[base.tools.metrics.committed, tell_operators, grants.committed],
         on_fenced=base.membership.doubt,
     )
 
@@ -301,6 +306,7 @@ def _intake(base: _Base, engine: Engine) -> Intake:
         base.plans,
         base.history,
         tools.clock,
+        slots=base.store.slots,
         check_input=base.check_input,
         on_verdict=tools.metrics.message,
     )
@@ -336,13 +342,14 @@ def _results(tools: _Tools, store: Store, spawn: Spawn) -> _Results:
     return _Results(cache, StreamHub(store.streams, clock, spawn=spawn, ended=retention.wanted), retention)
 
 
-def _watch(metrics: Metrics, engine: Engine, steps: Steps, supervisor: Supervisor) -> None:
+def _watch(metrics: Metrics, engine: Engine, steps: Steps, grants: Grants, supervisor: Supervisor) -> None:
     """Let the metrics read what is there when they are asked for."""
     metrics.watch(
         active=lambda: engine.active,
         parked=lambda: len(engine.parked),
         handlers=lambda: len(list(steps.at_work())),
         connections=supervisor.statuses,
+        waiting=lambda: grants.waiting,
     )
 
 

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from daemon.core.errors import Misconfigured
 from daemon.core.problems import Problem
-from daemon.settings_reader import Between, ModuleOrFile, Reader, Url
+from daemon.settings_reader import Between, Duration, ModuleOrFile, Reader, Url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -204,6 +204,23 @@ class Outbound:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Throttle:
+    """`[throttle.NAME]`: a limit that workflows share, on all daemons of the store; each should say the same."""
+
+    concurrency: Annotated[int, Between(1, 1_000_000)] | None = None
+    """How many steps may be at work at once."""
+    rate: Annotated[int, Between(1, 1_000_000)] | None = None
+    """How many may begin within `per`, evenly spread."""
+    per: Annotated[str, Duration()] = "1s"
+    burst: Annotated[int, Between(1, 1_000_000)] = 1
+    """How many may begin at once after a quiet time."""
+    node_types: tuple[str, ...] = ()
+    """It holds for all nodes of these types, beside those that name it."""
+    handlers: tuple[str, ...] = ()
+    """And for all with these handlers: names, with `*` for any run of characters."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """All parts."""
 
@@ -220,11 +237,15 @@ class Settings:
     tracing: Tracing = Tracing()
     log: Logging = Logging()
     outbound: Outbound = Outbound()
+    throttle: Mapping[str, Throttle] = field(default_factory=dict)
+    """The limits that workflows share, by name."""
     file: Path | None = None
     """What they were read from; None when there was no file."""
 
 
-PARTS: Mapping[str, type] = {part.name: type(part.default) for part in fields(Settings) if part.name != "file"}
+PARTS: Mapping[str, type] = {
+    part.name: type(part.default) for part in fields(Settings) if part.name not in ("throttle", "file")
+}
 SHORTEST_TOKEN = 16
 
 
@@ -234,8 +255,9 @@ def settings_from(document: Mapping[str, Any], environ: Mapping[str, str], *, fi
     Raises `Misconfigured` with every problem; none shows a secret.
     """
     reader = Reader(document, environ, file=file)
-    reader.unknown(PARTS)
-    settings = Settings(file=file, **{name: reader.part(name, cls) for name, cls in PARTS.items()})
+    reader.unknown(PARTS, tables=("throttle",))
+    throttle = reader.tables("throttle", Throttle)
+    settings = Settings(file=file, throttle=throttle, **{name: reader.part(name, cls) for name, cls in PARTS.items()})
     _check(settings, reader)
     if reader.problems:
         raise Misconfigured(reader.problems)
@@ -274,6 +296,9 @@ def is_loopback(host: str) -> bool:
 
 
 def _check(settings: Settings, reader: Reader) -> None:
+    for name, limit in settings.throttle.items():
+        if limit.concurrency is None and limit.rate is None:
+            reader.report("throttle", name, "limits nothing", "give it `concurrency`, `rate`, or both")
     http, kafka, rabbitmq = settings.http, settings.kafka, settings.rabbitmq
     if not is_loopback(http.host) and len(http.token or "") < SHORTEST_TOKEN:
         reader.report(

@@ -23,6 +23,7 @@ from typing import (
 )
 from urllib.parse import quote, urlsplit
 
+from daemon.core.durations import DurationError, parse_duration
 from daemon.core.problems import Problem, did_you_mean
 
 if TYPE_CHECKING:
@@ -83,6 +84,18 @@ class Url:
         return value
 
 
+class Duration:
+    """A length of time."""
+
+    def apply(self, value: str, _base: Path) -> str:
+        """Check it."""
+        try:
+            parse_duration(value)
+        except DurationError as error:
+            raise ValueError(f"a length of time such as 10s ({error.message})") from error
+        return value
+
+
 class ModuleOrFile:
     """The name of a Python module, or a `.py` file."""
 
@@ -129,9 +142,22 @@ class Reader:
         read = {key.name: self._value(name, key, hints[key.name], table) for key in keys}
         return cls(**{key: value for key, value in read.items() if value is not _UNSET})
 
-    def unknown(self, parts: Mapping[str, type]) -> None:
-        """Report parts and variables that nothing reads."""
-        for name in self._document.keys() - parts.keys():
+    def tables(self, name: str, cls: type[P]) -> dict[str, P]:
+        """Return a part that is a table of tables, each read as such a part: `[name.own]`."""
+        given = self._document.get(name, {})
+        if not isinstance(given, dict):
+            self.report(name, None, "must be a table of tables", f"write [{name}.NAME] and its keys below")
+            return {}
+        found: dict[str, P] = {}
+        for own, table in given.items():
+            inner = Reader({f"{name}.{own}": table}, {}, file=self._file)
+            found[own] = inner.part(f"{name}.{own}", cls)
+            self.problems += inner.problems
+        return found
+
+    def unknown(self, parts: Mapping[str, type], *, tables: tuple[str, ...] = ()) -> None:
+        """Report parts and variables that nothing reads; `tables` are parts that are read in another way."""
+        for name in self._document.keys() - parts.keys() - set(tables):
             message = "there is no such part"
             if not isinstance(self._document[name], dict):
                 message = f"{name!r} stands outside a part"

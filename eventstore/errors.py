@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class StoreError(Exception):
-    """Base of the five below; never raised itself."""
+    """Base of the six below; never raised itself."""
 
 
 class Conflict(StoreError):
@@ -22,6 +22,15 @@ class Conflict(StoreError):
         self.after_version = after_version
         self.losers = frozenset({execution_id, *losers})
         """All executions of the refused batch that are known to have moved on."""
+
+
+class Full(StoreError):
+    """A slot that the append takes is not free. Ask for it instead; safe to repeat when one has become free."""
+
+    def __init__(self, losers: Iterable[UUID]) -> None:
+        self.losers = frozenset(losers)
+        """All executions of the refused batch that found none."""
+        super().__init__(f"no slot is free for execution {', '.join(sorted(map(str, self.losers)))}")
 
 
 class Fenced(StoreError):

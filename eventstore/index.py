@@ -14,6 +14,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from eventstore.slots import SlotChange
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping, Sequence
 
@@ -81,6 +83,8 @@ class IndexChange(Struct, frozen=True):
     hint: bool = False
     """The holder of the lease must look at the execution (`leases.Leases.hinted`). Without a lease it does nothing."""
     changed: ExecutionChange | None = None
+    slots: tuple[SlotChange, ...] = ()
+    """In the order of the events. A take that finds no slot free refuses the append."""
 
 
 UNCHANGED = IndexChange()

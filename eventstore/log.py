@@ -63,17 +63,18 @@ class StoredDefinition(Struct, frozen=True):
 class EventLog(Protocol):
     """Where events are. Safe for use by many tasks of one event loop.
 
-    Errors: `Conflict`, `Fenced`, `Unavailable`, `Undecodable` of `eventstore.errors`, nothing else for causes outside
-    the caller's control. A cancelled call may still have been carried out.
+    Errors: `Conflict`, `Full`, `Fenced`, `Unavailable`, `Undecodable` of `eventstore.errors`, nothing else for causes
+    outside the caller's control. A cancelled call may still have been carried out.
     """
 
     async def insert(self, batch: Sequence[Append]) -> None:
         """Write the whole batch in one transaction, durable when this returns.
 
         Appends of one batch are of different executions. `Conflict` when any of them does not extend its execution
-        at `after_version`, `Fenced` when any is `by` a daemon that is no member: then nothing of the batch was written.
-        A member that has not beaten for long, but was not fenced, may still write. `Unavailable` when the outcome is
-        not known; an implementation never tries again by itself, for then its own success would look like a conflict.
+        at `after_version`, `Full` when any takes a slot that is not free, `Fenced` when any is `by` a daemon that is no
+        member: then nothing of the batch was written. A member that has not beaten for long, but was not fenced, may
+        still write. `Unavailable` when the outcome is not known; an implementation never tries again by itself, for
+        then its own success would look like a conflict.
         Use `writer.Writer`, which splits batches on conflict and settles unknown outcomes by reading back.
         """
 

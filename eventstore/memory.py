@@ -10,9 +10,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from eventstore.codec import Stored
-from eventstore.errors import Conflict, Fenced
+from eventstore.errors import Conflict, Fenced, Full
 from eventstore.index import DueTimer
 from eventstore.leases import News
+from eventstore.memory_slots import MemorySlots
 from eventstore.rows import changed_row, clean
 
 if TYPE_CHECKING:
@@ -50,7 +51,10 @@ class MemoryLog:
                 first = losers[0]
                 raise Conflict(first.execution_id, first.after_version, losers=[lost.execution_id for lost in losers])
             payloads: dict[str, bytes] = {}
+            slots = [(append.execution_id, change) for append in batch for change in append.index.slots]
             encoded = [[self._codec.encode(event, payloads) for event in append.events] for append in batch]
+            if slots and (filled := self._index.slots.put(slots)):
+                raise Full(filled)
             self._payloads.update({key: data for key, data in payloads.items() if self._payloads.get(key) is None})
             for append, events in zip(batch, encoded, strict=True):
                 stream = self._streams[append.execution_id]
@@ -124,6 +128,7 @@ class MemoryIndex:
         self.members: dict[UUID, Member] = {}
         self.leases: dict[UUID, Lease] = {}
         self.news = News()
+        self.slots = MemorySlots()
         self._rows: dict[UUID, ExecutionRow] = {}
         self._timers: defaultdict[UUID, dict[str, datetime]] = defaultdict(dict)
 
@@ -203,8 +208,10 @@ class MemoryIndex:
         async with self.writing:
             async for execution_id, change in changes:
                 fresh.apply(execution_id, change)
+                fresh.slots.put([(execution_id, each) for each in change.slots], checked=False)
             kept = {execution_id: self.leases.get(execution_id, lease) for execution_id, lease in fresh.leases.items()}
             self._rows, self._timers, self.leases = fresh._rows, fresh._timers, kept
+            self.slots.become(fresh.slots)
 
 
 def _matches(row: ExecutionRow, which: ExecutionFilter) -> bool:

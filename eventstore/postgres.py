@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from eventstore.arrays import Bigints, Bytes, Texts, Uuids
 from eventstore.codec import Stored
-from eventstore.errors import Conflict, Fenced
+from eventstore.errors import Conflict, Fenced, Full
 from eventstore.log import by_execution
 from eventstore.postgres_rows import index_arrays
 from eventstore.queries import statements
@@ -40,7 +40,10 @@ class PostgresLog:
 
     async def insert(self, batch: Sequence[Append]) -> None:
         """See `log.EventLog`."""
-        fenced, losers = await self._database.append(self.arguments(batch))
+        slots = [(append.execution_id, change) for append in batch for change in append.index.slots]
+        fenced, losers, filled = await self._database.append(self.arguments(batch), slots)
+        if filled:
+            raise Full(filled)
         if fenced:
             raise Fenced(fenced)
         if losers:

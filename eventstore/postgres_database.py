@@ -15,6 +15,7 @@ from datetime import UTC
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -32,6 +33,7 @@ from eventstore.errors import Unavailable, Undecodable, Unusable
 from eventstore.postgres_rows import index_arrays
 from eventstore.queries import migrations, statements
 from eventstore.rows import chunks
+from eventstore.slot_rows import as_json
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
     from eventstore.arrays import Array
     from eventstore.index import IndexChange
+    from eventstore.slots import SlotChange
 
 SQL = statements("postgres/append.sql")
 POOL_SIZE = 4
@@ -114,8 +117,15 @@ class PostgresDatabase:
         await self._pool.close()
         await self._leases.close()
 
-    async def append(self, arguments: Sequence[Array]) -> tuple[Sequence[UUID] | None, Sequence[UUID] | None]:
-        """Call `sagad_append`; return the daemons that are fenced, or the executions that moved on, or neither."""
+    async def append(
+        self, arguments: Sequence[Array], slots: Sequence[tuple[UUID, SlotChange]]
+    ) -> tuple[Sequence[UUID] | None, Sequence[UUID] | None, Sequence[UUID] | None]:
+        """Call `sagad_append`, or `sagad_append_slots` when there are changes of slots.
+
+        Return the daemons that are fenced, or the executions that moved on, or those that found no slot free.
+        """
+        query = SQL["append_slots"] if slots else SQL["append"]
+        given = [_jsonb(slots), *arguments] if slots else arguments
         async with self._appending:
             with self._outside_causes():
                 if self._closed:
@@ -124,14 +134,13 @@ class PostgresDatabase:
                     async with asyncio.timeout(ANSWER_TIMEOUT_S):
                         if self._appender is None:
                             self._appender = await self._connect("only_key_lookups")
-                        cursor = await self._appender.execute(
-                            SQL["append"].encode(), arguments, prepare=True, binary=True
-                        )
+                        cursor = await self._appender.execute(query.encode(), given, prepare=True, binary=True)
                         row = await cursor.fetchone()
                 except BaseException:
                     await self._drop_appender()
                     raise
-        return row or (None, None)
+        fenced, losers, *filled = row or (None, None)
+        return fenced, losers, filled[0] if filled else None
 
     async def select(self, query: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return all rows of one query, on a connection of the pool."""
@@ -194,11 +203,21 @@ class PostgresDatabase:
         """See `index.Index.rebuild`. Takes the log's lock first, as every append does."""
         async with self._own_connection() as connection, connection.transaction():
             await connection.execute(SQL["lock_log"].encode())
-            for name in ("keep_leases", "clear_leases", "clear_timers", "clear_latest_keys", "clear_executions"):
+            for name in (
+                "keep_leases",
+                "clear_leases",
+                "clear_timers",
+                "clear_latest_keys",
+                "clear_executions",
+                "clear_slots",
+                "clear_rates",
+            ):
                 await connection.execute(SQL[name].encode())
             async for chunk in chunks(changes):
                 made = [(execution_id, change, None) for execution_id, change in chunk.items()]
                 await connection.execute(SQL["put_index"].encode(), index_arrays(made))
+                if slots := [(execution_id, each) for execution_id, change in chunk.items() for each in change.slots]:
+                    await connection.execute(SQL["put_slots"].encode(), (_jsonb(slots),))
             await connection.execute(SQL["restore_leases"].encode())
 
     async def schema_version(self) -> int:
@@ -301,6 +320,10 @@ class PostgresDatabase:
             raise Unavailable(f"{self._name}: {error}") from error
         except TimeoutError as error:
             raise Unavailable(f"{self._name}: no answer for {ANSWER_TIMEOUT_S:g} s") from error
+
+
+def _jsonb(slots: Sequence[tuple[UUID, SlotChange]]) -> str:
+    return msgspec.json.encode(as_json(slots)).decode()
 
 
 async def _in_one_transaction(

@@ -59,7 +59,7 @@ async def chunks(
     pending: dict[UUID, IndexChange] = {}
     async for execution_id, change in changes:
         before = pending.get(execution_id)
-        if before is not None and is_end(before):
+        if before is not None and (is_end(before) or (before.slots and change.slots)):
             yield pending
             pending, before = {}, None
         pending[execution_id] = change if before is None else _fold(before, change)
@@ -92,6 +92,7 @@ def _fold(first: IndexChange, then: IndexChange) -> IndexChange:
         timers_cleared=(*first.timers_cleared, *then.timers_cleared),
         busy=first.busy if then.busy is None else then.busy,
         changed=changed,
+        slots=first.slots or then.slots,
     )
 
 

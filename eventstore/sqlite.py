@@ -18,11 +18,12 @@ from uuid import UUID
 import msgspec
 
 from eventstore.codec import Stored
-from eventstore.errors import Conflict, Fenced
+from eventstore.errors import Conflict, Fenced, Full
 from eventstore.leases import News
 from eventstore.log import by_execution
 from eventstore.queries import statements
 from eventstore.relational import MAX_VERSION
+from eventstore.slot_rows import put_slots
 from eventstore.sqlite_database import put_index
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ class SqliteLog:
         if losers:
             first = losers[0]
             raise Conflict(first.execution_id, first.after_version, losers=[lost.execution_id for lost in losers])
+        slots = [(append.execution_id, change) for append in batch for change in append.index.slots]
+        if slots and (filled := put_slots(connection, slots, checked=True)):
+            raise Full(map(UUID, filled))
         payloads: dict[str, bytes] = {}
         topics, states = self._codec.encode_all([event for append in batch for event in append.events], payloads)
         places = [

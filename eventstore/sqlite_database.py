@@ -25,6 +25,7 @@ from eventstore.errors import Unavailable, Undecodable
 from eventstore.index import UNCHANGED
 from eventstore.queries import migrations, statements
 from eventstore.rows import chunks, clean, clean_change, is_end, latest_keys
+from eventstore.slot_rows import put_slots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,6 +52,8 @@ _BEFORE_REBUILD = (
     "clear_executions",
     "clear_latest_keys",
     "clear_timers",
+    "clear_slots",
+    "clear_rates",
 )
 _AFTER_REBUILD = ("restore_leases", "drop_kept_leases")
 
@@ -197,7 +200,7 @@ class SqliteDatabase:
                 await self._run(self._writer, partial(_each, connection, _BEFORE_REBUILD))
                 async for chunk in chunks(changes):
                     made = [(execution_id, change, None) for execution_id, change in chunk.items()]
-                    await self._run(self._writer, partial(put_index, connection, made))
+                    await self._run(self._writer, partial(_put_unchecked, connection, made))
                 await self._run(self._writer, partial(_each, connection, _AFTER_REBUILD))
                 end = "COMMIT"
             finally:  # on the one thread that writes: so after `begin`, even when that was cancelled while under way
@@ -296,6 +299,13 @@ def put_index(connection: sqlite3.Connection, changes: Iterable[tuple[UUID, Inde
     ):
         if values:
             connection.executemany(SQL[name], values)
+
+
+def _put_unchecked(connection: sqlite3.Connection, changes: Sequence[tuple[UUID, IndexChange, UUID | None]]) -> None:
+    """Make changes that were in the log already."""
+    put_index(connection, changes)
+    slots = [(execution_id, each) for execution_id, change, _ in changes for each in change.slots]
+    put_slots(connection, slots, checked=False)
 
 
 def _row(row: ExecutionRow) -> tuple[Any, ...]:

@@ -21,6 +21,7 @@ from eventstore.postgres_database import PostgresDatabase
 from eventstore.postgres_leases import PostgresLeases
 from eventstore.queries import latest_version
 from eventstore.relational import SqlCursors, SqlDefinitions, SqlIndex, SqlSnapshots
+from eventstore.slot_rows import SqlSlots
 from eventstore.sql_results import SqlResults
 from eventstore.sql_streams import SqlStreams
 from eventstore.sqlite import SqliteLog
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from eventstore.log import Cursors, Definitions, EventLog
     from eventstore.payloads import Payloads
     from eventstore.results import Results
+    from eventstore.slots import Slots
     from eventstore.snapshots import Snapshots
     from eventstore.streams import Streams
 
@@ -71,6 +73,7 @@ class Store:
     leases: Leases
     results: Results
     streams: Streams
+    slots: Slots
     hints: Callable[[], AbstractAsyncContextManager[asyncio.Event]]
     """Gives an event that is set when something may have been appended: for `tail.follow`."""
     versions: Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, int]]]
@@ -148,6 +151,7 @@ def _in_memory(url: str, codec: Codec, now: Callable[[], datetime]) -> Store:
         leases=MemoryLeases(index, now),
         results=MemoryResults(),
         streams=MemoryStreams(index),
+        slots=index.slots,
         hints=log.hints,
         versions=log.versions,
         schema=None,
@@ -172,6 +176,7 @@ def _on_sqlite(url: str, codec: Codec) -> Store:
         leases=SqliteLeases(database, log.news),
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),
+        slots=SqlSlots(database),
         hints=log.hints,
         versions=log.versions,
         schema=database,
@@ -193,6 +198,7 @@ async def _on_postgres(url: str, codec: Codec) -> Store:
         leases=PostgresLeases(database),
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),
+        slots=SqlSlots(database),
         hints=database.hints,
         versions=log.versions,
         schema=database,

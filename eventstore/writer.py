@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 from msgspec import Raw
 
-from eventstore.errors import Conflict, Fenced, Unavailable
+from eventstore.errors import Conflict, Fenced, Full, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -69,8 +69,9 @@ class Writer:
     async def append(self, append: Append) -> None:
         """Return when the append is durable. Waits for room first.
 
-        Raises Conflict when it does not extend its execution, Fenced when its daemon was fenced, Unavailable when the
-        writer was closed before the log answered, and whatever the codec raises for an event it does not know.
+        Raises Conflict when it does not extend its execution, Full when it takes a slot that is not free, Fenced when
+        its daemon was fenced, Unavailable when the writer was closed before the log answered, and whatever the codec
+        raises for an event it does not know.
         """
         while len(self._queue) >= self._max_waiting:
             room = asyncio.get_running_loop().create_future()
@@ -155,9 +156,10 @@ class Writer:
     async def _commit(self, batch: list[_Entry], *, uncertain: bool = False) -> None:
         """Write a batch. Those that fail are answered and taken out of it; what is left in the end is written.
 
-        1. Insert. 2. No answer: pause, insert again, knowing that the first may have been carried out. 3. Conflict, or
-        a fenced daemon: the losers leave, the rest goes again; losers that are uncertain are looked up, they may have
-        lost to themselves. 4. Anything else is a bug of one append: each goes alone, so that it fails alone.
+        1. Insert. 2. No answer: pause, insert again, knowing that the first may have been carried out. 3. Conflict, a
+        slot that is not free, or a fenced daemon: the losers leave, the rest goes again; losers that are uncertain are
+        looked up, they may have lost to themselves. 4. Anything else is a bug of one append: each goes alone, so that
+        it fails alone.
         """
         pause_s = self._first_pause_s
         while batch:
@@ -167,7 +169,7 @@ class Writer:
                 uncertain = True
                 await self._sleep(pause_s)
                 pause_s = min(2 * pause_s, self._max_pause_s)
-            except (Conflict, Fenced) as error:
+            except (Conflict, Full, Fenced) as error:
                 losers = [append for append, _ in batch if _loses(append, error)] or [append for append, _ in batch]
                 await self._settle(batch, losers, error, uncertain=uncertain)
             except Exception as error:  # noqa: BLE001  it is handed to the waiter
@@ -181,12 +183,13 @@ class Writer:
                 return
 
     async def _settle(
-        self, batch: list[_Entry], losers: Sequence[Append], error: Conflict | Fenced, *, uncertain: bool
+        self, batch: list[_Entry], losers: Sequence[Append], error: Conflict | Full | Fenced, *, uncertain: bool
     ) -> None:
         ends: dict[int, Exception | None] = {}
         for append in losers:
             written = uncertain and await self._is_written(append)
-            ends[append.execution_id.int] = None if written else _refusal(append, error)
+            refusal = Full([append.execution_id]) if isinstance(error, Full) else _refusal(append, error)
+            ends[append.execution_id.int] = None if written else refusal
         self._end(batch, ends)
 
     async def _is_written(self, append: Append) -> bool:
@@ -223,7 +226,7 @@ class Writer:
             _answer_all([(append, answer)], _refusal(append, ends[append.execution_id.int]))
 
 
-def _loses(append: Append, error: Conflict | Fenced) -> bool:
+def _loses(append: Append, error: Conflict | Full | Fenced) -> bool:
     return append.by in error.by if isinstance(error, Fenced) else append.execution_id in error.losers
 
 

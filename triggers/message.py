@@ -39,7 +39,7 @@ class Ack(Struct, frozen=True, tag=True):
     """Done with it: what it caused is durable, or it is filtered out or a duplicate."""
 
     outcome: str
-    """`started` | `signalled` | `duplicate` | `filtered`."""
+    """`started` | `collected` | `signalled` | `duplicate` | `skipped` | `filtered`."""
     execution_id: UUID | None = None
 
 

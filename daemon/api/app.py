@@ -17,6 +17,7 @@ from daemon.api import (
     executions,
     health,
     hooks,
+    limits,
     messages,
     streams,
     topics,
@@ -35,7 +36,7 @@ def create_app(daemon: Daemon) -> FastAPI:
     app.state.daemon = daemon
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
-    for part in (workflows, events_stream, executions, messages, streams, undo, cache, topics, health):
+    for part in (workflows, events_stream, executions, messages, streams, undo, cache, limits, topics, health):
         app.include_router(part.routes)
     app.router.routes.append(hooks.route(daemon))
     return app

@@ -21,6 +21,7 @@ from daemon.core.commands import CancelExecution, PauseExecution, ResumeExecutio
 from daemon.core.errors import ExecutionNotFound
 from daemon.core.state import Running
 from daemon.runtime.plans import MissingDefinition
+from daemon.runtime.standings import standings
 from daemon.runtime.views import execution_view, row_view, state_view, summary_view
 from daemon.runtime.why import parked, why
 from eventstore.errors import Undecodable
@@ -109,7 +110,8 @@ async def explain(*, daemon: Api, execution_id: ExecutionId) -> Response:
         return answer(parked(execution_id, error))
     holder = await daemon.store.leases.holder(execution_id)
     name = None if holder is None else holder.name
-    return answer(why(state, plan, daemon.clock.now(), holder=name))
+    waits = await standings(daemon.store.slots, execution_id, state)
+    return answer(why(state, plan, daemon.clock.now(), holder=name, standings=waits))
 
 
 @routes.post(

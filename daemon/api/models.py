@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 Status = Literal["pending", "running", "paused", "compensating", "completed", "failed", "cancelled"]
 StepStatus = Literal[
     "queued",
+    "limited",
     "running",
     "retrying",
     "postponed",
@@ -229,6 +230,9 @@ class Cause(_Model):
     max_attempts: int | None
     signal: str | None
     place: int | None
+    limit: str | None
+    key: str | None
+    holders: list[str]
 
 
 class Why(_Model):
@@ -302,6 +306,52 @@ class Daemons(_Model):
 
     daemons: list[Daemon]
     orphans: int
+
+
+class SlotHolder(_Model):
+    """Who holds a slot of a limit; an empty address is the execution itself."""
+
+    execution_id: UUID
+    address: str
+    since: datetime
+
+
+class SlotWaiter(SlotHolder):
+    """Who waits for one."""
+
+    priority: int
+    fair: str
+
+
+class LimitUse(_Model):
+    """How a limit is used for one key. `oldest`: since when the one waits that has waited longest."""
+
+    limit: str
+    key: str
+    most: int | None
+    held: int
+    waiting: int
+    oldest: datetime | None
+    holders: list[SlotHolder] | None = None
+    queue: list[SlotWaiter] | None = None
+
+
+class SharedLimit(_Model):
+    """A limit of the settings."""
+
+    concurrency: int | None
+    rate: int | None
+    per: str
+    burst: int
+    node_types: list[str]
+    handlers: list[str]
+
+
+class Limits(_Model):
+    """Limits that executions share: those in use, by key, and those of the settings."""
+
+    limits: list[LimitUse]
+    shared: dict[str, SharedLimit]
 
 
 class Health(_Model):

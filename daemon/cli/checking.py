@@ -17,6 +17,7 @@ from daemon.core.schema import definition_schema
 from daemon.nodes import all_node_types
 from daemon.runtime.definitions import Compiler, Loaded
 from daemon.runtime.handler_registry import load_handlers, python_files
+from daemon.runtime.shared_limits import shared_limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -80,7 +81,7 @@ def compiler_of(settings: Settings, files: Iterable[Path] = ()) -> Compiler:
 def plain_compiler_of(settings: Settings) -> Compiler:
     """Return a compiler that does not ask which handlers there are."""
     env = {name: os.environ[name] for name in settings.workflows.env if name in os.environ}
-    return Compiler(node_types=all_node_types(), handlers=None, env=env)
+    return Compiler(node_types=all_node_types(), handlers=None, env=env, shared=shared_limits(settings))
 
 
 def print_problems(problems: Iterable[Problem]) -> None:

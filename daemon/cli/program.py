@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "why": ("reading:why", "Say what an execution waits for, or how it ended."),
     "undo": ("undoing:undo", "Show what an execution has done and what would undo it; answer what the undo asks."),
     "daemons": ("reading:daemons", "Show the daemons that work on the store."),
+    "limits": ("limiting:limits", "Show the limits that executions share, who holds them and who waits."),
     "signal": ("changing:signal", "Give an execution a signal."),
     "update": ("changing:update", "Give an execution an update, and print its result."),
     "query": ("changing:query", "Ask an execution, and print the answer."),

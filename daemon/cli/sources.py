@@ -10,6 +10,7 @@ import json
 from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 from uuid import UUID
 
 from daemon.cli.checking import plain_compiler_of
@@ -22,6 +23,7 @@ from daemon.core.state import NotStarted, Running
 from daemon.runtime.clock import SystemClock
 from daemon.runtime.history import History
 from daemon.runtime.plans import MissingDefinition, Plans
+from daemon.runtime.standings import limits_view, standings
 from daemon.runtime.undo import undo_view
 from daemon.runtime.views import daemons_view, event_view, execution_view, plain, row_view, state_view
 from daemon.runtime.why import parked, why
@@ -29,11 +31,11 @@ from eventstore.errors import Undecodable
 from eventstore.index import ExecutionFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import TypeVar
 
     from daemon.runtime.definitions import Compiler
-    from daemon.settings import Settings
+    from daemon.settings import Settings, Throttle
     from eventstore.log import Recorded
     from eventstore.store import Store
 
@@ -74,6 +76,9 @@ class Source(Protocol):
     def daemons(self) -> dict[str, Any]:
         """Return the daemons that work on the store."""
 
+    def limits(self, name: str | None) -> dict[str, Any]:
+        """Return the limits that executions share, or one with those that hold it and wait for it."""
+
 
 @contextmanager
 def source_of(settings: Settings, url: str | None) -> Iterator[Source]:
@@ -86,7 +91,7 @@ def source_of(settings: Settings, url: str | None) -> Iterator[Source]:
         stack = AsyncExitStack()
         store = runner.run(stack.enter_async_context(opened(settings)))
         try:
-            yield StoreSource(store, runner, plain_compiler_of(settings))
+            yield StoreSource(store, runner, plain_compiler_of(settings), settings.throttle)
         finally:
             runner.run(stack.aclose())
 
@@ -112,8 +117,11 @@ def find(source: Source, text: str) -> UUID:
 class StoreSource:
     """Reads the store."""
 
-    def __init__(self, store: Store, runner: asyncio.Runner, compiler: Compiler) -> None:
+    def __init__(
+        self, store: Store, runner: asyncio.Runner, compiler: Compiler, shared: Mapping[str, Throttle]
+    ) -> None:
         self._store = store
+        self._shared = shared
         self._compiler = compiler
         self._history = History(store.log, store.snapshots)
         self._run = runner.run
@@ -165,7 +173,8 @@ class StoreSource:
             return parked_view
         holder = self._run(self._store.leases.holder(execution_id))
         name = None if holder is None else holder.name
-        view: dict[str, Any] = plain(why(state, plan, datetime.now(UTC), holder=name))
+        waits = self._run(standings(self._store.slots, execution_id, state))
+        view: dict[str, Any] = plain(why(state, plan, datetime.now(UTC), holder=name, standings=waits))
         return view
 
     def undo(self, execution_id: UUID) -> dict[str, Any]:
@@ -184,6 +193,11 @@ class StoreSource:
         """Return the daemons that work on the store."""
         leases = self._store.leases
         view: dict[str, Any] = plain(daemons_view(self._run(leases.members()), self._run(leases.counts())))
+        return view
+
+    def limits(self, name: str | None) -> dict[str, Any]:
+        """Return the limits that executions share."""
+        view: dict[str, Any] = plain(self._run(limits_view(self._store.slots, self._shared, limit=name)))
         return view
 
     def _existing(self, execution_id: UUID, after: int) -> Sequence[Recorded]:
@@ -265,6 +279,11 @@ class DaemonSource:
     def daemons(self) -> dict[str, Any]:
         """Return the daemons that work on the store."""
         view: dict[str, Any] = self._connection.get("/daemons")
+        return view
+
+    def limits(self, name: str | None) -> dict[str, Any]:
+        """Return the limits that executions share."""
+        view: dict[str, Any] = self._connection.get("/limits" if name is None else f"/limits/{quote(name)}")
         return view
 
     def _finished(self, execution_id: UUID, after: int) -> bool:

@@ -14,6 +14,15 @@ from daemon.core.events import Origin, Parent, StepError, Streamed
 from daemon.core.values import NULL, Json
 
 
+class CollectMessage(Struct, frozen=True, gc=False, kw_only=True):
+    """One more message for an execution that has not begun. Identity: the message's dedupe key in its scope."""
+
+    message: str
+    scope: str
+    input: Json
+    at: datetime
+
+
 class StartExecution(Struct, frozen=True, gc=False, kw_only=True):
     """Begin the execution. Identity: the execution itself; an execution that has started decides nothing."""
 
@@ -26,6 +35,9 @@ class StartExecution(Struct, frozen=True, gc=False, kw_only=True):
     traceparent: str | None = None
     parent: Parent | None = None
     """The step that starts it as a subflow."""
+    collect: CollectMessage | None = None
+    """The first of the messages that are collected before it begins."""
+    collect_key: str = ""
     actor: str
     at: datetime
 
@@ -106,6 +118,13 @@ class ReportProgress(Struct, frozen=True, gc=False, kw_only=True):
     attempt: int
     number: int
     progress: Json
+    at: datetime
+
+
+class GrantSlots(Struct, frozen=True, gc=False, kw_only=True):
+    """Take the slots that the address waits for. Identity: the address; one that does not wait decides nothing."""
+
+    address: str
     at: datetime
 
 
@@ -192,6 +211,8 @@ Command = (
     | AwaitChild
     | FinishChild
     | ReportProgress
+    | CollectMessage
+    | GrantSlots
     | FireTimer
     | ReceiveSignal
     | HandleUpdate

@@ -36,6 +36,7 @@ from daemon.core.problems import Findings, Locate, Problem, did_you_mean, nowher
 from daemon.core.references import check_environment
 from daemon.core.scoping import Scoping
 from daemon.core.templates import Template, TemplateError, compile_template
+from daemon.core.throttle import Planning
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from daemon.core.node import NodeType
     from daemon.core.problems import Path
     from daemon.core.readers import Readers
+    from daemon.core.throttle import Check, PlannedLimit, PlannedStart, SharedLimit
 
 
 class Compiled(Struct, frozen=True):
@@ -59,6 +61,8 @@ def compile_plan(
     node_types: Mapping[str, NodeType],
     handlers: Collection[str] | None,
     env: Mapping[str, str],
+    shared: Mapping[str, SharedLimit] | None = None,
+    accepted: bool = False,
     locate: Locate = nowhere,
     opaque: Collection[str] = (),
     found: Iterable[Problem] = (),
@@ -67,7 +71,8 @@ def compile_plan(
 
     `handlers` None is for definitions that were accepted before, which executions are pinned to: what they need of this
     daemon (handlers, environment) is not checked, and a step that misses it fails when it runs. `opaque` nodes are
-    reported already.
+    reported already. `shared` are the limits of the settings; None, or a definition that was
+    `accepted` before, leaves open whether those are there that it names.
     """
     findings = Findings(locate, found)
     paths = find_paths(definition.nodes, definition.edges, findings)
@@ -87,9 +92,9 @@ def compile_plan(
             check_handler(action.node, action.read, handlers, findings)
             scoping.compensation(action, places[node_id])
     edges = _wire(definition, configured, findings)
-    caches = {node.id: cache for node in definition.nodes.values() if (cache := read_cache(node, definition, findings))}
-    for node_id, cache in caches.items():
-        scoping.cache(definition.nodes[node_id], cache, places[node_id])
+    caches = _caches(definition, scoping, places, findings)
+    planning = Planning(shared or {}, findings, strict=shared is not None and not accepted)
+    limits = _limits_of_all(definition, configured, planning, scoping, places)
     outermost = Place(nodes=definition.nodes, paths=paths)
     outputs = scoping.outputs(places, outermost)
     updates, queries = scoping.updates(outermost), scoping.queries(outermost)
@@ -107,7 +112,61 @@ def compile_plan(
     whole = _Whole(edges, bodies, readers, definition.on_error, caches)
     nodes = _nodes(definition, configured, compensations, whole)
     plan = Plan(definition=definition, nodes=nodes, body=bodies[""], updates=updates, queries=queries, env=env)
+    plan = _limited(plan, limits)
     return Compiled(plan, findings.warnings)
+
+
+def _caches(
+    definition: Definition, scoping: Scoping, places: Mapping[str, Place], findings: Findings
+) -> Mapping[str, PlannedCache]:
+    """Read and check how results are kept, by node."""
+    caches = {node.id: cache for node in definition.nodes.values() if (cache := read_cache(node, definition, findings))}
+    for node_id, cache in caches.items():
+        scoping.cache(definition.nodes[node_id], cache, places[node_id])
+    return caches
+
+
+class _Limits(NamedTuple):
+    """Limits that executions share: those of each node, with its priority, and how executions begin."""
+
+    own: Mapping[str, tuple[tuple[PlannedLimit, ...], Template | None]]
+    start: PlannedStart
+    priority: Template | None
+
+
+def _limits_of_all(
+    definition: Definition,
+    configured: Mapping[str, Configured],
+    planning: Planning,
+    scoping: Scoping,
+    places: Mapping[str, Place],
+) -> _Limits:
+    own = {
+        node_id: _limits(definition, definition.nodes[node_id], read, planning, scoping.checker(places[node_id]))
+        for node_id, read in configured.items()
+    }
+    return _Limits(own, *planning.start(definition))
+
+
+def _limited(plan: Plan, limits: _Limits) -> Plan:
+    """Return the plan with its limits."""
+    own = {
+        node_id: replace(plan.nodes[node_id], limits=found, priority=first or limits.priority)
+        for node_id, (found, first) in limits.own.items()
+        if found
+    }
+    return replace(plan, nodes={**plan.nodes, **own}, start=limits.start, priority=limits.priority)
+
+
+def _limits(
+    definition: Definition, node: NodeDefinition, read: Configured, planning: Planning, check: Check
+) -> tuple[tuple[PlannedLimit, ...], Template | None]:
+    """Return the limits that the node's steps share with others, and its own priority."""
+    if read.node_type.execute is None:
+        return (), None
+    named = planning.limits(f"{definition.workflow}/{node.id}", node.throttle, check, node=node.id)
+    covering = planning.covering(read.node_type.name, read.node_type.handler(read.config), named)
+    return (*named, *covering), planning.template(node.priority, (*node.path, "priority"), check, node=node.id)
 
 
 class _Edges:

@@ -8,11 +8,11 @@ Comes from: daemon/runtime/engine. Goes to: `walk`, `evolve`, eventstore/writer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, assert_never
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
 
 from msgspec.structs import replace
 
-from daemon.core import children, saga, updates
+from daemon.core import admission, children, saga, updates
 from daemon.core import commands as c
 from daemon.core import events as e
 from daemon.core.address import node_of
@@ -22,12 +22,16 @@ from daemon.core.errors import ExecutionFinished, Rejected
 from daemon.core.evolve import evolve
 from daemon.core.settling import fail, postpone, succeed, too_large
 from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Running, State
+from daemon.core.state_limits import COLLECTING
 from daemon.core.values import from_json, to_json
-from daemon.core.walk import advance, start_or_queue
+from daemon.core.walk import advance, grant, start_or_queue
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from daemon.core.plan import Plan, PlannedNode
 
+Crowded: TypeAlias = "Container[tuple[str, str]] | None"
 EXECUTION_TIMER = "execution"
 
 
@@ -38,35 +42,36 @@ class Decision(NamedTuple):
     state: State
 
 
-def decide(plan: Plan | None, state: State, command: c.Command) -> tuple[e.Event, ...]:
+def decide(plan: Plan | None, state: State, command: c.Command, crowded: Crowded = ()) -> tuple[e.Event, ...]:
     """Return the events that the command causes; `()` when it has been decided before or nothing is left to do.
 
     `plan` may be None for what needs none: a signal before the start, anything after the end. Raises `Rejected` when
-    the command is not allowed: nothing is to be recorded then.
+    the command is not allowed: nothing is to be recorded then. `crowded` are limits and keys, of those that executions
+    share, that others are known to wait for: nothing of these is taken without asking; None for all.
     """
-    return decision(plan, state, command).events
+    return decision(plan, state, command, crowded).events
 
 
-def decision(plan: Plan | None, state: State, command: c.Command) -> Decision:
+def decision(plan: Plan | None, state: State, command: c.Command, crowded: Crowded = ()) -> Decision:
     """Decide; see `decide`. Each event was evolved as it was decided, so the state need not be folded again."""
     match state:
         case Running():
-            draft = Draft(_needed(plan), state, command.at)
+            draft = Draft(_needed(plan), state, command.at, crowded)
             _while_running(draft, command)
             advance(draft)
             return Decision(tuple(draft.events), draft.state)
         case NotStarted():
-            return _before_start(plan, state, command)
+            return _before_start(plan, state, command, crowded)
         case Finished():
             return _after_end(plan, state, command)
         case _:
             assert_never(state)
 
 
-def _before_start(plan: Plan | None, state: NotStarted, command: c.Command) -> Decision:
+def _before_start(plan: Plan | None, state: NotStarted, command: c.Command, crowded: Crowded) -> Decision:
     match command:
         case c.StartExecution():
-            draft = Draft(_needed(plan), state, command.at)
+            draft = Draft(_needed(plan), state, command.at, crowded)
             _start(draft, command)
             advance(draft)
             return Decision(tuple(draft.events), draft.state)
@@ -117,6 +122,10 @@ def _while_running(draft: Draft, command: c.Command) -> None:
                         address=address, attempt=attempt, number=number, progress=command.progress, at=draft.at
                     )
                 )
+        case c.GrantSlots():
+            _grant(draft, command)
+        case c.CollectMessage():
+            admission.collect(draft, command)
         case c.FireTimer():
             _fire(draft, command.timer_id)
         case c.ReceiveSignal():
@@ -161,7 +170,18 @@ def _start(draft: Draft, command: c.StartExecution) -> None:
     if definition.timeout is not None:
         due = draft.at + definition.timeout
         draft.emit(e.TimerSet(timer_id=EXECUTION_TIMER, address="", purpose="execution", due=due, at=draft.at))
-    draft.ready.extend(draft.plan.body.starts)
+    if command.collect is not None:
+        admission.open_collection(draft, command.collect_key)
+        admission.collect(draft, command.collect)
+    elif not admission.begin_later(draft):
+        admission.enter(draft)
+
+
+def _grant(draft: Draft, command: c.GrantSlots) -> None:
+    if command.address in draft.running.limited:
+        if draft.crowded is None:
+            raise admission.NoSlot("no slot is free any more")
+        grant(draft, command.address)
 
 
 def _complete_step(draft: Draft, command: c.CompleteStep, step: InFlight) -> None:
@@ -215,6 +235,11 @@ def _fire(draft: Draft, timer_id: str) -> None:
             start_or_queue(draft, address)
         case "turn":
             draft.repeating[address] = None
+        case "start":
+            if COLLECTING in draft.running.holding:
+                admission.end_collection(draft)
+            else:
+                admission.enter(draft)
         case "child":
             children.too_late(draft, address)
         case "signal":

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import UNSET, Struct
 
 from daemon.core.retry import RetryPolicy
+from daemon.core.throttle import StartDefinition, ThrottleDefinition
 
 
 class BodyDefinition(Struct, frozen=True, kw_only=True):
@@ -61,6 +62,9 @@ class NodeDefinition(Struct, frozen=True, kw_only=True):
     """The key `cache`, its time to live read; None when there is none."""
     join: str | None = None
     """`all` | `any`, the key `after`; None when not written."""
+    throttle: tuple[ThrottleDefinition, ...] = ()
+    priority: Any = None
+    """Template; None takes the workflow's."""
 
 
 class EdgeDefinition(Struct, frozen=True):
@@ -182,5 +186,10 @@ class Definition(Struct, frozen=True, kw_only=True):
     undo: str = "automatic"
     """What becomes of owed compensations at a bad end: `automatic` | `manual` | `confirm_each` | `none`."""
     limits: Limits = Limits()
+    throttle: tuple[ThrottleDefinition, ...] = ()
+    """What limits how many executions are at work."""
+    priority: Any = None
+    """Template of who goes first where there is a limit; None is 0."""
+    start: StartDefinition | None = None
     snapshot_every: int = 200
     """Events between two snapshots; 0 for none."""

@@ -15,6 +15,7 @@ from daemon.core.scope import Scope
 from daemon.core.state import Repeating, Running, State, Turn
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from datetime import datetime
 
     from daemon.core.plan import Plan
@@ -30,6 +31,7 @@ class Draft:
 
     __slots__ = (
         "at",
+        "crowded",
         "events",
         "groups",
         "plan",
@@ -42,7 +44,9 @@ class Draft:
         "undone",
     )
 
-    def __init__(self, plan: Plan, state: State, at: datetime) -> None:
+    def __init__(self, plan: Plan, state: State, at: datetime, crowded: Container[tuple[str, str]] | None = ()) -> None:
+        """`crowded` are limits and keys of which nothing is to be taken without asking; None for all."""
+        self.crowded = crowded
         self.plan = plan
         self.state = state
         self.at = at

@@ -20,6 +20,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from daemon.core.child_events import ChildCancelRequested, ChildFinished, ChildStarted, Parent, UndoRequested
+from daemon.core.limit_events import ExecutionBegan, MessageCollected, Slot, SlotsAsked, SlotsTaken
 from daemon.core.pause_events import ExecutionPaused, ExecutionResumed
 from daemon.core.result_events import Origin, StepCached, Streamed
 from daemon.core.saga_events import (
@@ -54,15 +55,20 @@ __all__ = (
     "ChildStarted",
     "CompensationOwed",
     "EffectLookedUp",
+    "ExecutionBegan",
     "ExecutionPaused",
     "ExecutionResumed",
     "FanOutExpanded",
     "LoopStarted",
     "ManualActionDone",
     "ManualActionRequested",
+    "MessageCollected",
     "Origin",
     "Parent",
     "SagaStarted",
+    "Slot",
+    "SlotsAsked",
+    "SlotsTaken",
     "StepCached",
     "StepError",
     "Streamed",
@@ -235,8 +241,8 @@ class VariableSet(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
 class TimerSet(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A durable due time.
 
-    `purpose` is `wait`, `retry`, `signal`, `child`, `turn` (a loop takes breath) or `execution`; the last has no
-    address.
+    `purpose` is `wait`, `retry`, `signal`, `child`, `turn` (a loop takes breath), `start` (the execution begins then)
+    or `execution`; the last two have no address.
     """
 
     NAME: ClassVar = "TimerSet"
@@ -345,6 +351,7 @@ _Turns = TurnStarted | TurnSkipped | TurnSucceeded | TurnFailed | TurnAbandoned
 _Values = OutputsReleased | VariableSet
 _Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived | UpdateHandled
 _Ends = ExecutionPaused | ExecutionResumed | CancelRequested | ExecutionCancelled | ExecutionCompleted | ExecutionFailed
+_Limits = SlotsAsked | SlotsTaken | MessageCollected | ExecutionBegan
 _Children = ChildStarted | ChildCancelRequested | ChildFinished
 _Undo = (
     UndoRequested
@@ -356,7 +363,7 @@ _Undo = (
     | UndoCompleted
 )
 
-Event = ExecutionStarted | _Steps | _Children | _Loops | _Turns | _Values | _Waits | _Undo | _Ends
+Event = ExecutionStarted | _Steps | _Children | _Loops | _Turns | _Values | _Waits | _Limits | _Undo | _Ends
 
 EVENT_TYPES: tuple[type[Event], ...] = Event.__args__
 

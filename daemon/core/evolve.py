@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from daemon.core import events as e
 from daemon.core.address import LOOKUP, UNDO
 from daemon.core.evolve_children import CHILDREN, reopened
+from daemon.core.evolve_limits import LIMITS
 from daemon.core.evolve_saga import SAGA, compensated
 from daemon.core.evolve_turns import TURNS, left, put
 from daemon.core.state import (
@@ -24,6 +25,7 @@ from daemon.core.state import (
     Failed,
     Finished,
     InFlight,
+    Limited,
     NotStarted,
     Paused,
     Queued,
@@ -105,7 +107,7 @@ def _step_started(state: Running, event: e.StepStarted, version: int) -> Running
     address, before = event.address, state.steps.get(event.address)
     if event.attempt == 1:
         step = InFlight(event.attempt, event.input, event.secrets, event.at, began=version, cache_key=event.cache_key)
-    elif isinstance(before, Retrying | Queued):
+    elif isinstance(before, Retrying | Queued | Limited):
         step = InFlight(attempt=event.attempt, since=event.at, **_carried(before))
     elif before is None and address.endswith(UNDO):
         step = InFlight(event.attempt, event.input, event.secrets, event.at, began=version)
@@ -122,7 +124,7 @@ def _step_started(state: Running, event: e.StepStarted, version: int) -> Running
 def _step_queued(state: Running, event: e.StepQueued, version: int) -> Running:
     address, before = event.address, state.steps.get(event.address)
     step = Queued(state.next_ticket, event.at)
-    if isinstance(before, Retrying):
+    if isinstance(before, Retrying | Limited):
         step = Queued(step.ticket, event.at, before.attempt, **_carried(before))
     state = left(state, address, before)
     return replace(
@@ -200,7 +202,7 @@ def _retrying(
     return replace(state, version=version, steps=steps, sleeping=state.sleeping + 1)
 
 
-def _carried(step: InFlight | Retrying | Queued) -> dict[str, Any]:
+def _carried(step: InFlight | Retrying | Queued | Limited) -> dict[str, Any]:
     """Return what the attempts of a step have in common."""
     return {name: getattr(step, name) for name in _CARRIED}
 
@@ -234,7 +236,7 @@ def _timer_set(state: Running, event: e.TimerSet, version: int) -> Running:
         before = state.steps.get(event.address)
         steps = put(state, event.address, before, Sleeping(event.due, event.at))
         return replace(state, version=version, timers=timers, steps=steps, sleeping=state.sleeping + 1)
-    if event.purpose == "turn":
+    if event.purpose == "turn" or (event.purpose == "start" and event.timer_id not in state.timers):
         return replace(state, version=version, timers=timers, sleeping=state.sleeping + 1)
     step = state.steps.get(event.address)
     if isinstance(step, Awaiting):
@@ -244,8 +246,8 @@ def _timer_set(state: Running, event: e.TimerSet, version: int) -> Running:
 
 
 def _timer_gone(state: Running, event: e.TimerFired | e.TimerCancelled, version: int) -> Running:
-    breath = state.timers[event.timer_id].purpose == "turn"
-    sleeping = state.sleeping - 1 if breath else state.sleeping
+    counted = state.timers[event.timer_id].purpose in {"turn", "start"}
+    sleeping = state.sleeping - 1 if counted else state.sleeping
     return replace(state, version=version, timers=state.timers.delete(event.timer_id), sleeping=sleeping)
 
 
@@ -354,6 +356,7 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.ExecutionCancelled: _cancelled,
     e.ExecutionCompleted: _completed,
     e.ExecutionFailed: _failed,
+    **LIMITS,
     **CHILDREN,
     **TURNS,
     **SAGA,

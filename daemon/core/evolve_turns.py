@@ -16,6 +16,7 @@ from daemon.core.state import (
     Awaiting,
     Failed,
     InFlight,
+    Limited,
     Queued,
     Repeating,
     Retrying,
@@ -67,10 +68,14 @@ def kept_by(step: Step) -> int:
 def left(state: Running, address: str, step: Step | None) -> Running:
     """Return the state without what it kept for a step in its old condition."""
     if isinstance(step, InFlight):
+        if address in state.holding:
+            state = replace(state, holding=state.holding.delete(address))
         if step.child is not None:
             return replace(state, children=state.children.delete(address))
         return replace(state, in_flight=state.in_flight.delete(address))
     match step:
+        case Limited():
+            return state if address not in state.limited else replace(state, limited=state.limited.delete(address))
         case Queued():
             queue, first = state.queue.delete(step.ticket), state.first_ticket
             while first not in queue and first < state.next_ticket:

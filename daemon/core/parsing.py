@@ -41,6 +41,7 @@ from daemon.core.schema import (
     lookup_schema,
     node_schema,
 )
+from daemon.core.throttle import parse_start, parse_throttle
 from daemon.core.values import from_json, to_json
 
 if TYPE_CHECKING:
@@ -127,6 +128,9 @@ class _Reading:
             on_error=given.get("on_error", "stop"),
             undo=given.get("undo", "automatic"),
             limits=Limits(**given.get("limits", {})),
+            throttle=parse_throttle(given.get("throttle", []), ("throttle",), self._findings),
+            priority=given.get("priority"),
+            start=parse_start(given.get("start"), self._findings),
             snapshot_every=given.get("snapshot_every", 200),
         )
 
@@ -192,6 +196,8 @@ class _Reading:
             default=sound.get("default", UNSET),
             join=sound.get("after"),
             cache=check_cache(node_id, node_type, sound, path, self._findings),
+            throttle=parse_throttle(sound.get("throttle", []), (*path, "throttle"), self._findings, node=node_id),
+            priority=sound.get("priority"),
         )
         return node, nodes, edges
 

@@ -15,6 +15,7 @@ from daemon.core.definition import Definition
 from daemon.core.node import NodeType, Subflow, Turns
 from daemon.core.retry import RetryPolicy
 from daemon.core.templates import Template
+from daemon.core.throttle import AT_ONCE, PlannedLimit, PlannedStart
 
 
 class Edge(Struct, frozen=True):
@@ -88,6 +89,9 @@ class PlannedNode(Struct, frozen=True, kw_only=True):
     """The nodes beside it whose output it, or its body, reads."""
     compensation: PlannedCompensation | None = None
     """What undoes its step; None when nothing has to."""
+    limits: tuple[PlannedLimit, ...] = ()
+    """Which it shares with other executions."""
+    priority: Template | None = None
     subflow: Subflow | None = None
     """How it stands to the execution that it starts; None for a node that starts none."""
     cache: PlannedCache | None = None
@@ -134,6 +138,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     """By kind (`signal`, `update`, `query`) and name: raises `InvalidInput` for data that is not allowed."""
     env: Mapping[str, str]
     """The allow-listed environment variables, as they were when the plan was made."""
+    start: PlannedStart = AT_ONCE
+    """How an execution begins."""
+    priority: Template | None = None
+    """Of those who wait for a limit, and say nothing themselves."""
 
     @property
     def hash(self) -> str:

@@ -47,6 +47,8 @@ COMMON_KEYS: Mapping[str, Schema] = {
 RUN_KEYS: Mapping[str, Schema] = {
     "retry": ref("retry", "When a failed attempt is tried again; without it there is one attempt."),
     "timeout": ref("duration", "Limit of one attempt."),
+    "throttle": ref("throttle", "Limits that the step shares with those of other executions, on all daemons."),
+    "priority": ref("priority", "Who goes first where there is a limit; the workflow's `priority` if not given."),
     "compensate": ref("compensation", "What undoes the step if the execution does not complete."),
     "cache": mapping(
         "Its results are kept for other steps, which then need not run. Not for a node that has a compensation.",
@@ -204,6 +206,12 @@ TOP_LEVEL: Mapping[str, Schema] = {
             ),
         },
     ),
+    "throttle": ref(
+        "throttle",
+        "How many executions are at work at once, on all daemons, by key; the others wait before their first step.",
+    ),
+    "priority": ref("priority", "Who goes first where there is a limit; for nodes too that do not say."),
+    "start": ref("start", "When executions begin, and how many of a key."),
     "undo": choice(
         "What becomes of the compensations that are owed when the execution fails, times out or is cancelled:"
         " `automatic` runs them, `manual` waits until a person lets the plan run, `confirm_each` asks for each,"

@@ -102,6 +102,71 @@ _RETRY: Mapping[str, Schema] = {
     ),
 }
 
+_THROTTLE = mapping(
+    "A limit of its own: at once, in a time, or both.",
+    {
+        "shared": text("The name of a limit of the settings; `key` and `fair` may stand beside.", minLength=1),
+        "concurrency": whole_number("How many may be at work at once.", minimum=1, maximum=1_000_000),
+        "rate": mapping(
+            "How many may begin in a time.",
+            {
+                "limit": whole_number("How many.", minimum=1, maximum=1_000_000),
+                "per": ref("duration", "In this time; they are spread over it evenly."),
+                "burst": whole_number(
+                    "How many may begin at once after a quiet time.", minimum=1, maximum=1_000_000, default=1
+                ),
+            },
+            "limit",
+            "per",
+        ),
+        "key": ref("template", "The limit counts by what this gives; without it all count together."),
+        "fair": ref("template", "Of those that wait with the same priority, what this gives takes turns."),
+    },
+) | {"anyOf": [{"required": [name]} for name in ("shared", "concurrency", "rate")]}
+
+_START = mapping(
+    "When executions begin, and how many of a key.",
+    {
+        "delay": ref("duration", "So long after its message."),
+        "debounce": mapping(
+            "The last of several messages counts: they are collected, and start one execution.",
+            {
+                "key": ref(
+                    "template", "Messages for which this gives the same are collected together; it may read `input`."
+                ),
+                "after": ref("duration", "The execution begins when there was no message for this long."),
+                "at_most": ref("duration", "It begins so long after the first message, whatever still comes."),
+            },
+            "after",
+        ),
+        "batch": mapping(
+            "Several messages start one execution; its input is {messages: […]}, with what each would have been.",
+            {
+                "key": ref(
+                    "template", "Messages for which this gives the same are collected together; it may read `input`."
+                ),
+                "size": whole_number("It begins with so many.", minimum=1, maximum=10_000),
+                "within": ref("duration", "It begins so long after the first message, with those that came."),
+            },
+            "size",
+            "within",
+        ),
+        "singleton": mapping(
+            "One execution at a time.",
+            {
+                "key": ref("template", "For each that this gives."),
+                "policy": choice(
+                    "What becomes of one more: it is left out, waits, or has the others cancelled.",
+                    "skip",
+                    "queue",
+                    "cancel_older",
+                    default="queue",
+                ),
+            },
+        ),
+    },
+)
+
 DEFS: Mapping[str, Schema] = {
     "duration": text(
         "A length of time: `200ms`, `10s`, `5m`, `24h`, `7d`, `1h30m`.",
@@ -127,6 +192,19 @@ DEFS: Mapping[str, Schema] = {
         "continue",
         default="stop",
     ),
+    "throttle": either(
+        "The name of a limit of the settings, a limit, or a list of these. What is above a limit waits.",
+        text("The name of a limit of the settings: `[throttle.payments]`.", minLength=1),
+        _THROTTLE,
+        list_of("All of them hold.", either("A limit.", text("Its name in the settings.", minLength=1), _THROTTLE)),
+    ),
+    "priority": {
+        "type": ["integer", "string"],
+        "x-expected": "a whole number, or an expression that gives one",
+        "description": "Who goes first where there is a limit: the higher number, from -1000 to 1000; 0 if not given.",
+        "examples": ["{{ input.priority }}"],
+    },
+    "start": _START,
     "compensation": {"type": "object", "x-expected": "a mapping", "description": "What undoes the step."},
     "body": {"type": "object", "x-expected": "a mapping with `nodes`", "description": "A graph of its own."},
     "scalar": {

@@ -48,6 +48,10 @@ class Scope(Mapping[str, object]):
             self._kept[name] = self._make(name)
         return self._kept[name]
 
+    def forget(self, name: str) -> None:
+        """Forget what was kept of a root that has changed."""
+        self._kept.pop(name, None)
+
     def output(self, address: str) -> object:
         """Return what the step at this address reads as; raise KeyError when it has nothing to read."""
         if address not in self._kept:

@@ -16,7 +16,7 @@ from daemon.core.references import ROOTS, Visible, check_environment, check_refe
 from daemon.core.templates import Template, TemplateError, compile_template
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from daemon.core.configured import Configured, ConfiguredAction
     from daemon.core.definition import Definition, NodeDefinition, UpdateDefinition
@@ -137,6 +137,10 @@ class Scoping:
         self.readers.note(templates, place)
         if self._env is not None:
             check_environment(templates, written, path, self._env, self._findings, reader=place.reader)
+
+    def checker(self, place: Place) -> Callable[[Template, object, Path], None]:
+        """Return the check of a template that is read at a place."""
+        return lambda template, written, path: self._check([template], written, path, place)
 
     def _turn_names(self, place: Place) -> set[str]:
         """Return what a turn around the place is called: `loop`, `parallel`; both where that is not known."""

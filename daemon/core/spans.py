@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from daemon.core import events as e
 from daemon.core.address import UNDO, node_of, stands_in
 from daemon.core.span_sources import Source, source_of
-from daemon.core.state import Awaiting, InFlight, Queued, Repeating, Retrying, Running, Sleeping, State, Step
+from daemon.core.state import Awaiting, InFlight, Limited, Queued, Repeating, Retrying, Running, Sleeping, State, Step
 from daemon.core.trace_ids import (
     SAMPLED,
     TraceParent,
@@ -117,7 +117,11 @@ def spans_of(trace: Trace | None, event: e.Event) -> tuple[Trace | None, tuple[S
     if trace is None:
         return None, ()
     match event:
-        case e.StepQueued() | e.StepStarted() | e.StepSucceeded() | e.StepCached() | e.StepFailed() | e.StepPostponed():
+        case e.SlotsAsked() if not event.address:
+            return trace, ()
+        case e.StepQueued() | e.SlotsAsked() | e.StepStarted():
+            after, spans = _step(trace, event)
+        case e.StepSucceeded() | e.StepCached() | e.StepFailed() | e.StepPostponed():
             after, spans = _step(trace, event)
         case e.SignalAwaited():
             after, spans = _opened(trace, event.address, Open(SIGNAL, 1, event.at, event.name)), ()
@@ -157,7 +161,7 @@ def _open(step: Step) -> Open | None:
             return Open(SIGNAL, 1, step.since, step.name)
         case Retrying():
             return Open(PAUSE, step.attempt, step.since)
-        case Queued():
+        case Queued() | Limited():
             return Open(QUEUE, step.attempt, step.since)
         case Repeating():
             return Open(TURNS, 1, step.since)
@@ -169,13 +173,13 @@ def _opened(trace: Trace, address: str, what: Open) -> Trace:
     return replace(trace, open=trace.open.set(address, what))
 
 
-def _step(trace: Trace, event: e.StepQueued | e.StepStarted | _Settling) -> tuple[Trace, Iterable[Span]]:
+def _step(trace: Trace, event: e.StepQueued | e.SlotsAsked | e.StepStarted | _Settling) -> tuple[Trace, Iterable[Span]]:
     """Close what the step was at, and open what it is at now."""
     address, before = event.address, trace.open.get(event.address)
     between = before is not None and before.kind in {PAUSE, QUEUE}
     spans = [_wait_span(trace, address, before, event.at, "ended")] if before is not None and between else []
     match event:
-        case e.StepQueued():
+        case e.StepQueued() | e.SlotsAsked():
             trace = _opened(trace, address, Open(QUEUE, before.attempt if before else 1, event.at))
         case e.StepStarted():
             trace = _opened(trace, address, Open(HANDLER, event.attempt, event.at))

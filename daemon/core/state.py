@@ -17,12 +17,14 @@ from immutables import Map
 from msgspec import Struct
 
 from daemon.core.child_events import Parent
+from daemon.core.state_limits import Slots
 from daemon.core.step_error import StepError
 from daemon.core.step_state import (
     Abandoned,
     Awaiting,
     Failed,
     InFlight,
+    Limited,
     Queued,
     Repeating,
     Retrying,
@@ -41,6 +43,7 @@ __all__ = (
     "Awaiting",
     "Failed",
     "InFlight",
+    "Limited",
     "Queued",
     "Repeating",
     "Retrying",
@@ -55,7 +58,7 @@ __all__ = (
 
 
 class Timer(Struct, frozen=True, gc=False):
-    """A durable due time and what it is for (`wait`, `retry`, `signal`, `child`, `turn`, `execution`)."""
+    """A durable due time and what it is for (`wait`, `retry`, `signal`, `child`, `turn`, `start`, `execution`)."""
 
     address: str
     purpose: str
@@ -178,7 +181,16 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     leaving: Map[UUID, Leaving] = Map()
     """The children that were asked to end."""
     sleeping: int = 0
-    """How many steps wait for a timer: `Sleeping` and `Retrying`, and a `Repeating` that takes breath."""
+    """How many steps wait for a timer: `Sleeping` and `Retrying`, and a `Repeating` that takes breath; and the
+    execution itself, when it begins later."""
+    limited: Map[str, Slots] = Map()
+    """Address -> what is waited for of limits that executions share; empty for the execution's own begin."""
+    holding: Map[str, Slots] = Map()
+    """The same of what is held."""
+    collected: Map[int, Json] = Map()
+    """What the messages give that were collected so far, by the version of their event."""
+    messages: Map[str, int] = Map()
+    """Keys of all messages that were ever collected."""
     variables: Map[str, Json] = Map()
     """What the execution has set; until then a variable is as the definition says."""
     paused: Paused | None = None
@@ -197,7 +209,7 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     def open(self) -> int:
         """How many things are waited for; none left means that the execution is at its end."""
         waiting = len(self.in_flight) + len(self.queue) + len(self.awaiting) + self.sleeping + len(self.asking)
-        return waiting + len(self.children) + len(self.leaving)
+        return waiting + len(self.limited) + len(self.children) + len(self.leaving)
 
     def repeating(self, address: str) -> Repeating:
         """Return the loop or fan-out that is under way there. TypeError when there is none."""
@@ -245,9 +257,9 @@ INITIAL: State = NotStarted()
 def cause(state: State) -> str:
     """Return the one kind of thing that an execution waits for; empty when it has ended.
 
-    With several at once the one nearest to progress is named: `step`, `pause`, `slot`, `timer`, `signal`, `child`,
-    `person`; one that was signalled before its start waits for its `start`. Empty for a running execution is a bug, and
-    an alarm.
+    With several at once the one nearest to progress is named: `step`, `pause`, `limit`, `slot`, `timer`, `signal`,
+    `child`, `person`; one that was signalled before its start waits for its `start`. Empty for a running execution is a
+    bug, and an alarm.
     """
     match state:
         case Finished():
@@ -258,6 +270,7 @@ def cause(state: State) -> str:
             kinds = (
                 ("step", state.in_flight),
                 ("pause", state.paused),
+                ("limit", state.limited),
                 ("slot", state.queue),
                 ("timer", state.sleeping),
                 ("signal", state.awaiting),

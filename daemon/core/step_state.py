@@ -30,6 +30,20 @@ class Queued(Struct, frozen=True, gc=False, tag=True):
     cache_key: str = ""
 
 
+class Limited(Struct, frozen=True, gc=False, tag=True):
+    """Ready, waiting for slots of limits that executions share. Attempt 2 and on has what it takes along."""
+
+    since: datetime
+    attempt: int = 1
+    input: Json = NULL
+    secrets: tuple[SecretSlot, ...] = ()
+    state: Json = NULL
+    postponed: int = 0
+    began: int = 0
+    doubt: bool = False
+    cache_key: str = ""
+
+
 class InFlight(Struct, frozen=True, gc=False, tag=True):
     """A handler is owed or at work."""
 
@@ -165,5 +179,18 @@ class Skipped(Struct, frozen=True, gc=False, tag=True):
     at: datetime
 
 
-Step = Queued | InFlight | Retrying | Sleeping | Awaiting | Repeating | Turn | Succeeded | Failed | Skipped | Abandoned
+Step = (
+    Queued
+    | Limited
+    | InFlight
+    | Retrying
+    | Sleeping
+    | Awaiting
+    | Repeating
+    | Turn
+    | Succeeded
+    | Failed
+    | Skipped
+    | Abandoned
+)
 Settled = (Succeeded, Failed, Skipped, Abandoned)

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, assert_never
 from daemon.core import events as e
 from daemon.core import saga, turns
 from daemon.core.address import node_of, turn_around, within
+from daemon.core.admission import admitted, enter
 from daemon.core.caching import key_of
 from daemon.core.expressions import EvaluationError
 from daemon.core.node import Assign, AwaitSignal, Beginning, Done, Fail, Repeat, Run, WaitUntil
 from daemon.core.settling import fail, fail_turn, succeed, too_large
-from daemon.core.state import Failed, Queued, Retrying, Running, Settled, Skipped, Succeeded, Turn, depth_of
+from daemon.core.state import Failed, Limited, Queued, Retrying, Running, Settled, Skipped, Succeeded, Turn, depth_of
 from daemon.core.values import size_of, to_json
 
 if TYPE_CHECKING:
@@ -133,10 +134,10 @@ def _edge_condition(state: Running, turn: str, edge: Edge) -> str:
     return "dead" if isinstance(step, Skipped) else "open"
 
 
-def begin(draft: Draft, address: str) -> None:
-    """Begin the step, or queue it for a slot."""
+def begin(draft: Draft, address: str, *, granted: bool = False) -> None:
+    """Begin the step, or queue it for a slot. With `granted` it has waited for limits, and has a slot of each."""
     node = draft.plan.nodes[node_of(address)]
-    if node.type.execute is not None and not _slot_free(draft):
+    if node.type.execute is not None and not granted and not _slot_free(draft):
         draft.emit(e.StepQueued(address=address, at=draft.at))
         return
     turn, key = turn_around(address), ""
@@ -152,8 +153,7 @@ def begin(draft: Draft, address: str) -> None:
             message = f"{limit} executions stand above one another; `limits.depth` allows no more"
             fail(draft, address, e.StepError(message, "recursion"), retryable=False)
         case Run():
-            sent = to_json(ask.input)
-            draft.emit(e.StepStarted(address=address, input=sent, secrets=ask.secrets, cache_key=key, at=draft.at))
+            _run(draft, address, ask, key, granted=granted)
         case Done():
             succeed(draft, address, to_json(ask.output), port=ask.port)
         case WaitUntil():
@@ -168,6 +168,18 @@ def begin(draft: Draft, address: str) -> None:
             fail(draft, address, ask.error, retryable=False)
         case _:
             assert_never(ask)
+
+
+def _run(draft: Draft, address: str, ask: Run, key: str, *, granted: bool) -> None:
+    """Start the first attempt, or let the step wait for its limits."""
+    try:
+        if not admitted(draft, address, draft.plan.nodes[node_of(address)], granted=granted):
+            return
+    except EvaluationError as error:
+        fail(draft, address, e.StepError(str(error), "expression"), retryable=False)
+    else:
+        sent = to_json(ask.input)
+        draft.emit(e.StepStarted(address=address, input=sent, secrets=ask.secrets, cache_key=key, at=draft.at))
 
 
 def _assign(draft: Draft, address: str, ask: Assign) -> None:
@@ -198,9 +210,33 @@ def start_or_queue(draft: Draft, address: str) -> None:
     if not isinstance(step, Retrying):
         raise TypeError(f"the retry timer of {address} fired, but it does not wait for a retry")
     if _slot_free(draft):
-        draft.emit(e.StepStarted(address=address, attempt=step.attempt, at=draft.at))
+        _start_again(draft, address, step.attempt)
     else:
         draft.emit(e.StepQueued(address=address, at=draft.at))
+
+
+def grant(draft: Draft, address: str) -> None:
+    """Begin what has waited for limits; a step of a paused execution waits for the end of the pause instead."""
+    step = draft.running.steps.get(address)
+    if not address:
+        enter(draft, granted=True)
+    elif draft.running.paused is not None:
+        draft.emit(e.StepQueued(address=address, at=draft.at))
+    elif isinstance(step, Limited) and step.attempt > 1:
+        _start_again(draft, address, step.attempt, granted=True)
+    else:
+        begin(draft, address, granted=True)
+
+
+def _start_again(draft: Draft, address: str, attempt: int, *, granted: bool = False) -> None:
+    """Begin another attempt, which sends what the first has sent, or wait for its limits."""
+    try:
+        if not admitted(draft, address, draft.plan.nodes[node_of(address)], granted=granted):
+            return
+    except EvaluationError as error:
+        fail(draft, address, e.StepError(str(error), "expression"), retryable=False)
+    else:
+        draft.emit(e.StepStarted(address=address, attempt=attempt, at=draft.at))
 
 
 def _fill_slots(draft: Draft) -> None:
@@ -209,13 +245,14 @@ def _fill_slots(draft: Draft) -> None:
         address = draft.running.queue[draft.running.first_ticket]
         step = draft.running.steps[address]
         if isinstance(step, Queued) and step.attempt > 1:
-            draft.emit(e.StepStarted(address=address, attempt=step.attempt, at=draft.at))
+            _start_again(draft, address, step.attempt)
         else:
             begin(draft, address)
 
 
 def _slot_free(draft: Draft) -> bool:
-    return draft.running.paused is None and len(draft.running.in_flight) < draft.plan.concurrency
+    running = draft.running
+    return running.paused is None and len(running.in_flight) + len(running.limited) < draft.plan.concurrency
 
 
 def _complete(draft: Draft) -> None:

@@ -21,6 +21,7 @@ from daemon.core.parsing import parse
 from daemon.core.plan import Plan
 from daemon.core.problems import Findings, Problem, did_you_mean, in_order
 from daemon.core.schema import definition_schema
+from daemon.core.throttle import SharedLimit
 from daemon.core.trigger_schemas import KINDS
 from daemon.runtime.collection import collector_paused
 from daemon.runtime.documents import Document, read_documents
@@ -54,6 +55,8 @@ class Compiler(Struct, frozen=True, kw_only=True):
     """Names of the registered handlers; None does not check that they are there."""
     env: Mapping[str, str]
     """The environment variables that workflows may read."""
+    shared: Mapping[str, SharedLimit] | None = None
+    """The limits of the settings, by name; None does not check that they are there."""
 
     @collector_paused()
     def load_files(self, paths: Iterable[str | Path]) -> Loaded:
@@ -103,6 +106,8 @@ class Compiler(Struct, frozen=True, kw_only=True):
             node_types=self.node_types,
             handlers=None,
             env=self.env,
+            shared=self.shared,
+            accepted=True,
             opaque=parsed.opaque,
             found=parsed.problems,
         )
@@ -140,6 +145,7 @@ class Compiler(Struct, frozen=True, kw_only=True):
                 node_types=self.node_types,
                 handlers=self.handlers,
                 env=self.env,
+                shared=self.shared,
                 locate=document.locate,
                 opaque=parsed.opaque,
                 found=found.problems,

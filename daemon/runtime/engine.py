@@ -36,7 +36,7 @@ from daemon.core.events import Event
 from daemon.core.state import INITIAL, Finished, Running, State, has_work
 from daemon.runtime.mailbox import Answered, Handled, Letter, Mailbox, Round, refuse
 from daemon.runtime.projection import project
-from eventstore.errors import Conflict, Fenced, StoreError, Unavailable
+from eventstore.errors import Conflict, Fenced, Full, StoreError, Unavailable
 from eventstore.log import Append
 
 if TYPE_CHECKING:
@@ -96,6 +96,8 @@ class Engine:
         self._max_active = max_active
         self._listeners = tuple(listeners)
         self._on_fenced = on_fenced
+        self.crowded: set[tuple[str, str]] = set()
+        """Limits and keys that others wait for, or that were found to be full."""
         self._daemon: UUID | None = None
         self._mailboxes: dict[UUID, Mailbox] = {}
         self._parked: dict[UUID, str] = {}
@@ -267,7 +269,7 @@ class Engine:
         """
         round_.before, round_.plan = before, plan
         try:
-            round_.decide()
+            round_.decide(self.crowded)
             if not round_.events:
                 self._settle(round_)
                 return
@@ -281,7 +283,7 @@ class Engine:
             self._fail(round_, error)
 
     def _appended(self, round_: Round, error: BaseException | None) -> None:
-        """Go on from the writer's answer. 5. Another writer was first: decide again on what the log holds."""
+        """Go on from the writer's answer. 5. Another writer was first, or a slot is not free: decide again."""
         if error is None:
             try:
                 self._settle(round_)
@@ -290,6 +292,9 @@ class Engine:
         elif isinstance(error, Conflict) and round_.conflicts < MAX_CONFLICTS:
             round_.conflicts += 1
             self._spawn(self._load(round_))
+        elif isinstance(error, Full) and not round_.full:
+            round_.crowd(self.crowded)
+            self._decide(round_, round_.before, round_.plan)
         elif isinstance(error, Fenced):
             if self._daemon in error.by:
                 self._on_fenced()
@@ -359,7 +364,7 @@ class Engine:
 
     def _give_up(self, round_: Round, error: Exception) -> None:
         """Refuse the letters. A store that is away, or busy, says nothing about the execution; else it is parked."""
-        if not isinstance(error, Unavailable | Conflict):
+        if not isinstance(error, Unavailable | Conflict | Full):
             round_.mailbox.state = None
             self._parked[round_.execution_id] = str(error)
         refuse(round_.letters, error)

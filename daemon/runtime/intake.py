@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import structlog
 
+from daemon.core.admission import NoSlot
 from daemon.core.commands import HandleUpdate, ReceiveSignal, StartExecution
 from daemon.core.errors import InvalidInput, Rejected
 from daemon.core.events import UpdateHandled
@@ -23,12 +24,13 @@ from daemon.core.state import NotStarted
 from daemon.core.trace_ids import parse_traceparent
 from daemon.core.updates import answer_query, check_signal
 from daemon.core.values import bounded_json, to_json
+from daemon.runtime.collecting import Collecting
 from eventstore.errors import Conflict, StoreError, Unavailable
 from triggers.message import Ack, DeadLetter, Retry
 from triggers.routing import Filtered, Route, SignalExecution, Start, Unusable, execution_id, route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from uuid import UUID
 
     from daemon.core.plan import Plan
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from daemon.runtime.history import History
     from daemon.runtime.mailbox import Handled
     from daemon.runtime.plans import Plans
+    from eventstore.slots import Slots
     from triggers.message import Inbound, Verdict
 
 PAUSE = timedelta(seconds=1)
@@ -59,6 +62,7 @@ class Intake:
         history: History,
         clock: Clock,
         *,
+        slots: Slots,
         check_input: Callable[[Plan, Any], None],
         new_id: Callable[[], UUID] = uuid4,
         on_verdict: Callable[[str, Verdict], None] = lambda _trigger, _verdict: None,
@@ -68,6 +72,7 @@ class Intake:
         `on_verdict` is told each message's trigger and verdict, to count them.
         """
         self._engine = engine
+        self._collecting = Collecting(engine, slots)
         self._plans = plans
         self._history = history
         self._clock = clock
@@ -85,8 +90,9 @@ class Intake:
         if not await self._engine.room():
             return [Retry("the daemon is stopping", PAUSE, counted=False) for _ in batch]
         verdicts = _Verdicts(batch, self._on_verdict)
-        for place, inbound in enumerate(batch):
-            self._take(inbound, partial(verdicts.give, place))
+        collected = [self._take(inbound, partial(verdicts.give, place)) for place, inbound in enumerate(batch)]
+        if any(collected):
+            await asyncio.gather(*filter(None, collected))
         return await verdicts.all()
 
     async def start(
@@ -107,6 +113,8 @@ class Intake:
         new = self._new_id() if key is None else execution_id(scope, key)
         trigger: dict[str, Any] = {"name": scope, "source": "api", "key": key, "headers": {}}
         command = self._start(plan, new, input_value, trigger=trigger, key=key, actor=actor, traceparent=traceparent)
+        if plan.start.definition.collect is not None:
+            return await self._collecting.take(plan, command)
         return new, await self._engine.send(new, command, plan=plan)
 
     async def signal(self, target: UUID, name: str, data: Any, *, signal_id: str | None = None, actor: str) -> Handled:
@@ -164,22 +172,25 @@ class Intake:
             raise Rejected("the execution has not started")
         return answer_query(await self._plans.pinned(state.definition), state, name, data)
 
-    def _take(self, inbound: Inbound, give: Callable[[Verdict | BaseException], None]) -> None:
-        """Give the verdict: at once, or when what the message asks for is durable."""
+    def _take(
+        self, inbound: Inbound, give: Callable[[Verdict | BaseException], None]
+    ) -> Coroutine[Any, Any, None] | None:
+        """Give the verdict: at once, or when what the message asks for is durable. What is returned must be awaited."""
         if inbound.trigger not in self._routes:
             give(Retry(f"trigger {inbound.trigger} is no longer loaded", PAUSE, counted=True))
-            return
+            return None
         match route(inbound, self._routes):
             case Filtered():
                 give(Ack("filtered"))
             case Unusable(code=code, reason=reason):
                 give(DeadLetter(reason, code))
             case (Start() | SignalExecution()) as wanted:
-                self._act(inbound, wanted, give)
+                return self._act(inbound, wanted, give)
+        return None
 
     def _act(
         self, inbound: Inbound, wanted: Start | SignalExecution, give: Callable[[Verdict | BaseException], None]
-    ) -> None:
+    ) -> Coroutine[Any, Any, None] | None:
         """Carry it out, and turn what comes of it into a verdict."""
         target, plan = wanted.execution_id, None
         outcome = "started" if isinstance(wanted, Start) else "signalled"
@@ -195,12 +206,26 @@ class Intake:
             if isinstance(wanted, Start):
                 plan = self._plans.current(inbound.trigger.partition("/")[0])
                 command = self._start_by(inbound, wanted, plan)
+                if plan.start.definition.collect is not None:
+                    return self._collect(inbound, plan, command, give)
             else:
                 command = self._signal(wanted.name, wanted.data, wanted.signal_id, f"trigger:{inbound.trigger}")
         except Rejected as error:
             answered(None, error)
         else:
             self._engine.post(target, command, answered, plan=plan)
+        return None
+
+    async def _collect(
+        self, inbound: Inbound, plan: Plan, start: StartExecution, give: Callable[[Verdict | BaseException], None]
+    ) -> None:
+        """Have the message collected, and give the verdict."""
+        try:
+            target, handled = await self._collecting.take(plan, start)
+        except Exception as error:  # noqa: BLE001  what is none of those foreseen is raised by the verdicts
+            give(_verdict_of(inbound, error))
+        else:
+            give(Ack("collected" if handled.events else "duplicate", target))
 
     def _signal(self, name: str, data: Any, signal_id: str, actor: str) -> ReceiveSignal:
         return ReceiveSignal(signal_id=signal_id, name=name, data=_json(data), actor=actor, at=self._clock.now())
@@ -234,7 +259,8 @@ class Intake:
         traceparent: str | None,
     ) -> StartExecution:
         encoded = _json(input_value)
-        self._check_input(plan, input_value)
+        batch = plan.start.definition.collect == "batch"
+        self._check_input(plan, {"messages": [input_value]} if batch else input_value)
         return StartExecution(
             execution_id=target,
             input=encoded,
@@ -280,6 +306,8 @@ class _Verdicts:
 def _verdict_of(inbound: Inbound, error: BaseException | None) -> Verdict | BaseException:
     """Return what an error means for the message that led to it; one that is none of these is a bug."""
     match error:
+        case NoSlot():
+            return Ack("skipped")
         case InvalidInput():
             return DeadLetter(str(error), "invalid")
         case Rejected():

@@ -14,11 +14,11 @@ from msgspec import Struct
 from daemon.core.commands import Command, ReceiveSignal, StartExecution
 from daemon.core.decide import decision
 from daemon.core.errors import ExecutionNotFound, Rejected
-from daemon.core.events import Event
+from daemon.core.events import Event, SlotsTaken
 from daemon.core.state import INITIAL, Running, State, has_work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
     from uuid import UUID
 
     from daemon.core.effects import Effect
@@ -79,6 +79,7 @@ class Round:
         "effects",
         "events",
         "execution_id",
+        "full",
         "handled",
         "letters",
         "mailbox",
@@ -104,6 +105,8 @@ class Round:
         self.before: State = INITIAL
         self.plan: Plan | None = None
         self.conflicts = 0
+        self.full = False
+        """Whether a slot was not free that it takes in any case, as by a grant: then it takes none."""
         self.resumes = any(letter.command is None for letter in letters)
         self._clear()
 
@@ -120,8 +123,9 @@ class Round:
         """Take the writer's answer."""
         self._answered(self, error)
 
-    def decide(self) -> None:
+    def decide(self, crowded: Container[tuple[str, str]]) -> None:
         """Decide every letter, each on the state that those before it lead to."""
+        known = None if self.full else crowded
         self._clear()
         for letter in self.letters:
             command = letter.command
@@ -132,12 +136,19 @@ class Round:
                 self.handled.append((letter, ()))
             else:
                 try:
-                    events, self.state = decision(self.plan, self.state, command)
+                    events, self.state = decision(self.plan, self.state, command, known)
                 except Rejected as error:
                     self.refused.append((letter, error))
                 else:
                     self.events += events
                     self.handled.append((letter, events))
+
+    def crowd(self, crowded: set[tuple[str, str]]) -> None:
+        """Note what was not free: what was taken without waiting, else, or after that, whatever was to be taken."""
+        taken = [event for event in self.events if isinstance(event, SlotsTaken) and not event.waited]
+        fresh = {(slot.limit, slot.key) for event in taken for slot in event.slots}
+        self.full = fresh <= crowded
+        crowded |= fresh
 
 
 class Answered:

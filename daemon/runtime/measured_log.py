@@ -8,7 +8,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from eventstore.errors import Conflict, Fenced, Unavailable
+from eventstore.errors import Conflict, Fenced, Full, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,14 +28,14 @@ class MeasuredLog:
         """Why the last commit got no answer, and is tried again; empty when it got one."""
 
     async def insert(self, batch: Sequence[Append]) -> None:
-        """Measure the commit by its outcome: `committed`, `conflict`, `fenced` or `failed`."""
+        """Measure the commit by its outcome: `committed`, `conflict`, `full`, `fenced` or `failed`."""
         outcome = "failed"
         begun = perf_counter()
         try:
             await self._log.insert(batch)
             outcome, self.trouble = "committed", ""
-        except (Conflict, Fenced) as error:
-            outcome, self.trouble = "conflict" if isinstance(error, Conflict) else "fenced", ""
+        except (Conflict, Full, Fenced) as error:
+            outcome, self.trouble = type(error).__name__.lower(), ""
             raise
         except Unavailable as error:
             self.trouble = str(error)

@@ -64,26 +64,12 @@ class Metrics:
         shown = "Steps that looked for their result in the cache: hit, miss, or away when the cache did not answer."
         self._cache = Tally("sagad_cache_lookups", shown, [*by_step, "outcome"])
 
-        shown = "Messages by verdict: started, signalled, duplicate, filtered, retry or dead_letter."
+        self._limit_seconds = Spread("sagad_limit_wait_seconds", "Waits for a limit.", ["limit"], STEP_SECONDS)
+        shown = "Messages by verdict: started, collected, signalled, duplicate, skipped, filtered, retry, dead_letter."
         self._messages = Tally("sagad_messages", shown, ["trigger", "outcome"])
         self._fenced = Tally("sagad_daemon_fenced", "How often other daemons have taken this one for dead.", [])
-        tallied = Tallied(
-            [
-                self._events,
-                self._started,
-                self._finished,
-                self._execution_seconds,
-                self._steps,
-                self._attempts,
-                self._retries,
-                self._postponed,
-                self._step_seconds,
-                self._cache,
-                self._messages,
-                self._fenced,
-            ]
-        )
-        registry.register(tallied)
+        counted = [each for each in vars(self).values() if isinstance(each, Tally | Spread)]
+        registry.register(Tallied(counted))
         shown = "Duration of one commit of the log."
         self.append_seconds = histogram("sagad_append_duration_seconds", shown, ["outcome"], buckets=APPEND_SECONDS)
         self.append_events = histogram("sagad_append_events", "Events in one commit of the log.", buckets=BATCH_EVENTS)
@@ -93,6 +79,8 @@ class Metrics:
         self._handlers = gauge("sagad_handlers_running", "Handlers at work.")
         self._up = _Connections()
         registry.register(self._up)
+        self._waiting = gauge("sagad_limit_waiting", "Who waits for a limit, on all daemons.", ["limit"])
+        self._queues: Callable[[], Mapping[str, int]] = dict
         build = gauge("sagad_build_info", "The running program; always 1.", ["version", "python"])
         build.labels(version("sagad"), platform.python_version()).set(1)
         ProcessCollector(registry=registry)
@@ -147,6 +135,14 @@ class Metrics:
         """Count a look into the cache that found nothing: `miss` or `away`."""
         self._cache.add(workflow, node, outcome)
 
+    def count_waited(self, event: e.SlotsTaken, _: str, committed: Committed) -> None:
+        """Count how long a slot was waited for."""
+        before = committed.before
+        asked = before.limited.get(event.address) if isinstance(before, Running) else None
+        if asked is not None:
+            for slot in event.slots:
+                self._limit_seconds.add((event.at - asked.since).total_seconds(), slot.limit)
+
     def count_skipped(self, event: e.StepSkipped, workflow: str, _: Committed) -> None:
         """Count a step that will not run."""
         self._steps.add(workflow, node_of(event.address), "skipped")
@@ -166,16 +162,20 @@ class Metrics:
         parked: Callable[[], float],
         handlers: Callable[[], float],
         connections: Callable[[], Iterable[ConnectionStatus]],
+        waiting: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         """Show what these functions return; they are called in the event loop, at each `exposition`."""
         self._sources = ((self._active, active), (self._parked, parked), (self._handlers, handlers))
-        self._connections = connections
+        self._connections, self._queues = connections, waiting
 
     async def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text form."""
         for gauge, value in self._sources:
             gauge.set(value())
         self._up.take(self._connections())
+        self._waiting.clear()
+        for limit, count in self._queues().items():
+            self._waiting.labels(limit).set(count)
         return await asyncio.to_thread(generate_latest, self.registry)
 
 
@@ -230,4 +230,5 @@ _COUNTED: Mapping[type[e.Event], Callable[[Metrics, Any, str, Committed], None]]
     e.StepFailed: Metrics.count_outcome,
     e.StepPostponed: Metrics.count_outcome,
     e.StepSkipped: Metrics.count_skipped,
+    e.SlotsTaken: Metrics.count_waited,
 }

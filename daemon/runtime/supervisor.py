@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from daemon.runtime.changes import Changes
     from daemon.runtime.children import Children
     from daemon.runtime.engine import Engine
+    from daemon.runtime.grants import Grants
     from daemon.runtime.leases import Membership
     from daemon.runtime.recovery import Recovery
     from daemon.runtime.steps import Steps
@@ -59,6 +60,7 @@ class Supervisor:
         steps: Steps,
         children: Children,
         timers: Timers,
+        grants: Grants,
         subscriptions: Subscriptions,
         brokers: Brokers,
         changes: Changes,
@@ -74,6 +76,7 @@ class Supervisor:
         self._steps = steps
         self._children = children
         self._timers = timers
+        self._grants = grants
         self._subscriptions = subscriptions
         self._brokers = brokers
         self._changes = changes
@@ -102,7 +105,9 @@ class Supervisor:
         if self._stopped:
             return
         beside = [follower.run() for follower in self._followers]
-        self._tasks = [self._spawn(part) for part in (self._recovery.run(), self._timers.run(), *beside)]
+        self._tasks = [
+            self._spawn(part) for part in (self._recovery.run(), self._timers.run(), self._grants.run(), *beside)
+        ]
 
     async def subscribe(self, triggers: Mapping[str, TriggerDefinition]) -> None:
         """Receive from these triggers, and from no others. Raises Misconfigured, and then nothing has changed."""

@@ -19,6 +19,7 @@ from daemon.core.state import (
     Failed,
     Finished,
     InFlight,
+    Limited,
     NotStarted,
     Queued,
     Repeating,
@@ -51,6 +52,7 @@ View = dict[str, Any]
 
 STEP_STATUSES: Mapping[type[Step], str] = {
     Queued: "queued",
+    Limited: "limited",
     InFlight: "running",
     Retrying: "retrying",
     Sleeping: "sleeping",
@@ -196,7 +198,7 @@ def step_view(address: str, step: Step, timing: Timing | None = None) -> View:
     postponed = isinstance(step, Retrying) and step.error is None
     view: View = {"address": address, "status": "postponed" if postponed else STEP_STATUSES[type(step)]}
     match step:
-        case Queued():
+        case Queued() | Limited():
             view |= {"attempt": step.attempt, "since": step.since}
         case InFlight(child=UUID() as child):
             view |= {"status": "awaiting", "attempt": step.attempt, "since": step.since, "input": step.input}
@@ -224,7 +226,7 @@ def step_view(address: str, step: Step, timing: Timing | None = None) -> View:
             view |= {"port": step.port or None, "output": step.output}
         case Skipped() | Abandoned():
             view |= {"finished_at": step.at}
-    if isinstance(step, InFlight | Retrying | Queued) and step.postponed:
+    if isinstance(step, InFlight | Retrying | Queued | Limited) and step.postponed:
         view |= {"state": step.state, "postponed": step.postponed}
     if timing is not None:
         view |= {"started_at": timing.begun_at, "attempts": [_attempt_view(one) for one in timing.attempts]}

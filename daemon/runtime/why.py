@@ -5,40 +5,25 @@ Comes from: `history`. Goes to: daemon/api, daemon/cli.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from msgspec import Struct
 
 from daemon.core.address import node_of
-from daemon.core.durations import format_duration
 from daemon.core.saga import CHOICES
 from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Queued, Retrying, Running, Sleeping
 from daemon.runtime.projection import status_of
+from daemon.runtime.why_limits import limit_causes, start_causes
+from daemon.runtime.why_words import Cause, ago, span, time, until
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
     from daemon.core.plan import Plan
     from daemon.core.state import Ask, Leaving, Paused, State, Step, Timer
-
-
-class Cause(Struct, frozen=True, kw_only=True):
-    """One thing that an execution waits for."""
-
-    kind: str
-    """`step` | `retry` | `postponed` | `timer` | `signal` | `child` | `slot` | `start` | `person` | `pause`."""
-    sentence: str
-    address: str | None = None
-    since: datetime | None = None
-    due: datetime | None = None
-    attempt: int | None = None
-    max_attempts: int | None = None
-    """Those of the retry policy, and one for each that was postponed; None when the definition is not at hand."""
-    signal: str | None = None
-    child: UUID | None = None
-    """The execution whose end is waited for."""
-    place: int | None = None
-    """Place in the queue for a slot, from 1."""
+    from daemon.runtime.standings import Standing
 
 
 class Why(Struct, frozen=True, kw_only=True):
@@ -53,10 +38,17 @@ class Why(Struct, frozen=True, kw_only=True):
     """Name of the daemon that has the lease; None when none has it, or none is needed."""
 
 
-def why(state: State, plan: Plan | None, now: datetime, *, holder: str | None = None) -> Why:
+def why(
+    state: State,
+    plan: Plan | None,
+    now: datetime,
+    *,
+    holder: str | None = None,
+    standings: Sequence[Standing] = (),
+) -> Why:
     """Say what the execution waits for. The plan it is pinned to adds how many attempts a step has.
 
-    `holder` is the name of the living daemon that has its lease.
+    `holder` is the name of the living daemon that has its lease; `standings` how it stands in the queues of limits.
     """
     match state:
         case NotStarted():
@@ -65,6 +57,7 @@ def why(state: State, plan: Plan | None, now: datetime, *, holder: str | None = 
             return Why(status=state.status, summary=_ending(state))
         case Running():
             causes = tuple(_cause(address, step, state, plan, now) for address, step in _waiting(state))
+            causes += (*limit_causes(state, standings, now), *start_causes(state, now))
             causes += tuple(_question(address, ask, now) for address, ask in sorted(state.asking.items()))
             if state.paused is not None:
                 causes = (_pause(state.paused, now), *causes)
@@ -97,8 +90,8 @@ def _not_started(state: NotStarted) -> Why:
 
 
 def _ending(state: Finished) -> str:
-    took = _span(state.finished_at - state.started_at)
-    when = f"at {_time(state.finished_at)}, after {took}"
+    took = span(state.finished_at - state.started_at)
+    when = f"at {time(state.finished_at)}, after {took}"
     match state.status:
         case "completed":
             return f"It completed {when}."
@@ -122,14 +115,14 @@ def _cause(address: str, step: Step, state: Running, plan: Plan | None, now: dat
     most = _max_attempts(plan, address, step)
     match step:
         case InFlight(child=UUID() as child):
-            sentence = f"Step {address}: waits for the execution {child} since {_ago(step.since, now)}."
+            sentence = f"Step {address}: waits for the execution {child} since {ago(step.since, now)}."
             return Cause(
                 kind="child", sentence=sentence, address=address, since=step.since, attempt=step.attempt, child=child
             )
         case InFlight():
             attempt = _attempt(step.attempt, most)
             shared = ", or another step makes its result," if step.cache_key else ""
-            sentence = f"Step {address}: the handler is at work{attempt}{shared} since {_ago(step.since, now)}."
+            sentence = f"Step {address}: the handler is at work{attempt}{shared} since {ago(step.since, now)}."
             return Cause(
                 kind="step",
                 sentence=sentence,
@@ -156,11 +149,11 @@ def _cause(address: str, step: Step, state: Running, plan: Plan | None, now: dat
                 max_attempts=most,
             )
         case Sleeping():
-            sentence = f"Step {address}: sleeps; it is due {_until(step.due, now)}."
+            sentence = f"Step {address}: sleeps; it is due {until(step.due, now)}."
             return Cause(kind="timer", sentence=sentence, address=address, since=step.since, due=step.due)
         case Awaiting():
-            end = f", at the latest {_until(step.due, now)}" if step.due is not None else ", without a time limit"
-            sentence = f"Step {address}: waits for the signal {step.name!r} since {_ago(step.since, now)}{end}."
+            end = f", at the latest {until(step.due, now)}" if step.due is not None else ", without a time limit"
+            sentence = f"Step {address}: waits for the signal {step.name!r} since {ago(step.since, now)}{end}."
             return Cause(
                 kind="signal", sentence=sentence, address=address, since=step.since, due=step.due, signal=step.name
             )
@@ -171,13 +164,13 @@ def _cause(address: str, step: Step, state: Running, plan: Plan | None, now: dat
 def _question(address: str, ask: Ask, now: datetime) -> Cause:
     what = f"Step {address}" if address else "The undo plan"
     choices = ", ".join(CHOICES[ask.kind])
-    sentence = f"{what}: {ask.message}; a person decides ({choices}), since {_ago(ask.since, now)}."
+    sentence = f"{what}: {ask.message}; a person decides ({choices}), since {ago(ask.since, now)}."
     return Cause(kind="person", sentence=sentence, address=address or None, since=ask.since)
 
 
 def _pause(paused: Paused, now: datetime) -> Cause:
     reason = f": {paused.reason}" if paused.reason else ""
-    sentence = f"Paused by {paused.actor} since {_ago(paused.since, now)}{reason}. `sagad resume` lets it go on."
+    sentence = f"Paused by {paused.actor} since {ago(paused.since, now)}{reason}. `sagad resume` lets it go on."
     return Cause(kind="pause", sentence=sentence, since=paused.since)
 
 
@@ -197,7 +190,7 @@ def _undoing(state: Running) -> str:
 
 
 def _next_attempt(address: str, step: Retrying, most: int | None, now: datetime) -> str:
-    next_one, due = _attempt(step.attempt, most, "attempt"), _until(step.due, now)
+    next_one, due = _attempt(step.attempt, most, "attempt"), until(step.due, now)
     if step.error is None:
         return f"Step {address}: attempt {step.attempt - 1} has asked for another; {next_one} is called {due}."
     return f"Step {address}: attempt {step.attempt - 1} failed ({step.error.message}); {next_one} is due {due}."
@@ -216,37 +209,10 @@ def _attempt(attempt: int, most: int | None, word: str = ", attempt") -> str:
 
 def _limit(state: Running, now: datetime) -> str:
     due = next((timer.due for timer in state.timers.values() if timer.purpose == "execution"), None)
-    return "" if due is None else f" Its own time limit ends {_until(due, now)}."
+    return "" if due is None else f" Its own time limit ends {until(due, now)}."
 
 
 def _lease(holder: str | None) -> str:
     if holder is None:
         return " No daemon has it now: the next one that has room takes it up."
     return f" Daemon {holder} works on it."
-
-
-def _time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _ago(moment: datetime, now: datetime) -> str:
-    return f"{_time(moment)} ({_span(now - moment)})"
-
-
-def _until(moment: datetime, now: datetime) -> str:
-    if moment <= now:
-        return f"now (since {_time(moment)})"
-    return f"at {_time(moment)} (in {_span(moment - now)})"
-
-
-def _span(length: timedelta) -> str:
-    """Return a length in two units at most: `3h20m`, `1m5s`, `250ms`."""
-    length = max(length, timedelta(0))
-    for unit in (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)):
-        if length >= unit:
-            smaller = {86400: timedelta(hours=1), 3600: timedelta(minutes=1), 60: timedelta(seconds=1)}
-            step = smaller[int(unit.total_seconds())]
-            return format_duration(length // step * step)
-    return format_duration(
-        length if length < timedelta(seconds=1) else length // timedelta(seconds=1) * timedelta(seconds=1)
-    )

@@ -12,7 +12,7 @@ from msgspec import Struct
 from daemon.core import events as e
 from daemon.core.address import node_of
 from daemon.core.commands import CancelExecution
-from daemon.core.state import Failed, Finished, InFlight, Queued, Retrying, Succeeded
+from daemon.core.state import Failed, Finished, InFlight, Limited, Queued, Retrying, Succeeded
 from daemon.core.values import from_json
 from daemon.runtime.projection import status_of
 from daemon.runtime.views import STEP_STATUSES
@@ -145,7 +145,7 @@ class Execution:
                 output, port, error = from_json(step.output), step.port, step.error
             case Retrying():
                 error = step.error
-            case InFlight() | Queued():
+            case InFlight() | Queued() | Limited():
                 attempt = step.attempt
             case _:
                 pass

@@ -17,6 +17,7 @@ from daemon.runtime.definitions import Compiler
 from daemon.runtime.handler_registry import Handler, handler_of, load_handlers, python_files, split_name
 from daemon.runtime.python_files import read_python
 from daemon.runtime.secrets import PREFIX
+from daemon.runtime.shared_limits import shared_names
 from daemon.runtime.yaml_text import to_yaml
 from daemon.testing.errors import Misused
 from daemon.testing.execution import ACTOR, Execution
@@ -150,7 +151,15 @@ class Sagad:
         plan = _chosen(loaded.plans, name, file)
         environ = {**(env or {}), **{f"{PREFIX}{key}": value for key, value in (secrets or {}).items()}}
         cast = Cast(plan, given)
-        script = Script(text=text, file=file, node_types=types, cast=cast, environ=environ, env=tuple(env or {}))
+        script = Script(
+            text=text,
+            file=file,
+            node_types=types,
+            cast=cast,
+            environ=environ,
+            env=tuple(env or {}),
+            shared=shared_names(loaded.plans),
+        )
         flow = Flow(plan, script, self._time, self.store, store or self._store)
         self._flows.append(flow)
         return flow

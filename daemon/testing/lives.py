@@ -45,6 +45,8 @@ class Script:
     environ: Mapping[str, str]
     env: tuple[str, ...]
     """Names of the variables that expressions may read."""
+    shared: frozenset[str] = frozenset()
+    """Names of the limits of the settings that the workflows name; here they let everything through."""
 
 
 @dataclass(frozen=True)

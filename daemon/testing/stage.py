@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from daemon.runtime.codec import codec_of
 from daemon.settings import Daemon as DaemonSettings
-from daemon.settings import Limits, Settings, Workflows
+from daemon.settings import Limits, Settings, Throttle, Workflows
 from daemon.settings import Store as StoreSettings
 from daemon.testing.databases import new_store
 from daemon.testing.errors import Stuck
@@ -57,6 +57,7 @@ class Stage:
             limits=Limits(grace_s=0.0),
             workflows=Workflows(env=script.env),
             daemon=DaemonSettings(name="test", lease_ttl_s=3600),
+            throttle=dict.fromkeys(script.shared, Throttle(concurrency=1_000_000)),
         )
         self._store: Store | None = None
         self._life: Life | None = None

@@ -102,3 +102,32 @@ DELETE FROM leases WHERE execution_id = :execution_id AND daemon = :daemon AND E
 -- holder: which daemon has the lease of an execution
 SELECT d.id, d.name, d.joined_at, d.beat_at FROM leases l JOIN daemons d ON d.id = l.daemon
 WHERE l.execution_id = :execution_id;
+
+-- slot_queues: limits and keys that somebody waits for
+SELECT DISTINCT limit_name, key FROM slots WHERE NOT held ORDER BY limit_name, key LIMIT :most;
+
+-- slot_heads: the first ones of a queue
+SELECT execution_id, address, rank, fair, since, most, interval_us, burst FROM slots
+WHERE limit_name = :limit AND key = :key AND NOT held
+ORDER BY rank, round, since, execution_id, address LIMIT :most;
+
+-- slot_use: how one limit is used for one key
+SELECT count(CASE WHEN held THEN 1 END), count(CASE WHEN NOT held THEN 1 END), min(CASE WHEN NOT held THEN since END),
+    (SELECT next_us FROM rates WHERE limit_name = :limit AND key = :key), max(most)
+FROM slots WHERE limit_name = :limit AND key = :key;
+
+-- slot_uses: the same of all that is used
+SELECT s.limit_name, s.key, count(CASE WHEN s.held THEN 1 END), count(CASE WHEN NOT s.held THEN 1 END),
+    min(CASE WHEN NOT s.held THEN s.since END),
+    (SELECT r.next_us FROM rates r WHERE r.limit_name = s.limit_name AND r.key = s.key), max(s.most)
+FROM slots s WHERE {conditions} AND substr(s.address, 1, 9) <> '#message:' GROUP BY s.limit_name, s.key ORDER BY s.limit_name, s.key LIMIT :most;
+
+-- slot_waiting: how many wait for each limit
+SELECT limit_name, count(*) FROM slots WHERE NOT held GROUP BY limit_name;
+
+-- slot_holders: who holds a slot, oldest first
+SELECT execution_id, address, since FROM slots
+WHERE limit_name = :limit AND key = :key AND held ORDER BY since, execution_id, address LIMIT :most;
+
+-- slots_of: what an execution has or waits for
+SELECT address, limit_name, key, held FROM slots WHERE execution_id = :execution_id ORDER BY address, limit_name, key;

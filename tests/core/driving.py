@@ -51,6 +51,8 @@ def _next(plan: Plan, state: State, number: int) -> c.Command | None:
                 return c.FireTimer(timer_id=timer_id, at=at)
             case _:
                 pass
+    for address in sorted(state.limited):
+        return c.GrantSlots(address=address, at=at)
     for address in sorted(state.children):
         step = state.steps[address]
         return _finish(address, step.attempt, at) if isinstance(step, InFlight) else None

@@ -43,6 +43,9 @@ KINDS = (
     "{task: t.x, retry: {max_attempts: 2, initial: 1m}, compensate: {irreversible: {reason: gone}}}",
     '{set: {count: "{{ vars.count + 1 }}"}}',
     "{task: t.x, ports: [other]}",
+    "{task: t.x, throttle: {concurrency: 1, key: '{{ input.flag }}'}}",
+    "{task: t.x, retry: {max_attempts: 2, initial: 1m}, throttle: [{concurrency: 2}, {rate: {limit: 1, per: 1m}}]}",
+    "{task: t.x, retry: {max_attempts: 2, initial: 1m}, throttle: {concurrency: 1}, compensate: {task: t.undo}}",
     "{subflow: s}",
     "{subflow: s, timeout: 5m, on_error: continue}",
     "{subflow: s, retry: {max_attempts: 2, initial: 1m}, result: '{{ child.output }}', on_close: terminate}",
@@ -70,6 +73,16 @@ REPEATS = (
 
 ELSEWHERE = Origin(execution_id=EXECUTION, address="elsewhere", stored_at=NOON)
 """Whose result is found in a cache."""
+STARTS: tuple[tuple[str, ...], ...] = (
+    (),
+    (),
+    ("throttle: {concurrency: 2, key: '{{ input.flag }}'}", "priority: 3"),
+    ("start: {delay: 5m, singleton: {}}",),
+    ("start: {singleton: {policy: skip}}",),
+    ("start: {batch: {size: 2, within: 5m}}",),
+    ("start: {debounce: {after: 5m, at_most: 6m}, singleton: {policy: skip}}",),
+)
+"""How executions begin."""
 
 
 class Turn(Struct, frozen=True):
@@ -104,6 +117,7 @@ def plans(draw: st.DrawFn) -> Plan:
         f"undo: {draw(st.sampled_from(['automatic', 'automatic', 'manual', 'confirm_each', 'none']))}",
         f"on_error: {draw(st.sampled_from(['stop', 'continue']))}",
         *(["timeout: 60m"] if draw(st.booleans()) else []),
+        *draw(st.sampled_from(STARTS)),
         f"nodes: {nodes}",
         f"edges: {edges}",
     ]
@@ -149,7 +163,7 @@ def histories(draw: st.DrawFn, *, max_turns: int = 40) -> History:
         command = draw(st.sampled_from(commands)) if repeat else draw(_next_command(plan, state, at))
         at = max(at, command.at) + timedelta(seconds=1)
         try:
-            events = decide(plan, state, command)
+            events = decide(plan, state, command, draw(st.sampled_from([(), (), None])))
         except Rejected:
             continue
         after = fold(events, state)
@@ -167,10 +181,12 @@ def _undone(draw: st.DrawFn, state: Finished) -> bool:
 def _next_command(plan: Plan, state: State, at: datetime) -> st.SearchStrategy[c.Command]:
     if isinstance(state, Finished):
         return st.just(c.UndoExecution(reason="mistaken", actor="test", at=at))
+    collects = plan.start.definition.collect is not None
     start = st.builds(
         c.StartExecution,
         execution_id=st.just(EXECUTION),
         input=st.booleans().map(lambda flag: to_json({"flag": flag})),
+        collect=_message(at) if collects else st.none(),
         actor=st.just("test"),
         at=st.just(at),
     )
@@ -197,6 +213,9 @@ def _next_command(plan: Plan, state: State, at: datetime) -> st.SearchStrategy[c
         step = state.steps[address]
         assert isinstance(step, InFlight)
         choices += [_finish(address, step.attempt, at), _finish(address, step.attempt, at)]
+    choices += [st.just(c.GrantSlots(address=address, at=at)) for address in sorted(state.limited)]
+    if collects:
+        choices.append(_message(at))
     for address, ask in state.asking.items():
         answer = st.builds(
             c.AnswerUndo,
@@ -213,6 +232,16 @@ def _next_command(plan: Plan, state: State, at: datetime) -> st.SearchStrategy[c
     choices.append(st.just(pausing(actor="test", at=at)))
     cancel = st.just(c.CancelExecution(reason="enough", actor="test", at=at))
     return st.one_of(*choices, *choices, *choices, cancel)
+
+
+def _message(at: datetime) -> st.SearchStrategy[c.Command]:
+    return st.builds(
+        c.CollectMessage,
+        message=st.sampled_from(["m1", "m2", "m3"]),
+        scope=st.just("random"),
+        input=st.just(to_json({"flag": True})),
+        at=st.just(at),
+    )
 
 
 def _signal(at: datetime) -> st.SearchStrategy[c.Command]:

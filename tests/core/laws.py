@@ -19,6 +19,7 @@ from daemon.core.evolve_saga import newest_first
 from daemon.core.evolve_turns import kept_by
 from daemon.core.snapshot import decode_state, encode_state
 from daemon.core.state import INITIAL, Finished, Repeating, Running, Settled, State, Turn, cause
+from daemon.core.state_limits import COLLECTING
 from daemon.core.values import size_of
 from eventstore.codec import Codec, Stored
 from tests.core.histories import History
@@ -133,7 +134,7 @@ def every_unfinished_execution_has_a_cause(history: History) -> None:
     for turn in history.turns:
         assert (cause(turn.after) == "") == isinstance(turn.after, Finished)
         if not owed(turn.after) and isinstance(turn.after, Running):
-            assert cause(turn.after) in {"signal", "child", "person", "pause"}
+            assert cause(turn.after) in {"signal", "child", "person", "pause", "limit"}
 
 
 def the_derived_fields_agree_with_the_steps(history: History) -> None:
@@ -146,10 +147,13 @@ def the_derived_fields_agree_with_the_steps(history: History) -> None:
         assert len(state.in_flight) + len(state.children) == kinds.count("InFlight")
         assert len(state.queue) == kinds.count("Queued")
         assert len(state.awaiting) == kinds.count("Awaiting")
-        breaths = sum(1 for timer in state.timers.values() if timer.purpose == "turn")
+        begins = int("" in state.limited)
+        assert len(state.limited) == kinds.count("Limited") + begins
+        assert set(state.holding) <= {*state.in_flight, *state.children, "", COLLECTING}
+        breaths = sum(1 for timer in state.timers.values() if timer.purpose in {"turn", "start"})
         assert state.sleeping == kinds.count("Sleeping") + kinds.count("Retrying") + breaths
         waiting = [step for step in state.steps.values() if not isinstance(step, (*Settled, Repeating, Turn))]
-        assert state.open == len(waiting) + breaths + len(state.asking) + len(state.leaving)
+        assert state.open == len(waiting) + breaths + begins + len(state.asking) + len(state.leaving)
         assert len(state.in_flight) <= history.plan.concurrency
 
 
@@ -159,7 +163,8 @@ def the_state_knows_its_size(history: History) -> None:
         if isinstance(turn.after, Running):
             kept = sum(map(kept_by, turn.after.steps.values())) + sum(map(size_of, turn.after.variables.values()))
             undo = sum(size_of(owed_one.input) for owed_one in turn.after.owed.values())
-            assert turn.after.size == kept + undo + size_of(turn.after.input)
+            collected = sum(map(size_of, turn.after.collected.values()))
+            assert turn.after.size == kept + undo + collected + size_of(turn.after.input)
 
 
 def a_turn_knows_its_steps(history: History) -> None:

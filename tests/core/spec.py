@@ -22,6 +22,8 @@ from daemon.core.values import from_json, to_json
 from tests.support.workflows import plan_of
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from daemon.core.child_events import Parent
     from daemon.core.events import Event
     from daemon.core.plan import Plan
@@ -51,6 +53,8 @@ class Story:
     state: State = INITIAL
     events: list[Event] = field(default_factory=list)
     clock: float = 0
+    crowded: Container[tuple[str, str]] | None = ()
+    """Of what nothing is taken without asking; None for all limits."""
 
     @classmethod
     def of(cls, text: str) -> Story:
@@ -58,18 +62,35 @@ class Story:
 
     def when(self, command: c.Command) -> list[str]:
         """Handle the command; return what it caused, one line for each event."""
-        decided = decide(self.plan, self.state, command)
+        decided = decide(self.plan, self.state, command, self.crowded)
         self.state = fold(decided, self.state)
         self.events += decided
         assert decide(self.plan, self.state, command) == (), "deciding twice must be harmless"
         return [line(event) for event in decided]
 
-    def start(self, value: Any = None, *, parent: Parent | None = None) -> list[str]:
+    def start(self, value: Any = None, *, collect: str | None = None, parent: Parent | None = None) -> list[str]:
+        at, message = minute(self.clock), None
+        if collect is not None:
+            message = c.CollectMessage(message=collect, scope="s", input=to_json(value), at=at)
         return self.when(
             c.StartExecution(
-                execution_id=EXECUTION, input=to_json(value), parent=parent, actor="test", at=minute(self.clock)
+                execution_id=EXECUTION,
+                input=to_json(value),
+                collect=message,
+                collect_key="k",
+                parent=parent,
+                actor="test",
+                at=at,
             )
         )
+
+    def collect(self, message: str, value: Any, *, after: float = 0) -> list[str]:
+        self.clock += after
+        at = minute(self.clock)
+        return self.when(c.CollectMessage(message=message, scope="s", input=to_json(value), at=at))
+
+    def grant(self, address: str) -> list[str]:
+        return self.when(c.GrantSlots(address=address, at=minute(self.clock)))
 
     def complete(
         self,

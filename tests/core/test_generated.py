@@ -7,7 +7,15 @@ from __future__ import annotations
 
 import pytest
 
-from daemon.core.events import EVENT_TYPES, StepCached, UpdateHandled
+from daemon.core.events import (
+    EVENT_TYPES,
+    ExecutionBegan,
+    MessageCollected,
+    SlotsAsked,
+    SlotsTaken,
+    StepCached,
+    UpdateHandled,
+)
 from daemon.nodes import builtin_node_types
 from tests.core.generator.dice import Dice
 from tests.core.generator.executions import case
@@ -17,8 +25,8 @@ from tests.core.generator.trial import fault_of
 
 CASES = 1_000
 IN_A_TEST = 50
-NOT_DRAWN = {StepCached, UpdateHandled}
-"""Definitions are drawn without declared messages and caches; test_updates and test_caching have them."""
+NOT_DRAWN = {StepCached, UpdateHandled, SlotsAsked, SlotsTaken, MessageCollected, ExecutionBegan}
+"""Definitions are drawn without declared messages, caches and limits; tests of their own have them."""
 
 
 @pytest.mark.parametrize("first", range(0, CASES, IN_A_TEST))

@@ -65,6 +65,23 @@ nodes:
 edges: [each -> fan, fan -> much]
 """
 
+LIMITED = """
+workflow: limited
+throttle: {concurrency: 2, key: "{{ input.key }}"}
+priority: "{{ input.n }}"
+nodes:
+  a:
+    task: t.a
+    retry: {max_attempts: 2, initial: 1m}
+    throttle: [{concurrency: 1, fair: "{{ input.key }}"}, {rate: {limit: 3, per: 1s, burst: 2}}]
+"""
+
+COLLECTED = """
+workflow: collected
+start: {batch: {size: 2, within: 1h}}
+nodes: {a: {task: t.a, with: "{{ input.messages }}"}}
+"""
+
 ANSWERS = """
 workflow: answers
 nodes:
@@ -138,6 +155,25 @@ def stories() -> Iterator[Story]:
     yield from _stories_of_updates()
     yield _story_of_a_lookup()
     yield from _stories_of_results()
+    yield from _stories_of_limits()
+
+
+def _stories_of_limits() -> Iterator[Story]:
+    first = Story.of(LIMITED)
+    first.crowded = None
+    first.start({"key": "k", "n": 3})
+    first.crowded = {("limited/a", "")}
+    first.grant("")
+    first.grant("a")
+    first.fail("a")
+    first.fire("a#retry", after=1)
+    yield first
+    for messages in (1, 2):
+        collected = Story.of(COLLECTED)
+        collected.start({"n": 1}, collect="m1")
+        for number in range(2, messages + 1):
+            collected.collect(f"m{number}", {"n": number}, after=1)
+        yield collected
 
 
 def _stories_of_undo() -> Iterator[Story]:

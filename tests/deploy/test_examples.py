@@ -22,7 +22,8 @@ async def test_an_example_gives_what_it_says(file: Path) -> None:
     settings = replace(load_settings(file.with_name("sagad.toml"), {}), store=Store(url="memory://"))
     async with running(settings) as daemon:
         workflow = example.get("workflow") or daemon.plans.workflows()[0]
-        target = await start(daemon, workflow, example["input"])
+        started = [await start(daemon, workflow, each) for each in example.get("inputs", [example.get("input")])]
+        target = started[-1]
         for update in example.get("updates", ()):
             _, result = await daemon.intake.update(target, update["name"], update["data"], actor="test")
             assert from_json(result) == update.get("result")

@@ -31,6 +31,7 @@ from tests.support.crash_orders import (
 )
 from tests.support.file_handlers import Gates
 from tests.support.fleet import Client, Fleet
+from tests.support.limit_rules import exceeded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -262,3 +263,32 @@ async def _said(daemon: SagadProcess, word: str) -> bool:
 
 async def _more_than(ids: list[UUID], count: int) -> bool:
     return len(ids) > count
+
+
+async def test_the_slot_of_a_killed_daemon_is_used_again_and_never_twice(
+    fleet: Callable[..., Fleet], tmp_path: Path
+) -> None:
+    """SIGKILL of the daemon whose step holds the only slot: the survivor ends that step, then lets the next begin."""
+    gates, limit = Gates(tmp_path / "gates"), "throttle: {concurrency: 1}}\n  b"
+    text = GATED.replace("}\n  b", f", {limit}", 1)
+    daemons = fleet(text, handlers="tests.support.file_handlers", environ=gates.environ)
+    victim, survivor = daemons
+    await daemons.start()
+    first = await _start(Fleet([victim]), "gated", "g1")
+    await daemons.until(lambda: gates.reached("g1"))
+    others = [await _start(Fleet([each]), "gated", name) for each, name in ((victim, "g2"), (survivor, "g3"))]
+    async with store_of(survivor) as store:
+        await daemons.until(partial(_waiting, store, "gated/a", 2))
+        victim.kill()
+        await survivor.until(partial(gates.reached, "g1", 2))
+        assert (gates.began("g2"), gates.began("g3")) == (0, 0)
+        for name in ("g1", "g2", "g3"):
+            gates.open(name)
+        for execution_id in (first, *others):
+            assert (await _ended_at(survivor, execution_id))["status"] == "completed"
+        assert not list(exceeded(await store.log.read_all(limit=1000)))
+        assert await store.slots.uses(most=9) == []
+
+
+async def _waiting(store: Store, limit: str, number: int) -> bool:
+    return (await store.slots.use(limit, "")).waiting == number

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon.core.errors import Misconfigured
+from daemon.runtime.shared_limits import shared_limits
 from daemon.settings import PARTS, Settings, load_settings, settings_from
 
 FILE = Path("/etc/sagad/sagad.toml")
@@ -166,3 +167,27 @@ def test_a_file_is_read(tmp_path: Path) -> None:
 
 def test_every_key_is_documented_by_a_part_with_a_docstring() -> None:
     assert all(cls.__doc__ for cls in PARTS.values())
+
+
+def test_limits_that_workflows_share_are_tables_of_their_own() -> None:
+    """Each has its name; what it leaves out has a default."""
+    text = '[throttle.payments]\nconcurrency = 10\nhandlers = ["payments.*"]\n[throttle.mail]\nrate = 5\nper = "1m"'
+    settings = settings_from(tomllib.loads(text), {}, file=FILE)
+    assert (settings.throttle["payments"].concurrency, settings.throttle["payments"].handlers) == (10, ("payments.*",))
+    mail = shared_limits(settings)["mail"]
+    assert (mail.most, mail.interval_us, mail.burst) == (None, 12_000_000, 1)
+
+
+def test_what_is_wrong_with_a_shared_limit_is_told() -> None:
+    text = '[throttle]\nx = 1\n[throttle.a]\nconcurency = 1\n[throttle.b]\nrate = 0\nper = "soon"'
+    told = "\n".join(problems_of(text))
+    for part in (
+        "there is no such key",
+        "did you mean",
+        "[throttle] a: limits nothing",
+        "a number from 1",
+        "a length of time",
+        "must be a table",
+    ):
+        assert part in told, (part, told)
+    assert "must be a table of tables" in problems_of("throttle = 1")[0]

@@ -339,3 +339,10 @@ async def test_a_test_may_stand_in_a_handler(sagad: Sagad) -> None:
     assert execution.step("work").status == "running"
     go_on.set()
     assert await execution.result() == 1
+
+
+async def test_a_limit_of_the_settings_lets_everything_through(sagad: Sagad) -> None:
+    """What a workflow names is there, without settings: a test is of the workflow."""
+    flow = sagad.workflow("workflow: t\nnodes: {a: {task: shop.work, throttle: payments}}")
+    flow.fake("shop.work", returns=1)
+    assert await (await flow.start(None)).result() == {"a": 1}

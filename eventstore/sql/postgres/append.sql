@@ -14,6 +14,32 @@ SELECT fenced, losers FROM sagad_append(
     %s, %s, %s, %s
 );
 
+-- append_slots: the same of a batch that changes slots; also the executions that found none free
+SELECT fenced, losers, filled FROM sagad_append_slots(
+    %s::jsonb,
+    %s,
+    %s, %s,
+    %s, %s, %s, %s,
+    %s, %s,
+    %s, %s, %s, %s, %s,
+    %s, %s, %s, %s, %s, %s, %s, %s, %s,
+    %s, %s,
+    %s, %s, %s, %s, %s,
+    %s, %s,
+    %s, %s, %s,
+    %s,
+    %s, %s, %s, %s
+);
+
+-- put_slots: changes of many executions, for a rebuild
+SELECT sagad_put_slots(%s::jsonb, false);
+
+-- clear_slots: all of them, before a rebuild
+DELETE FROM slots;
+
+-- clear_rates: all of them, before a rebuild
+DELETE FROM rates;
+
 -- put_index: changes of many executions, for a rebuild
 SELECT sagad_put_index(
     %s, %s, %s, %s, %s,

@@ -120,3 +120,40 @@ SELECT e.originator_id, e.originator_version, e.rowid, e.topic, e.state
 FROM json_each(?) AS ids CROSS JOIN stored_events AS e
 ON e.originator_id = ids.value AND e.originator_version <= ?
 ORDER BY e.originator_id, e.originator_version;
+
+-- free_slots: all that an address has or waits for
+DELETE FROM slots WHERE execution_id = :x AND address = :a;
+
+-- slot_free: whether a take may be made; NULLs restrict nothing
+SELECT (:m IS NULL OR :m > (
+    SELECT count(*) FROM slots WHERE limit_name = :l AND key = :k AND held AND NOT (execution_id = :x AND address = :a)
+)) AND (:i IS NULL OR :t >= coalesce((
+    SELECT next_us FROM rates WHERE limit_name = :l AND key = :k
+), :t) - (:b - 1) * :i) AND NOT (:f AND EXISTS (
+    SELECT 1 FROM slots WHERE limit_name = :l AND key = :k AND NOT held AND rank <= :p
+));
+
+-- put_slot: what is asked for, or held
+INSERT INTO slots (execution_id, address, limit_name, key, rank, fair, round, most, interval_us, burst, held, since)
+VALUES (:x, :a, :l, :k, :p, :r, max(
+    coalesce(
+        (SELECT max(round) FROM slots WHERE limit_name = :l AND key = :k AND rank = :p AND held),
+        (SELECT min(round) FROM slots WHERE limit_name = :l AND key = :k AND rank = :p AND NOT held),
+        0
+    ),
+    1 + coalesce((SELECT max(round) FROM slots WHERE limit_name = :l AND key = :k AND rank = :p AND fair = :r), -1)
+), :m, :i, :b, :held, :t)
+ON CONFLICT (execution_id, address, limit_name, key) DO UPDATE SET held = excluded.held, since = excluded.since;
+
+-- drop_asked: what an address waited for and has now, as far as there is nothing to hold
+DELETE FROM slots WHERE execution_id = :x AND address = :a AND NOT held;
+
+-- advance_rate: one more was let through
+INSERT INTO rates (limit_name, key, next_us) VALUES (:l, :k, :t + :i)
+ON CONFLICT (limit_name, key) DO UPDATE SET next_us = max(next_us, :t) + :i;
+
+-- clear_slots: all of them, before a rebuild
+DELETE FROM slots;
+
+-- clear_rates: all of them, before a rebuild
+DELETE FROM rates;

@@ -14,10 +14,11 @@ from daemon.core.values import from_json
 from daemon.runtime.projection import execution_row
 from eventstore.index import ExecutionFilter
 from tests.faults.simulation.wire import at_once
+from tests.support.limit_rules import exceeded
 from triggers.routing import execution_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -112,7 +113,10 @@ def has_signal(events: Sequence[e.Event], signal_id: str) -> bool:
 
 
 def overdue(world: World, since: datetime) -> list[str]:
-    """Return the executions that go on: those that are older, and wait for more than a signal, a start or a person."""
+    """Return the executions that go on: those that are older, and wait for more than a signal, a start or a person.
+
+    One that waits for a limit may wait as long as nothing of it is free.
+    """
     rows = at_once(world.store.index.executions(ExecutionFilter(limit=100_000)))
     going_on = {row.execution_id for row in rows if row.finished_at is None}
     return [
@@ -121,12 +125,26 @@ def overdue(world: World, since: datetime) -> list[str]:
         if row.execution_id in going_on
         and row.cause not in ("signal", "start", "person")
         and row.started_at <= since
+        and (row.cause != "limit" or _all_free(world, row.execution_id))
         and not (row.cause == "child" and going_on.intersection(_children(world.state(row.execution_id))))
     ]
 
 
 def _children(state: State) -> set[UUID]:
     return {*state.children.values(), *state.leaving} if isinstance(state, Running) else set()
+
+
+def _all_free(world: World, target: UUID) -> bool:
+    """Tell whether something that the execution waits for could go on: there is a slot of each of its limits."""
+    state = world.state(target)
+    waiting = state.limited.values() if isinstance(state, Running) else ()
+    return any(
+        all(
+            slot.most is None or at_once(world.store.slots.use(slot.limit, slot.key)).held < slot.most
+            for slot in slots.slots
+        )
+        for slots in waiting
+    )
 
 
 def stray_leases(world: World) -> list[str]:
@@ -151,6 +169,8 @@ def violations(world: World) -> list[str]:
         if recorded.position <= last:
             found.append(f"position {recorded.position} after {last}")
         last = recorded.position
+    found += exceeded(world.events())
+    found += _of_slots(world, histories)
     keys: defaultdict[tuple[Any, Any], int] = defaultdict(int)
     for target, history in histories.items():
         events = [recorded.event for recorded in history]
@@ -168,6 +188,22 @@ def violations(world: World) -> list[str]:
     rows = at_once(world.store.index.executions(ExecutionFilter(limit=100_000)))
     found += [f"{row.execution_id} is in the index only" for row in rows if row.execution_id not in histories]
     return found
+
+
+def _of_slots(world: World, histories: Mapping[UUID, Sequence[Recorded]]) -> Iterator[str]:
+    """Compare who has slots, and who waits, by the store and by the log."""
+    for target, history in histories.items():
+        state = fold(recorded.event for recorded in history)
+        known = ((state.limited, False), (state.holding, True)) if isinstance(state, Running) else ()
+        wanted = {
+            (address, slot.limit, slot.key, held)
+            for all_slots, held in known
+            for address, slots in all_slots.items()
+            for slot in slots.slots
+            if not held or slot.most is not None
+        }
+        if (have := set(at_once(world.store.slots.of(target)))) != wanted:
+            yield f"{target} has slots {sorted(have)}, by the log {sorted(wanted)}"
 
 
 def _of_history(history: Sequence[Recorded]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from daemon.runtime.steps import Steps
 from eventstore.errors import Conflict, Fenced, Unavailable
 from eventstore.log import Append
 from eventstore.memory_leases import MemoryLeases
+from eventstore.memory_slots import MemorySlots
 from eventstore.writer import Writer
 from triggers.message import Ack
 
@@ -192,6 +193,24 @@ def _forgets_the_dead(world: World) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _slots_without_end(_: World) -> Iterator[None]:
+    """Let every take find a slot free."""
+    with patch.object(MemorySlots, "_free", lambda *_: True):
+        yield
+
+
+@contextmanager
+def _looks_at_nothing(_: World) -> Iterator[None]:
+    """Let nobody look at the queues of limits."""
+    with patch.object(MemorySlots, "heads", _nobody):
+        yield
+
+
+async def _nobody(*_: object, **__: object) -> Sequence[Any]:
+    return ()
+
+
 MUTANTS: dict[str, Mutation] = {
     "the writer answers before the commit": _part("Writer", _AnswersEarly),
     "the writer takes silence for success": _part("Writer", _TrustsSilence),
@@ -204,6 +223,8 @@ MUTANTS: dict[str, Mutation] = {
     "the index misses changes": _log(_ForgetsIndex),
     "a lease has two holders": _leases(_TwoHolders),
     "hints are lost": _leases(_NeverHints),
+    "slots are given without end": _slots_without_end,
+    "nobody is granted a slot": _looks_at_nothing,
     "the broker forgets what a dead consumer had": _forgets_the_dead,
 }
 """What is broken -> how."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.faults.simulation.loop import Process, SimulatedLoop
     from tests.faults.simulation.profile import Profile
 
-WRAPPED = ("log", "index", "definitions", "cursors", "snapshots", "payloads", "leases")
+WRAPPED = ("log", "index", "definitions", "cursors", "snapshots", "payloads", "leases", "slots")
 """The ports of a store that are a network away."""
 LONGEST_S = 20.0
 """How late an answer, or an append that was given up for lost, may come."""

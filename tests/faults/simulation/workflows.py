@@ -39,6 +39,10 @@ KINDS = (
     "{task: sim.work, timeout: 20s, compensate: {task: sim.quick, retry: {max_attempts: 3, initial: 1s}}}",
     "{task: sim.work, timeout: 5s, compensate: {task: sim.work, timeout: 20s, kind: idempotent}}",
     '{set: {count: "{{ vars.count + 1 }}"}}',
+    "{task: sim.work, timeout: 20s, throttle: {concurrency: 1}}",
+    "{task: sim.work, timeout: 5s, throttle: {concurrency: 2, fair: '{{ input.n }}'}, priority: '{{ input.n }}'}",
+    "{task: sim.quick, throttle: [{concurrency: 1, key: '{{ input.n }}'}, {rate: {limit: 4, per: 1s, burst: 2}}]}",
+    "{task: sim.quick, retry: {max_attempts: 3, initial: 1s}, throttle: {concurrency: 1, key: shared}}",
     "{subflow: NAME, with: {id: child, n: 1}, timeout: 20s}",
     "{subflow: NAME, with: {id: child, n: 2}, timeout: 6s, on_close: terminate, retry: {max_attempts: 2, initial: 1s}}",
     "{subflow: NAME, with: {id: child, n: 1}, timeout: 20s, on_close: abandon, on_error: continue}",
@@ -54,6 +58,16 @@ REPEATS = (
     "parallel: [a, b], on_failure: collect",
     "parallel: 3, concurrency: 2, enough: 2, on_failure: collect, on_error: continue",
 )
+STARTS: tuple[tuple[str, ...], ...] = (
+    (),
+    (),
+    (),
+    ("throttle: {concurrency: 3, fair: '{{ trigger.key }}'}", "priority: '{{ input.n }}'"),
+    ("start: {delay: 3s}",),
+    ("start: {singleton: {key: '{{ input.n }}'}}",),
+    ("throttle: {rate: {limit: 5, per: 1s}}",),
+)
+"""How executions begin."""
 REPEATED = 0.2
 """The share of tasks that are a loop or a fan-out instead."""
 SCHEDULE = "schedule: {every: 6s, catch_up: all}"
@@ -88,6 +102,7 @@ def text_of(number: int) -> str:
         f"concurrency: {own.choice((1, 2, 64))}",
         f"on_error: {own.choice(('stop', 'continue'))}",
         *([f"timeout: {own.choice(('8s', '45s'))}"] if own.random() < 0.3 else []),
+        *own.choice(STARTS),
         "triggers:",
         f"  - {{name: orders, memory: {{topic: {name}, {bounds}}},",
         '     dedupe: "{{ message.value.id }}", filter: "{{ message.value.n < 9 }}",',

@@ -173,7 +173,7 @@ class World:
             actor="rival",
             at=self.true_clock.now(),
         )
-        events = decide(plan, before, command)
+        events = decide(plan, before, command, None)
         after = fold(events, before)
         hint = bool(before.in_flight) and bool(effects(after, events))
         index = project(target, before, events, after, hint=hint)
