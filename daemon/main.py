@@ -23,6 +23,7 @@ from daemon.runtime.changes import Changes, ForeignChanges
 from daemon.runtime.children import Children
 from daemon.runtime.clock import Clock, SharedClock, SystemClock
 from daemon.runtime.codec import codec_of
+from daemon.runtime.databases import Databases
 from daemon.runtime.definitions import Compiler, InputSchemas
 from daemon.runtime.engine import Engine
 from daemon.runtime.handler_registry import handlers_of
@@ -103,7 +104,8 @@ async def open_daemon(
             store = await open_store(settings.store.url, codec_of(settings), auto_migrate=settings.store.auto_migrate)
             stack.push_async_callback(store.close)
         policy = outbound_policy(settings.outbound)
-        outgoing = await stack.enter_async_context(Outgoing(tools.brokers.publishers, policy))
+        databases = Databases(settings.connections, tools.secrets)
+        outgoing = await stack.enter_async_context(Outgoing(tools.brokers.publishers, policy, databases))
         if (collector := _collector(settings)) is not None:
             stack.callback(collector.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -128,7 +130,9 @@ def _tools(
         jitter=jitter,
         handlers=handlers,
         brokers=Brokers(settings, now=clock.now),
-        compiler=Compiler(node_types=node_types, handlers=frozenset(handlers), env=env),
+        compiler=Compiler(
+            node_types=node_types, handlers=frozenset(handlers), env=env, connections=frozenset(settings.connections)
+        ),
         secrets=SecretResolver(environ, settings.secrets.dir),
         env=env,
         metrics=Metrics(),

@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping  # noqa: TC003  the reader resolves the annotations at run time
+from dataclasses import dataclass, field, fields, is_dataclass
 from ipaddress import ip_address
 from pathlib import Path  # noqa: TC003  the reader resolves the annotations at run time
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec.structs import replace
 
 from daemon.core.errors import Misconfigured
 from daemon.core.problems import Problem
-from daemon.settings_reader import Between, ModuleOrFile, Reader, Url
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from daemon.settings_reader import Between, ConnectionUrl, ModuleOrFile, Reader, Url
 
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
@@ -181,6 +179,22 @@ class Outbound:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Connection:
+    """`[connections.NAME]`: a database of workflows. Its variables are `SAGAD_CONNECTIONS_NAME_URL` and so on."""
+
+    url: Annotated[str, ConnectionUrl()] = field(repr=False)
+    """`postgresql://user:{{ secret.NAME }}@host/db`, `{{ secret.NAME }}` alone, or `sqlite:///file.db`."""
+    max_connections: Annotated[int, Between(1, 1000)] = 10
+    """Open at once, by this daemon; further statements wait."""
+    connect_timeout_s: Annotated[float, Between(0.1, 300)] = 5.0
+    """How long a statement waits for a connection."""
+    timeout_s: Annotated[float, Between(0.001, 86_400)] = 30.0
+    """How long a statement may take that says nothing itself."""
+    read_only: bool = False
+    """Whether every change is refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """All parts."""
 
@@ -195,11 +209,15 @@ class Settings:
     tracing: Tracing = Tracing()
     log: Logging = Logging()
     outbound: Outbound = Outbound()
+    connections: Mapping[str, Connection] = field(default_factory=dict)
     file: Path | None = None
     """What they were read from; None when there was no file."""
 
 
-PARTS: Mapping[str, type] = {part.name: type(part.default) for part in fields(Settings) if part.name != "file"}
+PARTS: Mapping[str, type] = {part.name: type(part.default) for part in fields(Settings) if is_dataclass(part.default)}
+"""The parts that have keys of their own."""
+NAMED: Mapping[str, type] = {"connections": Connection}
+"""The parts that have tables with names of the user's."""
 SHORTEST_TOKEN = 16
 
 
@@ -209,8 +227,10 @@ def settings_from(document: Mapping[str, Any], environ: Mapping[str, str], *, fi
     Raises `Misconfigured` with every problem; none shows a secret.
     """
     reader = Reader(document, environ, file=file)
-    reader.unknown(PARTS)
-    settings = Settings(file=file, **{name: reader.part(name, cls) for name, cls in PARTS.items()})
+    reader.unknown(PARTS, NAMED)
+    parts: dict[str, Any] = {name: reader.part(name, cls) for name, cls in PARTS.items()}
+    parts |= {name: reader.named(name, cls) for name, cls in NAMED.items()}
+    settings = Settings(file=file, **parts)
     _check(settings, reader)
     if reader.problems:
         raise Misconfigured(reader.problems)

@@ -5,6 +5,7 @@ Comes from: `settings`. Goes to: `settings`.
 
 from __future__ import annotations
 
+import re
 import types
 from dataclasses import MISSING, Field, dataclass, fields
 from difflib import get_close_matches
@@ -24,6 +25,7 @@ from typing import (
 from urllib.parse import quote, urlsplit
 
 from daemon.core.problems import Problem, did_you_mean
+from daemon.core.templates import TemplateError, compile_template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +36,7 @@ OTHERS = ("SAGAD_SECRET_", "SAGAD_TEST_")
 
 _TRUTHS = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
 _UNSET = object()
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
 
 P = TypeVar("P")
 
@@ -83,6 +86,22 @@ class Url:
         return value
 
 
+class ConnectionUrl:
+    """The URL of a database; secrets may be in it, or be all of it: `{{ secret.NAME }}`."""
+
+    def apply(self, value: str, base: Path) -> str:
+        """Check it, without showing it: it may hold a password."""
+        try:
+            template = compile_template(value, allow_secrets=True)
+        except TemplateError as error:
+            raise ValueError(f"a URL: {error.problems[0].message}") from None
+        if template.names:
+            raise ValueError("a URL in which nothing but {{ secret.NAME }} stands in braces")
+        if template.secrets and re.fullmatch(r"\s*\{\{[^}]*\}\}\s*", value):
+            return value
+        return Url("postgresql", "postgres", "sqlite").apply(value, base)
+
+
 class ModuleOrFile:
     """The name of a Python module, or a `.py` file."""
 
@@ -116,9 +135,29 @@ class Reader:
         file = str(self._file) if self._file is not None else None
         self.problems.append(Problem(message=f"{name}: {message}", file=file, path=path, hint=hint))
 
+    def named(self, name: str, cls: type[P]) -> Mapping[str, P]:
+        """Return the tables below `[name]`, `[name.orders]` say, by their names; those that could be read."""
+        tables = self._document.get(name, {})
+        if not isinstance(tables, dict):
+            self.report(name, None, "must be tables", f"write [{name}.NAME] and its keys below")
+            return {}
+        read: dict[str, P] = {}
+        for each, table in tables.items():
+            known = len(self.problems)
+            found = self._table(f"{name}.{each}", cls, table) if _NAME.fullmatch(each) else None
+            if found is None:
+                if len(self.problems) == known:
+                    self.report(f"{name}.{each}", None, "the name must be of letters, digits, _ and -")
+            else:
+                read[each] = found
+        return read
+
     def part(self, name: str, cls: type[P]) -> P:
         """Return the part with what could be read; the rest is at its default and among the problems."""
-        table = self._document.get(name, {})
+        return self._table(name, cls, self._document.get(name, {})) or cls()
+
+    def _table(self, name: str, cls: type[P], table: Any) -> P | None:
+        """Return what the table says; None when a key is missing or wrong that has no default."""
         if not isinstance(table, dict):
             self.report(name, None, "must be a table", f"write [{name}] and its keys below")
             table = {}
@@ -127,21 +166,27 @@ class Reader:
         for unknown in table.keys() - {key.name for key in keys}:
             self.report(name, unknown, "there is no such key", did_you_mean(unknown, [key.name for key in keys]))
         read = {key.name: self._value(name, key, hints[key.name], table) for key in keys}
-        return cls(**{key: value for key, value in read.items() if value is not _UNSET})
+        known = {key: value for key, value in read.items() if value is not _UNSET}
+        needed = [key.name for key in keys if key.default is key.default_factory is MISSING and key.name not in known]
+        for key_name in needed:
+            if key_name not in table:
+                self.report(name, key_name, "is missing")
+        return None if needed else cls(**known)
 
-    def unknown(self, parts: Mapping[str, type]) -> None:
-        """Report parts and variables that nothing reads."""
-        for name in self._document.keys() - parts.keys():
+    def unknown(self, parts: Mapping[str, type], named: Mapping[str, type]) -> None:
+        """Report parts and variables that nothing reads; `named` are parts that have tables with names."""
+        parts = {**parts, **self._in_tables(named)}
+        for name in self._document.keys() - parts.keys() - named.keys():
             message = "there is no such part"
             if not isinstance(self._document[name], dict):
                 message = f"{name!r} stands outside a part"
-            self.report(name, None, message, did_you_mean(name, parts))
+            self.report(name, None, message, did_you_mean(name, {*parts, *named}))
         known = {
             _variable(part, key.name)
             for part, cls in parts.items()
             for key in fields(cls)  # every part is a dataclass
         }
-        prefixes = tuple(f"{PREFIX}{part.upper()}_" for part in parts)
+        prefixes = tuple(f"{PREFIX}{part.upper()}_" for part in {*parts, *named})
         for variable in sorted(set(self._environ) - known):
             if variable.startswith(OTHERS):
                 continue
@@ -149,6 +194,10 @@ class Reader:
             if variable.startswith(prefixes) or (variable.startswith(PREFIX) and close):
                 hint = did_you_mean(variable, known)
                 self.problems.append(Problem(message=f"{variable}: nothing reads this variable", hint=hint))
+
+    def _in_tables(self, named: Mapping[str, type]) -> Mapping[str, type]:
+        tables = ((name, self._document.get(name)) for name in named)
+        return {f"{name}.{each}": named[name] for name, table in tables if isinstance(table, dict) for each in table}
 
     def _value(self, part: str, key: Field[Any], kind: Any, table: Mapping[str, Any]) -> Any:
         text = self._environ.get(_variable(part, key.name), "")
@@ -168,7 +217,7 @@ class Reader:
 
 
 def _variable(part: str, key: str) -> str:
-    return f"{PREFIX}{part}_{key}".upper()
+    return re.sub(r"\W", "_", f"{PREFIX}{part}_{key}".upper())
 
 
 def _shown(key: Field[Any], given: Any) -> str:

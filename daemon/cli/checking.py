@@ -80,7 +80,8 @@ def compiler_of(settings: Settings, files: Iterable[Path] = ()) -> Compiler:
 def plain_compiler_of(settings: Settings) -> Compiler:
     """Return a compiler that does not ask which handlers there are."""
     env = {name: os.environ[name] for name in settings.workflows.env if name in os.environ}
-    return Compiler(node_types=all_node_types(), handlers=None, env=env)
+    connections = frozenset(settings.connections) if settings.file is not None else None
+    return Compiler(node_types=all_node_types(), handlers=None, env=env, connections=connections)
 
 
 def print_problems(problems: Iterable[Problem]) -> None:

@@ -17,7 +17,7 @@ from daemon.cli import output
 from daemon.cli.checking import plain_compiler_of
 from daemon.cli.faults import BadUsage
 from daemon.cli.findings import Finding, broken, doubtful, fine, problems
-from daemon.cli.health_checks import check_address, check_kafka, check_rabbitmq, check_store
+from daemon.cli.health_checks import check_address, check_connections, check_kafka, check_rabbitmq, check_store
 from daemon.cli.options import Config, Json, settings_of
 from daemon.cli.publishing import filled_settings
 from daemon.core.errors import Misconfigured
@@ -104,5 +104,7 @@ def _check_triggers(plan: Plan, settings: Settings) -> list[Finding]:
 
 
 async def _outside(settings: Settings) -> list[Finding]:
-    checks = await asyncio.gather(check_store(settings), check_kafka(settings), check_rabbitmq(settings))
+    checks = await asyncio.gather(
+        check_store(settings), check_kafka(settings), check_rabbitmq(settings), check_connections(settings)
+    )
     return [finding for check in checks for finding in check]

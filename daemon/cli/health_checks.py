@@ -1,4 +1,4 @@
-"""What `doctor` looks at outside this process: the store, the brokers, the address, the clock.
+"""What `doctor` looks at outside this process: store, brokers, databases of workflows, the address, the clock.
 
 Comes from: `doctor`. Goes to: eventstore, triggers, the daemon if one runs.
 """
@@ -6,6 +6,7 @@ Comes from: `doctor`. Goes to: eventstore, triggers, the daemon if one runs.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -18,7 +19,11 @@ from daemon.cli.faults import CommandError
 from daemon.cli.findings import Finding, broken, doubtful, fine
 from daemon.cli.stores import is_memory, missing_file, opened
 from daemon.core.errors import Misconfigured
+from daemon.nodes.context import StepFailure
+from daemon.nodes.statements import Statement
 from daemon.runtime.brokers import kafka_connection, rabbit_connection
+from daemon.runtime.databases import Databases
+from daemon.runtime.secrets import SecretResolver
 from eventstore.errors import StoreError
 from eventstore.index import ExecutionFilter
 from triggers.kafka_client import LOST as KAFKA_LOST
@@ -91,6 +96,24 @@ async def check_rabbitmq(settings: Settings) -> list[Finding]:
         return [broken("rabbitmq", f"{place}: {explain(error)}", mend)]
     await link.close()
     return [fine("rabbitmq", f"{place} answers")]
+
+
+async def check_connections(settings: Settings) -> list[Finding]:
+    """Ask each database of the workflows something small."""
+    databases = Databases(settings.connections, SecretResolver(os.environ, settings.secrets.dir))
+
+    async def check(name: str) -> Finding:
+        try:
+            await databases.run(name, Statement(query="select 1", read_only=True, timeout=timedelta(seconds=WAIT_S)))
+        except StepFailure as error:
+            mend = f"start the database, or mend [connections.{name}]"
+            return broken(f"connection {name}", f"{error.code}: {error.message}", mend)
+        return fine(f"connection {name}", "answers")
+
+    try:
+        return list(await asyncio.gather(*map(check, settings.connections)))
+    finally:
+        await databases.close()
 
 
 def check_address(settings: Settings) -> list[Finding]:

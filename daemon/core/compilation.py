@@ -21,6 +21,7 @@ from daemon.core.configured import (
     ERROR_PORT,
     Configured,
     ConfiguredCompensation,
+    check_connection,
     check_handler,
     check_node,
     read_compensations,
@@ -58,6 +59,7 @@ def compile_plan(
     node_types: Mapping[str, NodeType],
     handlers: Collection[str] | None,
     env: Mapping[str, str],
+    connections: Collection[str] | None = None,
     locate: Locate = nowhere,
     opaque: Collection[str] = (),
     found: Iterable[Problem] = (),
@@ -65,8 +67,8 @@ def compile_plan(
     """Compile, or raise `Misconfigured` with every problem; `found` are those that there were before.
 
     `handlers` None is for definitions that were accepted before, which executions are pinned to: what they need of this
-    daemon (handlers, environment) is not checked, and a step that misses it fails when it runs. `opaque` nodes are
-    reported already.
+    daemon (handlers, connections, environment) is not checked, and a step that misses it fails when it runs. `opaque`
+    nodes are reported already.
     """
     findings = Findings(locate, found)
     paths = find_paths(definition.nodes, definition.edges, findings)
@@ -80,10 +82,12 @@ def compile_plan(
     scoping = Scoping(definition, configured, allowed, findings)
     for node_id, read in configured.items():
         check_node(definition.nodes[node_id], read, definition, handlers, findings)
+        check_connection(definition.nodes[node_id], read, connections, findings)
         scoping.node(definition.nodes[node_id], read, places[node_id])
     for node_id, compensation in compensations.items():
         for action in compensation.actions:
             check_handler(action.node, action.read, handlers, findings)
+            check_connection(action.node, action.read, connections, findings)
             scoping.compensation(action, places[node_id])
     edges = _wire(definition, configured, findings)
     outermost = Place(nodes=definition.nodes, paths=paths)

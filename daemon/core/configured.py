@@ -92,6 +92,17 @@ def check_handler(node: NodeDefinition, read: Configured, handlers: Collection[s
         findings.error(message, (*node.path, node.type), node=node.id, hint=did_you_mean(handler, handlers))
 
 
+def check_connection(
+    node: NodeDefinition, read: Configured, connections: Collection[str] | None, findings: Findings
+) -> None:
+    """Report a database connection that the settings do not have; None leaves it unchecked."""
+    name = read.node_type.connection(read.config)
+    if name is not None and connections is not None and name not in connections:
+        message = f"the settings have no connection {name!r}"
+        hint = f"add [connections.{name}] with its url; {did_you_mean(name, connections)}"
+        findings.error(message, (*node.path, node.type, "connection"), node=node.id, hint=hint)
+
+
 class ConfiguredAction(Struct, frozen=True):
     """A node that does something for another one, whose own keys were read."""
 

@@ -163,6 +163,8 @@ class NodeType(Struct, frozen=True, kw_only=True):
     """
     handler: Callable[[Any], str | None] = lambda _config: None
     """Name of the registered handler that the node needs, for the compiler's checks."""
+    connection: Callable[[Any], str | None] = lambda _config: None
+    """Name of the database connection that the node needs, for the compiler's checks."""
     turns: Callable[[Any], Turns] | None = None
     """For types that answer `Repeat`: how. Such a node has a body, the graph under its key `do`."""
     subflow: Callable[[Any], Subflow] | None = None

@@ -54,6 +54,8 @@ class Compiler(Struct, frozen=True, kw_only=True):
     """Names of the registered handlers; None does not check that they are there."""
     env: Mapping[str, str]
     """The environment variables that workflows may read."""
+    connections: Collection[str] | None = None
+    """Names of the database connections; None does not check that they are there."""
 
     @collector_paused()
     def load_files(self, paths: Iterable[str | Path]) -> Loaded:
@@ -140,6 +142,7 @@ class Compiler(Struct, frozen=True, kw_only=True):
                 node_types=self.node_types,
                 handlers=self.handlers,
                 env=self.env,
+                connections=self.connections,
                 locate=document.locate,
                 opaque=parsed.opaque,
                 found=found.problems,

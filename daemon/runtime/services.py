@@ -11,7 +11,9 @@ from uuid import UUID
 from daemon.core.errors import Rejected
 from daemon.nodes.context import StepFailure
 from daemon.nodes.outbound import OutboundPolicy, http_client
+from daemon.nodes.statements import DEFAULT_MAX_BYTES, DEFAULT_MAX_ROWS, Fetch, Statement
 from daemon.runtime.children import Starting
+from daemon.runtime.databases import Databases
 from daemon.runtime.lanes import InLoop, Threads
 from daemon.runtime.processes import Processes
 from eventstore.errors import StoreError
@@ -21,6 +23,7 @@ from triggers.publishing import Outbound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import timedelta
     from types import TracebackType
     from typing import Self
 
@@ -42,11 +45,17 @@ _CLOUDEVENT_PREFIXES: Mapping[str, Literal["ce-", "ce_", "cloudEvents_"]] = {
 
 
 class Outgoing:
-    """The ways out of the daemon that all steps share. Use as `async with`: the HTTP client is closed at the end."""
+    """The ways out of the daemon that all steps share. Use as `async with`: it closes the HTTP client and databases."""
 
-    def __init__(self, publishers: Mapping[str, Publisher], policy: OutboundPolicy | None = None) -> None:
+    def __init__(
+        self,
+        publishers: Mapping[str, Publisher],
+        policy: OutboundPolicy | None = None,
+        databases: Databases | None = None,
+    ) -> None:
         """Take publishers by broker name (`kafka`, `rabbitmq`, `memory`); whoever made them closes them."""
         self.http: httpx.AsyncClient = http_client(policy or OutboundPolicy())
+        self.databases = databases or Databases({}, str)
         self._publishers = dict(publishers)
 
     async def __aenter__(self) -> Self:
@@ -56,6 +65,7 @@ class Outgoing:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.http.aclose()
+        await self.databases.close()
 
     async def publish(self, publication: Publication) -> str:
         """Send a message; see `daemon.nodes.context.Services.publish`."""
@@ -128,6 +138,30 @@ class StepServices:
     async def publish(self, publication: Publication) -> str:
         """Send a message; see `daemon.nodes.context.Services.publish`."""
         return await self._outgoing.publish(publication)
+
+    async def sql(
+        self,
+        connection: str,
+        query: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        fetch: Fetch = "all",
+        timeout: timedelta | None = None,  # noqa: ASYNC109  as in the protocol
+        read_only: bool = False,
+        max_rows: int = DEFAULT_MAX_ROWS,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+    ) -> Any:
+        """Run one statement; see `daemon.nodes.context.Services.sql`."""
+        statement = Statement(
+            query=query,
+            params=params or {},
+            fetch=fetch,
+            timeout=timeout,
+            read_only=read_only,
+            max_rows=max_rows,
+            max_bytes=max_bytes,
+        )
+        return await self._outgoing.databases.run(connection, statement)
 
     async def call(self, handler: str, value: Any, context: NodeContext) -> object:
         """Run a handler; see `daemon.nodes.context.Services.call`. One that is unknown here fails retryably."""

@@ -17,9 +17,11 @@ EXAMPLES = sorted(FOLDER.glob("*/example.toml"))
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.parent.name)
-async def test_an_example_gives_what_it_says(file: Path) -> None:
+async def test_an_example_gives_what_it_says(file: Path, tmp_path: Path) -> None:
     example = tomllib.loads(file.read_text())  # noqa: ASYNC240  small, and there is nothing else to do
     settings = replace(load_settings(file.with_name("sagad.toml"), {}), store=Store(url="memory://"))
+    own = {name: replace(each, url=f"sqlite:///{tmp_path}/{name}.db") for name, each in settings.connections.items()}
+    settings = replace(settings, connections=own)
     async with running(settings) as daemon:
         workflow = example.get("workflow") or daemon.plans.workflows()[0]
         target = await start(daemon, workflow, example["input"])

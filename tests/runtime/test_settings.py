@@ -164,3 +164,38 @@ def test_a_file_is_read(tmp_path: Path) -> None:
 
 def test_every_key_is_documented_by_a_part_with_a_docstring() -> None:
     assert all(cls.__doc__ for cls in PARTS.values())
+
+
+def test_connections_have_names_and_variables_of_their_own() -> None:
+    text = (
+        '[connections.orders]\nurl = "postgresql://app:{{ secret.DB }}@db/orders"\nmax_connections = 3\n'
+        '[connections.stock-2]\nurl = "sqlite:///stock.db"'
+    )
+    environ = {"SAGAD_CONNECTIONS_STOCK_2_TIMEOUT_S": "2.5"}
+    connections = settings_from(tomllib.loads(text), environ, file=FILE).connections
+    assert connections["orders"].max_connections == 3
+    assert (connections["stock-2"].url, connections["stock-2"].timeout_s) == ("sqlite:////etc/sagad/stock.db", 2.5)
+    assert "secret" not in repr(connections)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[connections.a]\nread_only = true", "[connections.a] url: is missing"),
+        ('[connections.a]\nurl = "mysql://x/y"', "[connections.a] url: must be a URL that begins with postgresql://"),
+        ('[connections.a]\nurl = "postgresql://{{ env.X }}@db/y"', "nothing but {{ secret.NAME }}"),
+        ('[connections.a]\nurl = "postgresql://{{ secret.X @db/y"', "must be a URL: `{{` has no `}}`"),
+        ('[connections.a]\nurl = "sqlite:///a.db"\nsize = 1', "[connections.a] size: there is no such key"),
+        ('[connections."a b"]\nurl = "sqlite:///a.db"', "the name must be of letters, digits, _ and -"),
+        ("connections = 1", "[connections]: must be tables"),
+        ("[connections]\na = 1", "[connections.a]: must be a table"),
+    ],
+)
+def test_connections_that_cannot_be_are_told(text: str, problem: str) -> None:
+    assert any(problem in each for each in problems_of(text)), problems_of(text)
+
+
+def test_a_variable_of_a_connection_that_nothing_reads_is_told() -> None:
+    text = '[connections.a]\nurl = "sqlite:///a.db"'
+    problems = problems_of(text, {"SAGAD_CONNECTIONS_A_URI": "x"})
+    assert [each for each in problems if "nothing reads this variable" in each]
