@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from daemon.assembled import Daemon
+from daemon.core.node import Remote
 from daemon.nodes import all_node_types
 from daemon.runtime.brokers import Brokers
 from daemon.runtime.changes import Changes, ForeignChanges
@@ -35,6 +36,8 @@ from daemon.runtime.metrics import Metrics
 from daemon.runtime.notices import tell_operators
 from daemon.runtime.plans import Plans
 from daemon.runtime.recovery import Recovery
+from daemon.runtime.remote_calls import RemoteCalls
+from daemon.runtime.remote_channel import Channel
 from daemon.runtime.secrets import SecretResolver
 from daemon.runtime.services import Outgoing, outbound_policy
 from daemon.runtime.steps import Steps
@@ -131,7 +134,10 @@ def _tools(
         handlers=handlers,
         brokers=Brokers(settings, now=clock.now),
         compiler=Compiler(
-            node_types=node_types, handlers=frozenset(handlers), env=env, connections=frozenset(settings.connections)
+            node_types=node_types,
+            handlers=frozenset(handlers) | settings.workers.sent_away().keys(),
+            env=env,
+            connections=frozenset(settings.connections),
         ),
         secrets=SecretResolver(environ, settings.secrets.dir),
         env=env,
@@ -265,6 +271,9 @@ def _steps(base: _Base, engine: Engine, children: Children) -> Steps:
         max_running=limits.max_running_steps,
         max_threads=limits.max_threads,
         max_processes=limits.max_processes,
+        calls=_calls(base, engine),
+        sent_away={name: Remote(queue) for name, queue in tools.settings.workers.sent_away().items()},
+        heartbeat=timedelta(seconds=tools.settings.workers.heartbeat_s),
     )
 
 
@@ -290,6 +299,15 @@ def _intake(base: _Base, engine: Engine) -> Intake:
 def _recovery(base: _Base, engine: Engine) -> Recovery:
     membership, max_active = base.membership, base.tools.settings.limits.max_active_executions
     return Recovery(base.store.leases, engine, membership, base.tools.clock, ttl=membership.ttl, max_active=max_active)
+
+
+def _calls(base: _Base, engine: Engine) -> RemoteCalls | None:
+    """Return the way to remote workers, if the settings name one."""
+    tools, settings = base.tools, base.tools.settings.workers
+    if settings.broker is None:
+        return None
+    channel = Channel(tools.brokers, settings, now=tools.clock.now)
+    return RemoteCalls(channel, engine, clock=tools.clock, spawn=base.spawn)
 
 
 def _watch(metrics: Metrics, engine: Engine, steps: Steps, supervisor: Supervisor) -> None:

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from daemon.core.errors import Misconfigured
 from daemon.core.problems import Problem
-from daemon.settings_reader import Between, ConnectionUrl, ModuleOrFile, Reader, Url
+from daemon.settings_reader import Between, ConnectionUrl, HandlerQueue, ModuleOrFile, Name, Reader, Url
 
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
@@ -179,6 +179,24 @@ class Outbound:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Workers:
+    """`[workers]`: how daemons and remote workers reach each other; without `broker` there are none."""
+
+    broker: Literal["kafka", "rabbitmq", "memory"] | None = None
+    """`memory` is for tests: it reaches no other process."""
+    prefix: Annotated[str, Name()] = "sagad"
+    """What the names of queues and topics begin with: one for each store, and the same for its daemons and workers."""
+    handlers: tuple[Annotated[str, HandlerQueue()], ...] = ()
+    """Handlers that remote workers run wherever a node needs them: `media.transcode=video`, a name and a queue."""
+    heartbeat_s: Annotated[float, Between(0.1, 3600)] = 20.0
+    """A worker that was silent for so long is lost, unless the node says `heartbeat`."""
+
+    def sent_away(self) -> Mapping[str, str]:
+        """Return the queue by the handler's name."""
+        return dict(each.split("=", 1) for each in self.handlers)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Connection:
     """`[connections.NAME]`: a database of workflows. Its variables are `SAGAD_CONNECTIONS_NAME_URL` and so on."""
 
@@ -209,6 +227,7 @@ class Settings:
     tracing: Tracing = Tracing()
     log: Logging = Logging()
     outbound: Outbound = Outbound()
+    workers: Workers = Workers()
     connections: Mapping[str, Connection] = field(default_factory=dict)
     file: Path | None = None
     """What they were read from; None when there was no file."""

@@ -102,6 +102,27 @@ class ConnectionUrl:
         return Url("postgresql", "postgres", "sqlite").apply(value, base)
 
 
+class Name:
+    """A part of the names of queues and topics."""
+
+    def apply(self, value: str, _base: Path) -> str:
+        """Check it."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", value):
+            raise ValueError("letters, digits, `.`, `_` and `-`, at most 100")
+        return value
+
+
+class HandlerQueue:
+    """A handler's name and the queue of the workers that run it."""
+
+    def apply(self, value: str, base: Path) -> str:
+        """Check it."""
+        handler, _, queue = (part.strip() for part in value.partition("="))
+        if not all(part.isidentifier() for part in handler.split(".")) or not queue:
+            raise ValueError("a handler and its queue: `media.transcode=video`")
+        return f"{handler}={Name().apply(queue, base)}"
+
+
 class ModuleOrFile:
     """The name of a Python module, or a `.py` file."""
 

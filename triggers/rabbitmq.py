@@ -38,6 +38,8 @@ class RabbitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     declare: bool = True
     """Make the queues (and the exchange) when they are missing; what exists is never changed."""
     queue_type: Literal["quorum", "classic"] = "quorum"
+    expires_s: int | None = None
+    """A queue that we make, and that nobody consumes for so long, is deleted; None keeps it. Classic queues only."""
     exchange: str = ""
     """Bind the queue to this exchange, with each of `routing_keys`."""
     exchange_type: Literal["direct", "topic", "fanout", "headers"] = "topic"
@@ -117,6 +119,7 @@ class RabbitTrigger:
         return Topology(
             queue=settings.queue,
             queue_type=settings.queue_type,
+            expires_s=settings.expires_s,
             exchange=settings.exchange,
             exchange_type=settings.exchange_type,
             routing_keys=settings.routing_keys,

@@ -24,6 +24,8 @@ from daemon.core.errors import Misconfigured
 from daemon.runtime.handler_registry import load_handlers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from daemon.core.plan import Plan
     from daemon.settings import Settings
 
@@ -85,7 +87,29 @@ def check_definitions(settings: Settings) -> list[Finding]:
         return [*found, *problems("definitions", error, "`sagad validate` shows the place")]
     found.append(fine("definitions", f"{len(loaded.plans)} workflows"))
     found += [doubtful("definitions", str(warning), "") for warning in loaded.warnings]
-    return [*found, *(finding for plan in loaded.plans for finding in _check_triggers(plan, settings))]
+    return [
+        *found,
+        *(finding for plan in loaded.plans for finding in _check_triggers(plan, settings)),
+        *_check_workers(loaded.plans, settings),
+    ]
+
+
+def _check_workers(plans: Iterable[Plan], settings: Settings) -> list[Finding]:
+    """See whether remote workers can be reached, where nodes or the settings want them."""
+    nodes = [(plan.definition.workflow, node) for plan in plans for node in plan.nodes.values()]
+    wanted = [f"{workflow}/{node.id}" for workflow, node in nodes if node.type.remote(node.config) is not None]
+    broker = settings.workers.broker
+    there = {"kafka": bool(settings.kafka.bootstrap), "rabbitmq": settings.rabbitmq.url is not None}
+    if broker is None and (wanted or settings.workers.handlers):
+        who = ", ".join(wanted or settings.workers.handlers)
+        return [broken("workers", f"remote workers are wanted for {who}", "set [workers] broker")]
+    if broker is None:
+        return []
+    if not there.get(broker, True):
+        return [broken("workers", f"they are to be reached by {broker}", f"set [{broker}] {NEEDS[broker]}")]
+    if broker == "memory":
+        return [doubtful("workers", "the in-process broker reaches no other process", "set [workers] broker")]
+    return [fine("workers", f"by {broker}, for {len(wanted)} nodes; names begin with {settings.workers.prefix}")]
 
 
 def _check_triggers(plan: Plan, settings: Settings) -> list[Finding]:

@@ -85,8 +85,8 @@ def _is_constant(value: object) -> bool:
 
 
 def check_handler(node: NodeDefinition, read: Configured, handlers: Collection[str] | None, findings: Findings) -> None:
-    """Report a handler that is not registered; None leaves it unchecked."""
-    handler = read.node_type.handler(read.config)
+    """Report a handler that is not registered; None leaves it unchecked, and so is what remote workers have."""
+    handler = read.node_type.handler(read.config) if read.node_type.remote(read.config) is None else None
     if handler is not None and handlers is not None and handler not in handlers:
         message = f"no handler is registered as {handler!r}"
         findings.error(message, (*node.path, node.type), node=node.id, hint=did_you_mean(handler, handlers))

@@ -29,8 +29,8 @@ class Database(Protocol):
     async def run(self, statement: Statement) -> Any:
         """Run the statement in a transaction of its own; return its result in JSON types.
 
-        Raises `StepFailure` with a code of `sql_failures`; then nothing has been changed, but for `sql_unavailable` and
-        `sql_timeout`, after which nobody can tell.
+        Raises `StepFailure` with a code of `sql_failures`; then nothing has been changed, but for `sql_lost`, after
+        which nobody can tell.
         """
 
     async def close(self) -> None:

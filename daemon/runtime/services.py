@@ -116,7 +116,7 @@ class StepServices:
     """Implements `daemon.nodes.context.Services` for one attempt, which may have taken its place already."""
 
     def __init__(
-        self, outgoing: Outgoing, handlers: Mapping[str, Handler], lanes: Lanes, children: ChildStarter
+        self, outgoing: Outgoing, handlers: Mapping[str, Handler], lanes: Lanes, children: ChildStarter | None = None
     ) -> None:
         self.http = outgoing.http
         self._outgoing = outgoing
@@ -188,14 +188,20 @@ class StepServices:
             traceparent=context.traceparent,
             trigger={"name": name, "source": "subflow", "key": context.execution_id, "headers": {}},
         )
-        return await self._children.start(wanted)
+        return await self._starter.start(wanted)
 
     async def undo_child(self, child: str, context: NodeContext) -> Child:
         """Have a child undone; see `daemon.nodes.context.Services.undo_child`."""
         try:
-            return await self._children.undo(UUID(child), context.parent)
+            return await self._starter.undo(UUID(child), context.parent)
         except (Rejected, StoreError) as error:
             raise StepFailure(str(error), "not_undone") from error
+
+    @property
+    def _starter(self) -> ChildStarter:
+        if self._children is None:
+            raise StepFailure("a remote worker starts no executions", "no_children", retryable=False)
+        return self._children
 
 
 def _outbound(publication: Publication) -> Outbound:

@@ -4,8 +4,9 @@
 |---|---|---|
 | `sql_unique_violation`, and so `foreign_key`, `not_null`, `check`, `exclusion` | a constraint | no |
 | `sql_serialization_failure`, `sql_deadlock`, `sql_lock_timeout` | another transaction was in the way | yes |
-| `sql_timeout` | not done in time | yes |
-| `sql_unavailable` | no connection, or it was lost: the statement may have taken effect | yes |
+| `sql_timeout` | the database gave it up, and undid it | yes |
+| `sql_unavailable` | there was no connection | yes |
+| `sql_lost` | the connection was lost, or gave no answer: the statement may have taken effect | yes |
 | `sql_read_only`, `sql_denied` | not allowed | no |
 | `sql_data` | a value that the column or cast does not take | no |
 | `sql_statement` | the statement itself is wrong | no |
@@ -41,16 +42,16 @@ _BY_STATE: Mapping[str, str] = {
     "0A000": "sql_statement",
 }
 _BY_CLASS: Mapping[str, str] = {
-    "08": "sql_unavailable",
+    "08": "sql_lost",
     "22": "sql_data",
     "23": "sql_error",
     "28": "sql_denied",
     "42": "sql_statement",
     "53": "sql_unavailable",
-    "57": "sql_unavailable",
+    "57": "sql_lost",
 }
 _MAY_PASS = frozenset(
-    {"sql_serialization_failure", "sql_deadlock", "sql_lock_timeout", "sql_timeout", "sql_unavailable"}
+    {"sql_serialization_failure", "sql_deadlock", "sql_lock_timeout", "sql_timeout", "sql_unavailable", "sql_lost"}
 )
 _SQLITE: tuple[tuple[str, str], ...] = (
     ("SQLITE_CONSTRAINT_UNIQUE", "sql_unique_violation"),
@@ -75,8 +76,8 @@ def of_postgres(error: psycopg.Error) -> StepFailure:
     state = error.sqlstate or ""
     code = _BY_STATE.get(state) or _BY_CLASS.get(state[:2])
     if code is None:
-        lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not state
-        code = "sql_unavailable" if lost else "sql_data" if isinstance(error, psycopg.DataError) else "sql_error"
+        away = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not state
+        code = "sql_lost" if away else "sql_data" if isinstance(error, psycopg.DataError) else "sql_error"
     named = {
         "sqlstate": state,
         "constraint": error.diag.constraint_name,
@@ -100,6 +101,11 @@ def of_sqlite(error: sqlite3.Error) -> StepFailure:
 def timed_out(connection: str, limit_s: float) -> StepFailure:
     """Return the failure of a statement that was not done in time."""
     return StepFailure(f"the database {connection} was not done within {limit_s:g} s", "sql_timeout")
+
+
+def lost(connection: str, limit_s: float) -> StepFailure:
+    """Return the failure of a statement that got no answer, not even that it was given up."""
+    return StepFailure(f"the database {connection} gave no answer within {limit_s:g} s", "sql_lost")
 
 
 def unavailable(connection: str, reason: str) -> StepFailure:

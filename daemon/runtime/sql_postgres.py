@@ -15,7 +15,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from daemon.runtime.sql_failures import of_postgres, timed_out, unavailable
+from daemon.runtime.sql_failures import lost, of_postgres, unavailable
 from daemon.runtime.sql_values import Collected, no_rows
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Postgres:
         except psycopg.Error as error:
             raise of_postgres(error) from error
         except TimeoutError as error:
-            raise timed_out(self._name, limit_s) from error
+            raise lost(self._name, limit_s + ANSWER_S) from error
 
     async def close(self) -> None:
         """Close the connections; harmless when there are none."""

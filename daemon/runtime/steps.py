@@ -10,7 +10,7 @@ Comes from: `engine` (RunStep). Goes to: `step_attempt`; then `engine` (`Report`
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from daemon.core.address import node_of
 from daemon.core.errors import Rejected
+from daemon.runtime.remote_messages import AttemptId
 from daemon.runtime.services import Lanes, Outgoing, StepServices
 from daemon.runtime.step_attempt import CLEANUP_S, Attempt, Means, Result
 from eventstore.errors import Conflict, StoreError, Unavailable
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
 
     from daemon.core.commands import AwaitChild, CompleteStep, FailStep, PostponeStep, ReportProgress
     from daemon.core.effects import RunStep
+    from daemon.core.node import Remote
     from daemon.core.plan import Plan
     from daemon.core.state import Running
     from daemon.runtime.clock import Clock
     from daemon.runtime.handler_registry import Handler
     from daemon.runtime.mailbox import Answer
     from daemon.runtime.ports import ChildStarter
+    from daemon.runtime.remote_calls import RemoteCalls
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 """Between two reports of one result while the store is away; each pause is twice the one before."""
@@ -90,10 +93,15 @@ class Steps:
         max_running: int,
         max_threads: int = 32,
         max_processes: int = 2,
+        calls: RemoteCalls | None = None,
+        sent_away: Mapping[str, Remote] | None = None,
+        heartbeat: timedelta = timedelta(seconds=20),
     ) -> None:
         """`post` is the engine's; `spawn` starts a task whose failure stops the daemon; `jitter` gives [0, 1).
 
         `max_running` bounds the attempts at work or reporting; the other two, handlers that are `def` and `cpu=True`.
+        `calls` is the way to remote workers, `sent_away` are handlers that are theirs by the settings, `heartbeat` is
+        how long they may be silent.
         """
         self._post = post
         self._outgoing = outgoing
@@ -104,8 +112,16 @@ class Steps:
         self._lanes = Lanes(max_threads=max_threads, max_processes=max_processes)
         self._running = asyncio.Semaphore(max_running)
         self._means = Means(
-            clock=clock, jitter=jitter, secrets=secrets, spawn=spawn, record_progress=self._record_progress
+            clock=clock,
+            jitter=jitter,
+            secrets=secrets,
+            spawn=spawn,
+            record_progress=self._record_progress,
+            calls=calls,
+            sent_away=sent_away or {},
+            heartbeat=heartbeat,
         )
+        self.calls = calls
         self._jobs: dict[UUID, dict[tuple[str, int], _Job]] = {}
         self._none_left = asyncio.Event()
         self._stopped = False
@@ -141,6 +157,8 @@ class Steps:
 
     def abandon(self) -> None:
         """Cancel everything and report nothing more: another daemon has this one's work."""
+        if self.calls is not None:
+            self.calls.let_go()
         for job in self._all():
             self._cancel(job)
             self._forget(job)
@@ -154,13 +172,15 @@ class Steps:
                 yield AtWork(attempt.execution_id, attempt.address, attempt.number, attempt.started_at, last_sign)
 
     async def stop(self, grace_s: float) -> None:
-        """Start nothing more, wait up to `grace_s` for what is at work, then cancel it; those steps stay owed.
+        """Start nothing more, wait up to `grace_s` for what is at work here, then cancel it; those steps stay owed.
 
         Another call, with less grace, cuts the first one short.
         """
         self._stopped = True
+        if self.calls is not None:
+            self.calls.let_go()
         for job in self._all():
-            if job.attempt.started_at is None:
+            if job.attempt.started_at is None or (job.attempt.remote is not None and not job.reporting):
                 self._cancel(job)
         await self._ended(grace_s)
         self._given_up = True
@@ -175,7 +195,7 @@ class Steps:
         attempt = job.attempt
         services = StepServices(self._outgoing, self._handlers, self._lanes, self._children)
         try:
-            await services.reserve(attempt.handler)
+            await services.reserve(attempt.handler if attempt.remote is None else None)
             job.running = await self._running.acquire()
             job.result = await attempt.work(services)
             job.reporting = True
@@ -197,6 +217,8 @@ class Steps:
                 return
             if isinstance(error, Rejected | StoreError):
                 _logger.error("result_not_recorded", **_named(job.attempt.execution_id, job.result), error=str(error))
+            elif self.calls is not None and error is None and job.attempt.remote is not None:
+                self.calls.over(AttemptId(job.attempt.execution_id, *job.key), recorded=True)
         self._over(job)
 
     async def _report_again(self, job: _Job, error: BaseException) -> None:
@@ -242,6 +264,8 @@ class Steps:
 
     def _forget(self, job: _Job) -> None:
         execution_id = job.attempt.execution_id
+        if self.calls is not None:
+            self.calls.over(AttemptId(execution_id, *job.key), recorded=False)
         if not self._forgotten(job):
             jobs = self._jobs[execution_id]
             del jobs[job.key]

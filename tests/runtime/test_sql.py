@@ -173,6 +173,19 @@ async def test_a_lost_connection_is_replaced(fresh_postgres_url: str) -> None:
     await databases.close()
 
 
+async def test_a_connection_that_is_lost_in_the_middle_leaves_it_open_what_happened(fresh_postgres_url: str) -> None:
+    databases = databases_of(fresh_postgres_url)
+    sleeping = asyncio.create_task(run(databases, "select pg_sleep(30)"))
+    end = "select count(pg_terminate_backend(pid)) from pg_stat_activity where query like 'select pg_sleep%%'"
+    async with asyncio.timeout(20):
+        while not await run(databases, end, "value"):  # noqa: ASYNC110  the server is asked
+            await asyncio.sleep(0.01)
+    with pytest.raises(StepFailure) as failed:
+        await sleeping
+    assert (failed.value.code, failed.value.retryable) == ("sql_lost", True)
+    await databases.close()
+
+
 @pytest.mark.slow
 async def test_a_server_that_is_away_fails_retryably_and_comes_back(
     own_service: Callable[[str], OwnService],
