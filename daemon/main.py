@@ -22,6 +22,7 @@ from daemon.nodes import all_node_types
 from daemon.runtime.brokers import Brokers
 from daemon.runtime.changes import Changes, ForeignChanges
 from daemon.runtime.children import Children
+from daemon.runtime.client_metrics import ClientMetrics
 from daemon.runtime.clock import Clock, SharedClock, SystemClock
 from daemon.runtime.codec import codec_of
 from daemon.runtime.databases import Databases
@@ -112,6 +113,7 @@ async def open_daemon(
         if (collector := _collector(settings)) is not None:
             stack.callback(collector.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        tools.metrics.registry.register(ClientMetrics(outgoing.clients))
         daemon = _wire(tools, store, outgoing, collector, tasks.create_task)
         stack.push_async_callback(daemon.stop)
         yield daemon

@@ -22,7 +22,17 @@ from msgspec.structs import replace
 
 from daemon.core.errors import Misconfigured
 from daemon.core.problems import Problem
-from daemon.settings_reader import Between, ConnectionUrl, HandlerQueue, ModuleOrFile, Name, Reader, Url
+from daemon.settings_reader import (
+    Between,
+    ConnectionUrl,
+    HandlerQueue,
+    ModuleOrFile,
+    Name,
+    Rate,
+    Reader,
+    Url,
+    parse_rate,
+)
 
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
@@ -167,6 +177,20 @@ class Logging:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Client:
+    """`[outbound.clients."api.example.com"]`: how a host is called, by this process; `*.example.com` is one for all."""
+
+    rate: Annotated[str, Rate()] | None = None
+    """`50/s`, `600/m`: so many requests may begin in that time; further ones wait."""
+    max_connections: Annotated[int, Between(1, 10_000)] | None = None
+    """Requests under way at once; further ones wait."""
+    circuit_failures: Annotated[int, Between(0, 10_000)] = 5
+    """After so many failures in a row (no answer, or 5xx) requests fail at once, with code `circuit_open`; 0: never."""
+    circuit_open_s: Annotated[float, Between(0.1, 3600)] = 30.0
+    """For so long; then one request at a time may try."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outbound:
     """`[outbound]`: what the `http` node may reach."""
 
@@ -176,6 +200,8 @@ class Outbound:
     """Whether addresses of private networks and of this machine may be called."""
     ca_file: Path | None = None
     """Authorities to trust instead of the system's; PEM."""
+    clients: Mapping[str, Client] = field(default_factory=dict)
+    """Limits of single hosts, in tables of their own; without one a host has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,6 +236,12 @@ class Connection:
     """How long a statement may take that says nothing itself."""
     read_only: bool = False
     """Whether every change is refused."""
+    rate: Annotated[str, Rate()] | None = None
+    """`50/s`, `600/m`: so many statements may begin in that time; further ones wait."""
+    circuit_failures: Annotated[int, Between(0, 10_000)] = 5
+    """After so many failures in a row to reach it, statements fail at once, with code `circuit_open`; 0: never."""
+    circuit_open_s: Annotated[float, Between(0.1, 3600)] = 30.0
+    """For so long; then one statement at a time may try."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +263,11 @@ class Settings:
     connections: Mapping[str, Connection] = field(default_factory=dict)
     file: Path | None = None
     """What they were read from; None when there was no file."""
+
+
+def rate_of(settings: Client | Connection) -> tuple[float, float] | None:
+    """Return how many calls may begin, and within how many seconds; None for any number."""
+    return None if settings.rate is None else parse_rate(settings.rate)
 
 
 PARTS: Mapping[str, type] = {part.name: type(part.default) for part in fields(Settings) if is_dataclass(part.default)}

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 import types
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import (
-    TYPE_CHECKING,
     Annotated,
     Any,
     Literal,
@@ -27,15 +27,14 @@ from urllib.parse import quote, urlsplit
 from daemon.core.problems import Problem, did_you_mean
 from daemon.core.templates import TemplateError, compile_template
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 PREFIX = "SAGAD_"
 OTHERS = ("SAGAD_SECRET_", "SAGAD_TEST_")
 """Beginnings of variables that are no settings: secrets for workflows, and where the services for tests are."""
 
 _TRUTHS = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+LARGEST_RATE = 1_000_000
 _UNSET = object()
+_HOST = re.compile(r"[A-Za-z0-9.*:_-]+", re.ASCII)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
 
 P = TypeVar("P")
@@ -123,6 +122,23 @@ class HandlerQueue:
         return f"{handler}={Name().apply(queue, base)}"
 
 
+class Rate:
+    """How many calls may begin in a second, a minute or an hour: `50/s`."""
+
+    def apply(self, value: str, _base: Path) -> str:
+        """Check it."""
+        parse_rate(value)
+        return value
+
+
+def parse_rate(text: str) -> tuple[float, float]:
+    """Return the number, and the seconds in which so many may begin. Raises ValueError with what is expected."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*/\s*([smh])\s*", text)
+    if found is None or not 1 <= float(found[1]) <= LARGEST_RATE:
+        raise ValueError(f"a rate such as 50/s, 600/m or 1000/h, from 1 to {LARGEST_RATE}")
+    return float(found[1]), {"s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
+
+
 class ModuleOrFile:
     """The name of a Python module, or a `.py` file."""
 
@@ -158,17 +174,19 @@ class Reader:
 
     def named(self, name: str, cls: type[P]) -> Mapping[str, P]:
         """Return the tables below `[name]`, `[name.orders]` say, by their names; those that could be read."""
-        tables = self._document.get(name, {})
+        return self._tables(name, cls, self._document.get(name, {}), _NAME, "letters, digits, _ and -")
+
+    def _tables(self, name: str, cls: type[P], tables: Any, pattern: re.Pattern[str], expected: str) -> Mapping[str, P]:
         if not isinstance(tables, dict):
             self.report(name, None, "must be tables", f"write [{name}.NAME] and its keys below")
             return {}
         read: dict[str, P] = {}
         for each, table in tables.items():
             known = len(self.problems)
-            found = self._table(f"{name}.{each}", cls, table) if _NAME.fullmatch(each) else None
+            found = self._table(f"{name}.{each}", cls, table) if pattern.fullmatch(each) else None
             if found is None:
                 if len(self.problems) == known:
-                    self.report(f"{name}.{each}", None, "the name must be of letters, digits, _ and -")
+                    self.report(f"{name}.{each}", None, f"the name must be of {expected}")
             else:
                 read[each] = found
         return read
@@ -206,6 +224,7 @@ class Reader:
             _variable(part, key.name)
             for part, cls in parts.items()
             for key in fields(cls)  # every part is a dataclass
+            if key.default_factory is MISSING
         }
         prefixes = tuple(f"{PREFIX}{part.upper()}_" for part in {*parts, *named})
         for variable in sorted(set(self._environ) - known):
@@ -221,6 +240,10 @@ class Reader:
         return {f"{name}.{each}": named[name] for name, table in tables if isinstance(table, dict) for each in table}
 
     def _value(self, part: str, key: Field[Any], kind: Any, table: Mapping[str, Any]) -> Any:
+        if get_origin(kind) is Mapping:
+            return self._tables(
+                f"{part}.{key.name}", get_args(kind)[1], table.get(key.name, {}), _HOST, "a host's name, perhaps with *"
+            )
         text = self._environ.get(_variable(part, key.name), "")
         if text:
             given, base = _from_text(text, kind), Path()

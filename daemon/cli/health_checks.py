@@ -122,7 +122,7 @@ def check_address(settings: Settings) -> list[Finding]:
     try:
         with Connection(settings) as connection:
             connection.get("/healthz")
-            return [_readiness(connection)]
+            return [_readiness(connection), *_circuits(connection)]
     except CommandError:
         pass
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -140,6 +140,23 @@ def _readiness(connection: Connection) -> Finding:
     except CommandError as error:
         return broken("http", f"the daemon at {connection.url} is not ready: {error}", "see `/readyz` and its log")
     return fine("http", f"a daemon runs at {connection.url} and is ready")
+
+
+def _circuits(connection: Connection) -> list[Finding]:
+    """Tell which services the daemon does not call just now."""
+    try:
+        clients = connection.get("/readyz")["clients"]
+    except CommandError:
+        return []
+    return [
+        doubtful(
+            f"client {client['name']}",
+            f"the circuit is {client['state']} after {client['failures']} failures; {client['rejected']} calls refused",
+            "look at that service; the daemon tries again by itself",
+        )
+        for client in clients
+        if client["state"] != "closed"
+    ]
 
 
 async def _check_open(store: Store) -> list[Finding]:

@@ -11,16 +11,22 @@ from urllib.parse import quote
 from daemon.core.problems import did_you_mean
 from daemon.core.templates import SecretName, compile_template
 from daemon.nodes.context import StepFailure
+from daemon.nodes.gates import Gate, GateRule
 from daemon.nodes.statements import BadQuery, places_of
 from daemon.runtime.secrets import SecretUnknown
 from daemon.runtime.sql_postgres import Postgres
 from daemon.runtime.sql_sqlite import Sqlite
+from daemon.settings import Connection, rate_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from daemon.nodes.gates import GateStatus
     from daemon.nodes.statements import Statement
-    from daemon.settings import Connection
+    from daemon.settings import Client
+
+AWAY = frozenset({"sql_unavailable", "sql_lost"})
+"""Codes of failures that say that the database is down."""
 
 
 class Database(Protocol):
@@ -45,6 +51,7 @@ class Databases:
         self._open: Mapping[str, Database] = {
             name: database_of(name, connection, resolve) for name, connection in settings.items()
         }
+        self._gates = {name: Gate(f"sql:{name}", gate_rule(connection)) for name, connection in settings.items()}
 
     async def run(self, name: str, statement: Statement) -> Any:
         """Run a statement; see `Database.run`. An unknown name fails with code `sql_connection_unknown`."""
@@ -59,10 +66,20 @@ class Databases:
         if missing:
             message = f"the query has places without a value: {', '.join(sorted(missing))}"
             raise StepFailure(message, "sql_statement", retryable=False)
-        try:
-            return await database.run(statement)
-        except SecretUnknown as error:
-            raise StepFailure(str(error), "secret", retryable=False) from error
+        async with self._gates[name].passed() as call:
+            try:
+                result = await database.run(statement)
+            except SecretUnknown as error:
+                raise StepFailure(str(error), "secret", retryable=False) from error
+            except StepFailure as failure:
+                call.went(good=failure.code not in AWAY)
+                raise
+            call.went(good=True)
+            return result
+
+    def statuses(self) -> list[GateStatus]:
+        """Tell how the gates before them are."""
+        return [gate.status for gate in self._gates.values()]
 
     async def close(self) -> None:
         """Disconnect from all."""
@@ -74,6 +91,18 @@ def database_of(name: str, settings: Connection, resolve: Callable[[str], str]) 
     """Return the database that the settings describe."""
     kind = Sqlite if settings.url.startswith("sqlite:") else Postgres
     return kind(name, settings, lambda: filled_url(settings.url, resolve))
+
+
+def gate_rule(settings: Client | Connection) -> GateRule:
+    """Return what the settings let through."""
+    calls, per_s = rate_of(settings) or (None, 1.0)
+    return GateRule(
+        calls=calls,
+        per_s=per_s,
+        at_once=None if isinstance(settings, Connection) else settings.max_connections,
+        failures=settings.circuit_failures or None,
+        open_s=settings.circuit_open_s,
+    )
 
 
 def filled_url(url: str, resolve: Callable[[str], str]) -> str:

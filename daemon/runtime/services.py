@@ -10,10 +10,10 @@ from uuid import UUID
 
 from daemon.core.errors import Rejected
 from daemon.nodes.context import StepFailure
-from daemon.nodes.outbound import OutboundPolicy, http_client
+from daemon.nodes.outbound import Gates, OutboundPolicy, http_client
 from daemon.nodes.statements import DEFAULT_MAX_BYTES, DEFAULT_MAX_ROWS, Fetch, Statement
 from daemon.runtime.children import Starting
-from daemon.runtime.databases import Databases
+from daemon.runtime.databases import Databases, gate_rule
 from daemon.runtime.lanes import InLoop, Threads
 from daemon.runtime.processes import Processes
 from eventstore.errors import StoreError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from daemon.nodes.answers import Child
     from daemon.nodes.context import ChildStart, NodeContext, Publication
+    from daemon.nodes.gates import GateStatus
     from daemon.runtime.handler_registry import Handler
     from daemon.runtime.lanes import Lane, Place
     from daemon.runtime.ports import ChildStarter
@@ -54,7 +55,9 @@ class Outgoing:
         databases: Databases | None = None,
     ) -> None:
         """Take publishers by broker name (`kafka`, `rabbitmq`, `memory`); whoever made them closes them."""
-        self.http: httpx.AsyncClient = http_client(policy or OutboundPolicy())
+        policy = policy or OutboundPolicy()
+        self._gates = Gates(policy.gates)
+        self.http: httpx.AsyncClient = http_client(policy, self._gates)
         self.databases = databases or Databases({}, str)
         self._publishers = dict(publishers)
 
@@ -66,6 +69,10 @@ class Outgoing:
     ) -> None:
         await self.http.aclose()
         await self.databases.close()
+
+    def clients(self) -> list[GateStatus]:
+        """Tell how the hosts and databases are that have limits."""
+        return [*self._gates.statuses(), *self.databases.statuses()]
 
     async def publish(self, publication: Publication) -> str:
         """Send a message; see `daemon.nodes.context.Services.publish`."""
@@ -88,6 +95,7 @@ def outbound_policy(settings: OutboundSettings) -> OutboundPolicy:
     return OutboundPolicy(
         allow_hosts=settings.allow_hosts,
         allow_private=settings.allow_private,
+        gates={host: gate_rule(client) for host, client in settings.clients.items()},
         verify=True if settings.ca_file is None else str(settings.ca_file),
     )
 

@@ -25,13 +25,14 @@ from daemon.runtime.step_attempt import CLEANUP_S, Attempt, Means, Result
 from eventstore.errors import Conflict, StoreError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 
     from daemon.core.commands import AwaitChild, CompleteStep, FailStep, PostponeStep, ReportProgress
     from daemon.core.effects import RunStep
     from daemon.core.node import Remote
     from daemon.core.plan import Plan
     from daemon.core.state import Running
+    from daemon.nodes.gates import GateStatus
     from daemon.runtime.clock import Clock
     from daemon.runtime.handler_registry import Handler
     from daemon.runtime.mailbox import Answer
@@ -162,6 +163,10 @@ class Steps:
         for job in self._all():
             self._cancel(job)
             self._forget(job)
+
+    def clients(self) -> Sequence[GateStatus]:
+        """How the hosts and databases are that handlers share."""
+        return self._outgoing.clients()
 
     def at_work(self) -> Iterator[AtWork]:
         """Give the steps whose handlers are running now."""

@@ -191,7 +191,7 @@ async def test_a_server_that_is_away_fails_retryably_and_comes_back(
     own_service: Callable[[str], OwnService],
 ) -> None:
     server = await asyncio.to_thread(own_service, "postgres")
-    databases = databases_of(server.url, connect_timeout_s=1.0)
+    databases = databases_of(server.url, connect_timeout_s=1.0, circuit_failures=0)
     assert await run(databases, "select 1", "value") == 1
     await asyncio.to_thread(server.kill)
     failed = await failure(databases, "select 1")
@@ -231,3 +231,18 @@ def test_a_secret_inside_a_url_is_quoted_for_it() -> None:
     url = filled_url("postgresql://app:{{ secret.P }}@db/shop", lambda _: "p@ss/word")
     assert (urlsplit(url).password, urlsplit(url).hostname) == ("p%40ss%2Fword", "db")
     assert filled_url("sqlite:///a.db", str) == "sqlite:///a.db"
+
+
+async def test_a_database_that_is_away_is_not_asked_again_and_again() -> None:
+    databases = databases_of("postgresql://127.0.0.1:9/none", connect_timeout_s=0.2, circuit_failures=2)
+    codes = [(await failure(databases, "select 1")).code for _ in range(3)]
+    assert codes == ["sql_unavailable", "sql_unavailable", "circuit_open"]
+    [status] = databases.statuses()
+    assert (status.name, status.state, status.rejected) == ("sql:shop", "open", 1)
+    await databases.close()
+
+
+async def test_what_the_database_refuses_does_not_open_its_circuit(databases: Databases) -> None:
+    for _ in range(6):
+        assert (await failure(databases, "selec 1")).code == "sql_statement"
+    assert [status.state for status in databases.statuses()] == ["closed"]

@@ -51,6 +51,10 @@ async def test_nodes_and_handlers_share_a_database(tmp_path: Path, monkeypatch: 
     async with running(settings) as daemon:
         execution_id = await start(daemon, "shop")
         state = await finished(daemon, execution_id)
+        shown = (await daemon.metrics.exposition()).decode()
+        assert 'sagad_client_circuit{client="sql:shop"} 0.0' in shown
+        assert 'sagad_client_rejected_total{client="sql:shop"} 0.0' in shown
+        assert [(status.name, status.state) for status in daemon.clients()] == [("sql:shop", "closed")]
     assert from_json(state.output) == ["tea", f"{execution_id}/by_node", "sql_unique_violation", "no_services"]
     with sqlite3.connect(tmp_path / "shop.db") as stock:
         rows = stock.execute("select * from stock order by item desc").fetchall()

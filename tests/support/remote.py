@@ -37,24 +37,33 @@ async def working(
         settings, [queue], concurrency=concurrency, handlers=found, environ=environ or {}, brokers=brokers
     )
     async with opening as worker:
-        running = asyncio.create_task(worker.run())
+        running = _running[worker.id] = asyncio.create_task(worker.run())
         try:
             yield worker
         finally:
-            await worker.stop(grace_s)
-            await running
+            if not running.cancelled():
+                await worker.stop(grace_s)
+                await running
+            del _running[worker.id]
 
 
 async def died(worker: Worker) -> None:
-    """End the traffic of a worker that takes no more: nothing is said, acknowledged or given back, as in a crash."""
+    """End a worker as a crash would: it says nothing more, and the broker delivers again what it has not acknowledged.
+
+    What it was doing goes on unseen, until the test ends it.
+    """
     silent: Any = _Silent()
     worker._channel = silent
     for work in worker._at_work.values():
         work._channel = silent
-    assert worker._beating is not None
-    worker._beating.cancel()
+    running = _running[worker.id]
+    running.cancel()
+    await asyncio.wait({running})
 
 
 class _Silent:
     async def send(self, *_: Any, **__: Any) -> None:
         await asyncio.Event().wait()
+
+
+_running: dict[str, asyncio.Task[None]] = {}
