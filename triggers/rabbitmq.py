@@ -38,8 +38,6 @@ class RabbitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     declare: bool = True
     """Make the queues (and the exchange) when they are missing; what exists is never changed."""
     queue_type: Literal["quorum", "classic"] = "quorum"
-    expires_s: int | None = None
-    """A queue that we make, and that nobody consumes for so long, is deleted; None keeps it. Classic queues only."""
     exchange: str = ""
     """Bind the queue to this exchange, with each of `routing_keys`."""
     exchange_type: Literal["direct", "topic", "fanout", "headers"] = "topic"
@@ -61,10 +59,12 @@ class RabbitTrigger:
         retry: RetryPolicy,
         publisher: RabbitPublisher,
         dead_letter: str | None = None,
+        expires_s: int | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`dead_letter` is a routing key, None is `<queue>.dlq`.
 
+        With `expires_s` a queue that we make, a classic one, is deleted when nobody has read from it for so long.
         Raises `ValueError`, `OSError` or `ssl.SSLError` for wrong TLS settings.
         """
         self.name = name
@@ -75,6 +75,7 @@ class RabbitTrigger:
         self._retry = retry
         self._publisher = publisher
         self._dead_letters = dead_letter or f"{settings.queue}.dlq"
+        self._expires_s = expires_s
         self._now = now
         self._link = Link(name, connection.reconnect)
 
@@ -119,7 +120,7 @@ class RabbitTrigger:
         return Topology(
             queue=settings.queue,
             queue_type=settings.queue_type,
-            expires_s=settings.expires_s,
+            expires_s=self._expires_s,
             exchange=settings.exchange,
             exchange_type=settings.exchange_type,
             routing_keys=settings.routing_keys,

@@ -178,17 +178,16 @@ class RemoteCalls:
         return waiting.answer.result()
 
     async def _take_signs(self, batch: Sequence[Inbound]) -> Sequence[Verdict]:
-        verdicts: list[Verdict] = []
-        for message in batch:
-            try:
-                await self._take_sign(read_sign(message.body))
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                verdicts.append(DeadLetter(str(error), "undecodable"))
-            except BrokerUnavailable as error:
-                verdicts.append(Retry(str(error), AGAIN, counted=False))
-            else:
-                verdicts.append(Ack("signalled"))
-        return verdicts
+        return await asyncio.gather(*map(self._take_message, batch))
+
+    async def _take_message(self, message: Inbound) -> Verdict:
+        try:
+            await self._take_sign(read_sign(message.body))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            return DeadLetter(str(error), "undecodable")
+        except BrokerUnavailable as error:
+            return Retry(str(error), AGAIN, counted=False)
+        return Ack("signalled")
 
     async def _take_sign(self, sign: Sign) -> None:
         match sign:

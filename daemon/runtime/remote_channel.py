@@ -13,7 +13,7 @@ Comes from: `remote_calls`, `worker`. Goes to: triggers, `brokers`.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 from msgspec import Struct
@@ -119,13 +119,10 @@ class Channel:
             return KafkaTrigger(name, settings, brokers.kafka, sink=own, publisher=brokers.kafka_publisher, **how)
         if brokers.rabbitmq is not None and brokers.rabbit_publisher is not None and self._broker == "rabbitmq":
             lasting = place.owner is None
-            queue = RabbitSettings(
-                queue=destination,
-                prefetch=at_most,
-                queue_type="quorum" if lasting else "classic",
-                expires_s=None if lasting else UNUSED_S,
-            )
-            return RabbitTrigger(name, queue, brokers.rabbitmq, sink=sink, publisher=brokers.rabbit_publisher, **how)
+            kind: Literal["quorum", "classic"] = "quorum" if lasting else "classic"
+            queue = RabbitSettings(queue=destination, prefetch=at_most, queue_type=kind)
+            how |= {"publisher": brokers.rabbit_publisher, "expires_s": None if lasting else UNUSED_S}
+            return RabbitTrigger(name, queue, brokers.rabbitmq, sink=sink, **how)
         topic = MemorySettings(topic=destination, group=destination, batch=at_most, max_unresolved=at_most)
         return MemoryTrigger(name, topic, broker=brokers.memory, sink=sink, **how)
 
