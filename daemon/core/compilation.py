@@ -21,8 +21,7 @@ from daemon.core.configured import (
     ERROR_PORT,
     Configured,
     ConfiguredCompensation,
-    check_connection,
-    check_handler,
+    check_needs,
     check_node,
     read_compensations,
     read_node,
@@ -81,13 +80,12 @@ def compile_plan(
     allowed = env if handlers is not None else None
     scoping = Scoping(definition, configured, allowed, findings)
     for node_id, read in configured.items():
-        check_node(definition.nodes[node_id], read, definition, handlers, findings)
-        check_connection(definition.nodes[node_id], read, connections, findings)
+        check_node(definition.nodes[node_id], definition, findings)
+        check_needs(definition.nodes[node_id], read, handlers, connections, findings)
         scoping.node(definition.nodes[node_id], read, places[node_id])
     for node_id, compensation in compensations.items():
         for action in compensation.actions:
-            check_handler(action.node, action.read, handlers, findings)
-            check_connection(action.node, action.read, connections, findings)
+            check_needs(action.node, action.read, handlers, connections, findings)
             scoping.compensation(action, places[node_id])
     edges = _wire(definition, configured, findings)
     outermost = Place(nodes=definition.nodes, paths=paths)
