@@ -19,6 +19,7 @@ from eventstore.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from daemon.nodes.gates import GateStatus
     from daemon.runtime.brokers import Brokers
     from daemon.runtime.changes import Changes
     from daemon.runtime.children import Children
@@ -96,6 +97,10 @@ class Daemon:
     def statuses(self) -> Sequence[ConnectionStatus]:
         """How each connection to a broker is."""
         return self.supervisor.statuses()
+
+    def clients(self) -> Sequence[GateStatus]:
+        """How the hosts and databases are that handlers share."""
+        return self.steps.clients()
 
     async def start(self) -> None:
         """Load the definitions, take up old work, then receive. Raises Misconfigured with every problem."""

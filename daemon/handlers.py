@@ -37,11 +37,15 @@ from msgspec import Struct
 
 from daemon.nodes.answers import Again, End, Port, Route
 from daemon.nodes.context import StepFailure
+from daemon.nodes.statements import DEFAULT_MAX_BYTES, DEFAULT_MAX_ROWS, Fetch
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
+    import httpx
     from structlog.typing import FilteringBoundLogger
+
+    from daemon.nodes.context import Publication
 
 __all__ = ["Again", "Context", "End", "HandlerSpec", "Port", "Route", "StepFailure", "handler", "spec_of"]
 
@@ -50,6 +54,30 @@ F = TypeVar("F", bound=Callable[..., Any])
 _ATTRIBUTE = "__sagad_handler__"
 LOADED_AS = "sagad_handlers_"
 """What the names of modules begin with that were loaded from a file."""
+
+
+class HandlerServices(Protocol):
+    """What the daemon lends to handlers; what they raise, a `StepFailure` or httpx's errors, may pass through."""
+
+    http: httpx.AsyncClient
+    """Obeys the daemon's rules for outgoing calls; do not close it. Hand the idempotency key on as a header."""
+
+    async def publish(self, publication: Publication) -> str:
+        """Send a message; see `daemon.nodes.context.Services.publish`."""
+
+    async def sql(
+        self,
+        connection: str,
+        query: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        fetch: Fetch = "all",
+        timeout: timedelta | None = None,  # noqa: ASYNC109  the database gives up, not only we
+        read_only: bool = False,
+        max_rows: int = DEFAULT_MAX_ROWS,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+    ) -> Any:
+        """Run one statement, a transaction by itself; see `daemon.nodes.context.Services.sql`."""
 
 
 class Context(Protocol):
@@ -71,6 +99,8 @@ class Context(Protocol):
     """What the last `Again` of this step has left, a copy of this attempt's own; None before the first."""
     logger: FilteringBoundLogger
     """Bound to the execution, step, attempt and trace."""
+    services: HandlerServices
+    """HTTP, databases and brokers, shared by all steps. For `async def`; a `cpu=True` handler has none."""
 
     @property
     def cancelled(self) -> bool:

@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from daemon.assembled import Daemon
 from daemon.core.errors import Misconfigured
+from daemon.core.node import Remote
 from daemon.core.problems import Problem
 from daemon.nodes import all_node_types
 from daemon.runtime.brokers import Brokers
 from daemon.runtime.changes import Changes, ForeignChanges
 from daemon.runtime.children import Children
+from daemon.runtime.client_metrics import ClientMetrics
 from daemon.runtime.clock import Clock, SharedClock, SystemClock
 from daemon.runtime.codec import codec_of
+from daemon.runtime.databases import Databases
 from daemon.runtime.definitions import Compiler, InputSchemas
 from daemon.runtime.engine import Engine
 from daemon.runtime.grants import Grants
@@ -37,6 +40,8 @@ from daemon.runtime.metrics import Metrics
 from daemon.runtime.notices import tell_operators
 from daemon.runtime.plans import Plans
 from daemon.runtime.recovery import Recovery
+from daemon.runtime.remote_calls import RemoteCalls
+from daemon.runtime.remote_channel import Channel
 from daemon.runtime.result_cache import ResultCache
 from daemon.runtime.retention import Retention
 from daemon.runtime.secrets import SecretResolver
@@ -122,10 +127,12 @@ async def open_daemon(
         store = replace(store, results=_cache_backend(settings, store))
         stack.push_async_callback(store.results.close)
         policy = outbound_policy(settings.outbound)
-        outgoing = await stack.enter_async_context(Outgoing(tools.brokers.publishers, policy))
+        databases = Databases(settings.connections, tools.secrets)
+        outgoing = await stack.enter_async_context(Outgoing(tools.brokers.publishers, policy, databases))
         if (collector := _collector(settings)) is not None:
             stack.callback(collector.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        tools.metrics.registry.register(ClientMetrics(outgoing.clients))
         daemon = _wire(tools, store, outgoing, collector, tasks.create_task)
         stack.push_async_callback(daemon.stop)
         yield daemon
@@ -147,7 +154,13 @@ def _tools(
         jitter=jitter,
         handlers=handlers,
         brokers=Brokers(settings, now=clock.now),
-        compiler=Compiler(node_types=node_types, handlers=frozenset(handlers), env=env, shared=shared_limits(settings)),
+        compiler=Compiler(
+            node_types=node_types,
+            handlers=frozenset(handlers) | settings.workers.sent_away().keys(),
+            env=env,
+            connections=frozenset(settings.connections),
+            shared=shared_limits(settings),
+        ),
         secrets=SecretResolver(environ, settings.secrets.dir),
         env=env,
         metrics=Metrics(),
@@ -289,6 +302,9 @@ def _steps(base: _Base, engine: Engine, children: Children) -> Steps:
         max_processes=limits.max_processes,
         cache=base.results.cache,
         streams=base.results.streams,
+        calls=_calls(base, engine),
+        sent_away={name: Remote(queue) for name, queue in tools.settings.workers.sent_away().items()},
+        heartbeat=timedelta(seconds=tools.settings.workers.heartbeat_s),
     )
 
 
@@ -340,6 +356,15 @@ def _results(tools: _Tools, store: Store, spawn: Spawn) -> _Results:
     cache = ResultCache(backend, clock, spawn=spawn, max_bytes=settings.max_result_bytes, missed=missed)
     retention = Retention(store.streams, backend, clock, keep_s=tools.settings.streams.keep_s)
     return _Results(cache, StreamHub(store.streams, clock, spawn=spawn, ended=retention.wanted), retention)
+
+
+def _calls(base: _Base, engine: Engine) -> RemoteCalls | None:
+    """Return the way to remote workers, if the settings name one."""
+    tools, settings = base.tools, base.tools.settings.workers
+    if settings.broker is None:
+        return None
+    channel = Channel(tools.brokers, settings, now=tools.clock.now)
+    return RemoteCalls(channel, engine, clock=tools.clock, spawn=base.spawn)
 
 
 def _watch(metrics: Metrics, engine: Engine, steps: Steps, grants: Grants, supervisor: Supervisor) -> None:

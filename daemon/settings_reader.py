@@ -5,12 +5,13 @@ Comes from: `settings`. Goes to: `settings`.
 
 from __future__ import annotations
 
+import re
 import types
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import (
-    TYPE_CHECKING,
     Annotated,
     Any,
     Literal,
@@ -25,16 +26,17 @@ from urllib.parse import quote, urlsplit
 
 from daemon.core.durations import DurationError, parse_duration
 from daemon.core.problems import Problem, did_you_mean
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from daemon.core.templates import TemplateError, compile_template
 
 PREFIX = "SAGAD_"
 OTHERS = ("SAGAD_SECRET_", "SAGAD_TEST_")
 """Beginnings of variables that are no settings: secrets for workflows, and where the services for tests are."""
 
 _TRUTHS = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+LARGEST_RATE = 1_000_000
 _UNSET = object()
+_HOST = re.compile(r"[A-Za-z0-9.*:_-]+", re.ASCII)
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
 
 P = TypeVar("P")
 
@@ -96,6 +98,60 @@ class Duration:
         return value
 
 
+class ConnectionUrl:
+    """The URL of a database; secrets may be in it, or be all of it: `{{ secret.NAME }}`."""
+
+    def apply(self, value: str, base: Path) -> str:
+        """Check it, without showing it: it may hold a password."""
+        try:
+            template = compile_template(value, allow_secrets=True)
+        except TemplateError as error:
+            raise ValueError(f"a URL: {error.problems[0].message}") from None
+        if template.names:
+            raise ValueError("a URL in which nothing but {{ secret.NAME }} stands in braces")
+        if template.secrets and re.fullmatch(r"\s*\{\{[^}]*\}\}\s*", value):
+            return value
+        return Url("postgresql", "postgres", "sqlite").apply(value, base)
+
+
+class Name:
+    """A part of the names of queues and topics."""
+
+    def apply(self, value: str, _base: Path) -> str:
+        """Check it."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", value):
+            raise ValueError("letters, digits, `.`, `_` and `-`, at most 100")
+        return value
+
+
+class HandlerQueue:
+    """A handler's name and the queue of the workers that run it."""
+
+    def apply(self, value: str, base: Path) -> str:
+        """Check it."""
+        handler, _, queue = (part.strip() for part in value.partition("="))
+        if not all(part.isidentifier() for part in handler.split(".")) or not queue:
+            raise ValueError("a handler and its queue: `media.transcode=video`")
+        return f"{handler}={Name().apply(queue, base)}"
+
+
+class Rate:
+    """How many calls may begin in a second, a minute or an hour: `50/s`."""
+
+    def apply(self, value: str, _base: Path) -> str:
+        """Check it."""
+        parse_rate(value)
+        return value
+
+
+def parse_rate(text: str) -> tuple[float, float]:
+    """Return the number, and the seconds in which so many may begin. Raises ValueError with what is expected."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*/\s*([smh])\s*", text)
+    if found is None or not 1 <= float(found[1]) <= LARGEST_RATE:
+        raise ValueError(f"a rate such as 50/s, 600/m or 1000/h, from 1 to {LARGEST_RATE}")
+    return float(found[1]), {"s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
+
+
 class ModuleOrFile:
     """The name of a Python module, or a `.py` file."""
 
@@ -129,9 +185,31 @@ class Reader:
         file = str(self._file) if self._file is not None else None
         self.problems.append(Problem(message=f"{name}: {message}", file=file, path=path, hint=hint))
 
+    def named(self, name: str, cls: type[P]) -> Mapping[str, P]:
+        """Return the tables below `[name]`, `[name.orders]` say, by their names; those that could be read."""
+        return self._tables(name, cls, self._document.get(name, {}), _NAME, "letters, digits, _ and -")
+
+    def _tables(self, name: str, cls: type[P], tables: Any, pattern: re.Pattern[str], expected: str) -> Mapping[str, P]:
+        if not isinstance(tables, dict):
+            self.report(name, None, "must be tables", f"write [{name}.NAME] and its keys below")
+            return {}
+        read: dict[str, P] = {}
+        for each, table in tables.items():
+            known = len(self.problems)
+            found = self._table(f"{name}.{each}", cls, table) if pattern.fullmatch(each) else None
+            if found is None:
+                if len(self.problems) == known:
+                    self.report(f"{name}.{each}", None, f"the name must be of {expected}")
+            else:
+                read[each] = found
+        return read
+
     def part(self, name: str, cls: type[P]) -> P:
         """Return the part with what could be read; the rest is at its default and among the problems."""
-        table = self._document.get(name, {})
+        return self._table(name, cls, self._document.get(name, {})) or cls()
+
+    def _table(self, name: str, cls: type[P], table: Any) -> P | None:
+        """Return what the table says; None when a key is missing or wrong that has no default."""
         if not isinstance(table, dict):
             self.report(name, None, "must be a table", f"write [{name}] and its keys below")
             table = {}
@@ -140,34 +218,28 @@ class Reader:
         for unknown in table.keys() - {key.name for key in keys}:
             self.report(name, unknown, "there is no such key", did_you_mean(unknown, [key.name for key in keys]))
         read = {key.name: self._value(name, key, hints[key.name], table) for key in keys}
-        return cls(**{key: value for key, value in read.items() if value is not _UNSET})
+        known = {key: value for key, value in read.items() if value is not _UNSET}
+        needed = [key.name for key in keys if key.default is key.default_factory is MISSING and key.name not in known]
+        for key_name in needed:
+            if key_name not in table:
+                self.report(name, key_name, "is missing")
+        return None if needed else cls(**known)
 
-    def tables(self, name: str, cls: type[P]) -> dict[str, P]:
-        """Return a part that is a table of tables, each read as such a part: `[name.own]`."""
-        given = self._document.get(name, {})
-        if not isinstance(given, dict):
-            self.report(name, None, "must be a table of tables", f"write [{name}.NAME] and its keys below")
-            return {}
-        found: dict[str, P] = {}
-        for own, table in given.items():
-            inner = Reader({f"{name}.{own}": table}, {}, file=self._file)
-            found[own] = inner.part(f"{name}.{own}", cls)
-            self.problems += inner.problems
-        return found
-
-    def unknown(self, parts: Mapping[str, type], *, tables: tuple[str, ...] = ()) -> None:
-        """Report parts and variables that nothing reads; `tables` are parts that are read in another way."""
-        for name in self._document.keys() - parts.keys() - set(tables):
+    def unknown(self, parts: Mapping[str, type], named: Mapping[str, type]) -> None:
+        """Report parts and variables that nothing reads; `named` are parts that have tables with names."""
+        parts = {**parts, **self._in_tables(named)}
+        for name in self._document.keys() - parts.keys() - named.keys():
             message = "there is no such part"
             if not isinstance(self._document[name], dict):
                 message = f"{name!r} stands outside a part"
-            self.report(name, None, message, did_you_mean(name, parts))
+            self.report(name, None, message, did_you_mean(name, {*parts, *named}))
         known = {
             _variable(part, key.name)
             for part, cls in parts.items()
             for key in fields(cls)  # every part is a dataclass
+            if key.default_factory is MISSING
         }
-        prefixes = tuple(f"{PREFIX}{part.upper()}_" for part in parts)
+        prefixes = tuple(f"{PREFIX}{part.upper()}_" for part in {*parts, *named})
         for variable in sorted(set(self._environ) - known):
             if variable.startswith(OTHERS):
                 continue
@@ -176,7 +248,15 @@ class Reader:
                 hint = did_you_mean(variable, known)
                 self.problems.append(Problem(message=f"{variable}: nothing reads this variable", hint=hint))
 
+    def _in_tables(self, named: Mapping[str, type]) -> Mapping[str, type]:
+        tables = ((name, self._document.get(name)) for name in named)
+        return {f"{name}.{each}": named[name] for name, table in tables if isinstance(table, dict) for each in table}
+
     def _value(self, part: str, key: Field[Any], kind: Any, table: Mapping[str, Any]) -> Any:
+        if get_origin(kind) is Mapping:
+            return self._tables(
+                f"{part}.{key.name}", get_args(kind)[1], table.get(key.name, {}), _HOST, "a host's name, perhaps with *"
+            )
         text = self._environ.get(_variable(part, key.name), "")
         if text:
             given, base = _from_text(text, kind), Path()
@@ -194,7 +274,7 @@ class Reader:
 
 
 def _variable(part: str, key: str) -> str:
-    return f"{PREFIX}{part}_{key}".upper()
+    return re.sub(r"\W", "_", f"{PREFIX}{part}_{key}".upper())
 
 
 def _shown(key: Field[Any], given: Any) -> str:

@@ -59,10 +59,12 @@ class RabbitTrigger:
         retry: RetryPolicy,
         publisher: RabbitPublisher,
         dead_letter: str | None = None,
+        expires_s: int | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`dead_letter` is a routing key, None is `<queue>.dlq`.
 
+        With `expires_s` a queue that we make, a classic one, is deleted when nobody has read from it for so long.
         Raises `ValueError`, `OSError` or `ssl.SSLError` for wrong TLS settings.
         """
         self.name = name
@@ -73,6 +75,7 @@ class RabbitTrigger:
         self._retry = retry
         self._publisher = publisher
         self._dead_letters = dead_letter or f"{settings.queue}.dlq"
+        self._expires_s = expires_s
         self._now = now
         self._link = Link(name, connection.reconnect)
 
@@ -117,6 +120,7 @@ class RabbitTrigger:
         return Topology(
             queue=settings.queue,
             queue_type=settings.queue_type,
+            expires_s=self._expires_s,
             exchange=settings.exchange,
             exchange_type=settings.exchange_type,
             routing_keys=settings.routing_keys,

@@ -58,6 +58,8 @@ class Topology(Struct, frozen=True, kw_only=True):
 
     queue: str
     queue_type: Literal["quorum", "classic"]
+    expires_s: int | None
+    """Seconds without a consumer after which the queue is deleted; None for never."""
     exchange: str
     """Empty: the queue is not bound by us."""
     exchange_type: Literal["direct", "topic", "fanout", "headers"]
@@ -119,7 +121,10 @@ async def make_missing(connection: AbstractConnection, topology: Topology) -> No
         "x-dead-letter-exchange": topology.dead_letter_exchange,
         "x-dead-letter-routing-key": topology.dead_letters,
     }
-    await _queue(connection, topology.queue, {"x-queue-type": topology.queue_type, **instead_of_dropping})
+    arguments: dict[str, FieldValue] = {"x-queue-type": topology.queue_type, **instead_of_dropping}
+    if topology.expires_s is not None:
+        arguments["x-expires"] = topology.expires_s * 1000
+    await _queue(connection, topology.queue, arguments)
     if topology.exchange:
         await _exchange(connection, topology.exchange, topology.exchange_type)
         channel = await open_channel(connection)

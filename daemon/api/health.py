@@ -37,10 +37,10 @@ async def alive() -> Response:
     responses={503: {"model": models.Readiness, "description": "A connection is down."}},
 )
 async def ready(daemon: Api) -> Response:
-    """Tell whether store and brokers answer, and which does not."""
+    """Tell whether store and brokers answer, and which does not; also which services steps cannot call just now."""
     connections = [await store_status(daemon), *daemon.statuses()]
     good = daemon.receiving and not daemon.stopping and all(connection.connected for connection in connections)
-    return answer({"ready": good, "connections": connections}, 200 if good else 503)
+    return answer({"ready": good, "connections": connections, "clients": daemon.clients()}, 200 if good else 503)
 
 
 @routes.get("/daemons", response_model=models.Daemons, responses=ANSWERS[503,])

@@ -282,11 +282,23 @@ class Connection(_Model):
     detail: str
 
 
+class Client(_Model):
+    """A host or a database that steps call; one whose circuit is open does not make the daemon unready."""
+
+    name: str
+    state: Literal["closed", "half-open", "open"]
+    failures: int
+    rejected: int
+    waits: int
+    waited_s: float
+
+
 class Readiness(_Model):
     """Whether the daemon can do its work."""
 
     ready: bool
     connections: list[Connection]
+    clients: list[Client]
 
 
 class Daemon(_Model):

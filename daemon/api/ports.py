@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from daemon.nodes.gates import GateStatus
     from daemon.runtime.brokers import Brokers
     from daemon.runtime.changes import Changes
     from daemon.runtime.children import Children
@@ -113,3 +114,6 @@ class Daemon(Protocol):
 
     def statuses(self) -> Sequence[ConnectionStatus]:
         """Return how each connection to a broker is."""
+
+    def clients(self) -> Sequence[GateStatus]:
+        """Return how the hosts and databases are that handlers share."""

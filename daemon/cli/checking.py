@@ -81,7 +81,9 @@ def compiler_of(settings: Settings, files: Iterable[Path] = ()) -> Compiler:
 def plain_compiler_of(settings: Settings) -> Compiler:
     """Return a compiler that does not ask which handlers there are."""
     env = {name: os.environ[name] for name in settings.workflows.env if name in os.environ}
-    return Compiler(node_types=all_node_types(), handlers=None, env=env, shared=shared_limits(settings))
+    connections = frozenset(settings.connections) if settings.file is not None else None
+    shared = shared_limits(settings)
+    return Compiler(node_types=all_node_types(), handlers=None, env=env, shared=shared, connections=connections)
 
 
 def print_problems(problems: Iterable[Problem]) -> None:

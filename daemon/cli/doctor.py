@@ -17,13 +17,15 @@ from daemon.cli import output
 from daemon.cli.checking import plain_compiler_of
 from daemon.cli.faults import BadUsage
 from daemon.cli.findings import Finding, broken, doubtful, fine, problems
-from daemon.cli.health_checks import check_address, check_kafka, check_rabbitmq, check_store
+from daemon.cli.health_checks import check_address, check_connections, check_kafka, check_rabbitmq, check_store
 from daemon.cli.options import Config, Json, settings_of
 from daemon.cli.publishing import filled_settings
 from daemon.core.errors import Misconfigured
 from daemon.runtime.handler_registry import load_handlers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from daemon.core.plan import Plan
     from daemon.settings import Settings
 
@@ -85,7 +87,29 @@ def check_definitions(settings: Settings) -> list[Finding]:
         return [*found, *problems("definitions", error, "`sagad validate` shows the place")]
     found.append(fine("definitions", f"{len(loaded.plans)} workflows"))
     found += [doubtful("definitions", str(warning), "") for warning in loaded.warnings]
-    return [*found, *(finding for plan in loaded.plans for finding in _check_triggers(plan, settings))]
+    return [
+        *found,
+        *(finding for plan in loaded.plans for finding in _check_triggers(plan, settings)),
+        *_check_workers(loaded.plans, settings),
+    ]
+
+
+def _check_workers(plans: Iterable[Plan], settings: Settings) -> list[Finding]:
+    """See whether remote workers can be reached, where nodes or the settings want them."""
+    nodes = [(plan.definition.workflow, node) for plan in plans for node in plan.nodes.values()]
+    wanted = [f"{workflow}/{node.id}" for workflow, node in nodes if node.type.remote(node.config) is not None]
+    broker = settings.workers.broker
+    there = {"kafka": bool(settings.kafka.bootstrap), "rabbitmq": settings.rabbitmq.url is not None}
+    if broker is None and (wanted or settings.workers.handlers):
+        who = ", ".join(wanted or settings.workers.handlers)
+        return [broken("workers", f"remote workers are wanted for {who}", "set [workers] broker")]
+    if broker is None:
+        return []
+    if not there.get(broker, True):
+        return [broken("workers", f"they are to be reached by {broker}", f"set [{broker}] {NEEDS[broker]}")]
+    if broker == "memory":
+        return [doubtful("workers", "the in-process broker reaches no other process", "set [workers] broker")]
+    return [fine("workers", f"by {broker}, for {len(wanted)} nodes; names begin with {settings.workers.prefix}")]
 
 
 def _check_triggers(plan: Plan, settings: Settings) -> list[Finding]:
@@ -104,5 +128,7 @@ def _check_triggers(plan: Plan, settings: Settings) -> list[Finding]:
 
 
 async def _outside(settings: Settings) -> list[Finding]:
-    checks = await asyncio.gather(check_store(settings), check_kafka(settings), check_rabbitmq(settings))
+    checks = await asyncio.gather(
+        check_store(settings), check_kafka(settings), check_rabbitmq(settings), check_connections(settings)
+    )
     return [finding for check in checks for finding in check]

@@ -1,4 +1,4 @@
-"""What `doctor` looks at outside this process: the store, the brokers, the address, the clock.
+"""What `doctor` looks at outside this process: store, brokers, databases of workflows, the address, the clock.
 
 Comes from: `doctor`. Goes to: eventstore, triggers, the daemon if one runs.
 """
@@ -6,6 +6,7 @@ Comes from: `doctor`. Goes to: eventstore, triggers, the daemon if one runs.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -18,7 +19,11 @@ from daemon.cli.faults import CommandError
 from daemon.cli.findings import Finding, broken, doubtful, fine
 from daemon.cli.stores import is_memory, missing_file, opened
 from daemon.core.errors import Misconfigured
+from daemon.nodes.context import StepFailure
+from daemon.nodes.statements import Statement
 from daemon.runtime.brokers import kafka_connection, rabbit_connection
+from daemon.runtime.databases import Databases
+from daemon.runtime.secrets import SecretResolver
 from eventstore.errors import StoreError
 from eventstore.index import ExecutionFilter
 from triggers.kafka_client import LOST as KAFKA_LOST
@@ -93,13 +98,31 @@ async def check_rabbitmq(settings: Settings) -> list[Finding]:
     return [fine("rabbitmq", f"{place} answers")]
 
 
+async def check_connections(settings: Settings) -> list[Finding]:
+    """Ask each database of the workflows something small."""
+    databases = Databases(settings.connections, SecretResolver(os.environ, settings.secrets.dir))
+
+    async def check(name: str) -> Finding:
+        try:
+            await databases.run(name, Statement(query="select 1", read_only=True, timeout=timedelta(seconds=WAIT_S)))
+        except StepFailure as error:
+            mend = f"start the database, or mend [connections.{name}]"
+            return broken(f"connection {name}", f"{error.code}: {error.message}", mend)
+        return fine(f"connection {name}", "answers")
+
+    try:
+        return list(await asyncio.gather(*map(check, settings.connections)))
+    finally:
+        await databases.close()
+
+
 def check_address(settings: Settings) -> list[Finding]:
     """Ask a running daemon how it is; without one, see whether its port is free."""
     host, port = settings.http.host, settings.http.port
     try:
         with Connection(settings) as connection:
             connection.get("/healthz")
-            return [_readiness(connection)]
+            return [_readiness(connection), *_circuits(connection)]
     except CommandError:
         pass
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -117,6 +140,23 @@ def _readiness(connection: Connection) -> Finding:
     except CommandError as error:
         return broken("http", f"the daemon at {connection.url} is not ready: {error}", "see `/readyz` and its log")
     return fine("http", f"a daemon runs at {connection.url} and is ready")
+
+
+def _circuits(connection: Connection) -> list[Finding]:
+    """Tell which services the daemon does not call just now."""
+    try:
+        clients = connection.get("/readyz")["clients"]
+    except CommandError:
+        return []
+    return [
+        doubtful(
+            f"client {client['name']}",
+            f"the circuit is {client['state']} after {client['failures']} failures; {client['rejected']} calls refused",
+            "look at that service; the daemon tries again by itself",
+        )
+        for client in clients
+        if client["state"] != "closed"
+    ]
 
 
 async def _check_open(store: Store) -> list[Finding]:

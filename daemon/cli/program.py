@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("serving:run", "Run the daemon."),
+    "worker": ("working:worker", "Run handlers for daemons, by way of Kafka or RabbitMQ."),
     "validate": ("checking:validate", "Check definitions; print every problem."),
     "export": ("exporting:export", "Write a workflow that is in Python as YAML."),
     "start": ("changing:start", "Start an execution of a workflow."),

@@ -22,7 +22,7 @@ from daemon.core.configured import (
     ERROR_PORT,
     Configured,
     ConfiguredCompensation,
-    check_handler,
+    check_needs,
     check_node,
     read_compensations,
     read_node,
@@ -63,6 +63,7 @@ def compile_plan(
     env: Mapping[str, str],
     shared: Mapping[str, SharedLimit] | None = None,
     accepted: bool = False,
+    connections: Collection[str] | None = None,
     locate: Locate = nowhere,
     opaque: Collection[str] = (),
     found: Iterable[Problem] = (),
@@ -70,9 +71,9 @@ def compile_plan(
     """Compile, or raise `Misconfigured` with every problem; `found` are those that there were before.
 
     `handlers` None is for definitions that were accepted before, which executions are pinned to: what they need of this
-    daemon (handlers, environment) is not checked, and a step that misses it fails when it runs. `opaque` nodes are
-    reported already. `shared` are the limits of the settings; None, or a definition that was
-    `accepted` before, leaves open whether those are there that it names.
+    daemon (handlers, connections, environment) is not checked, and a step that misses it fails when it runs. `opaque`
+    nodes are reported already. `shared` are the limits of the settings; None, or a definition that was `accepted`
+    before, leaves open whether those are there that it names.
     """
     findings = Findings(locate, found)
     paths = find_paths(definition.nodes, definition.edges, findings)
@@ -82,14 +83,14 @@ def compile_plan(
         if node.id not in opaque and (read := read_node(node, node_types, findings)) is not None:
             configured[node.id] = read
     compensations = read_compensations(definition, node_types, findings)
-    allowed = env if handlers is not None else None
-    scoping = Scoping(definition, configured, allowed, findings)
+    scoping = Scoping(definition, configured, allowed := env if handlers is not None else None, findings)
     for node_id, read in configured.items():
-        check_node(definition.nodes[node_id], read, definition, handlers, findings)
+        check_node(definition.nodes[node_id], definition, findings)
+        check_needs(definition.nodes[node_id], read, handlers, connections, findings)
         scoping.node(definition.nodes[node_id], read, places[node_id])
     for node_id, compensation in compensations.items():
         for action in compensation.actions:
-            check_handler(action.node, action.read, handlers, findings)
+            check_needs(action.node, action.read, handlers, connections, findings)
             scoping.compensation(action, places[node_id])
     edges = _wire(definition, configured, findings)
     caches = _caches(definition, scoping, places, findings)

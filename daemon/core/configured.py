@@ -54,16 +54,9 @@ def read_node(node: NodeDefinition, node_types: Mapping[str, NodeType], findings
     return Configured(node_type, config, ports, join or node.join or "all", how, subflow)
 
 
-def check_node(
-    node: NodeDefinition,
-    read: Configured,
-    definition: Definition,
-    handlers: Collection[str] | None,
-    findings: Findings,
-) -> None:
+def check_node(node: NodeDefinition, definition: Definition, findings: Findings) -> None:
     """Check what one node says by itself, and against the workflow's policy and limits."""
     path = node.path
-    check_handler(node, read, handlers, findings)
     if node.default is not UNSET:
         if (node.on_error or definition.on_error) != "continue":
             message = "`default` is never used: the error policy is not `continue`"
@@ -84,12 +77,26 @@ def _is_constant(value: object) -> bool:
         return False
 
 
-def check_handler(node: NodeDefinition, read: Configured, handlers: Collection[str] | None, findings: Findings) -> None:
-    """Report a handler that is not registered; None leaves it unchecked."""
-    handler = read.node_type.handler(read.config)
+def check_needs(
+    node: NodeDefinition,
+    read: Configured,
+    handlers: Collection[str] | None,
+    connections: Collection[str] | None,
+    findings: Findings,
+) -> None:
+    """Report a handler that is not registered, and a database connection that the settings do not have.
+
+    None leaves them unchecked; so is a handler that remote workers have.
+    """
+    handler = read.node_type.handler(read.config) if read.node_type.remote(read.config) is None else None
     if handler is not None and handlers is not None and handler not in handlers:
         message = f"no handler is registered as {handler!r}"
         findings.error(message, (*node.path, node.type), node=node.id, hint=did_you_mean(handler, handlers))
+    name = read.node_type.connection(read.config)
+    if name is not None and connections is not None and name not in connections:
+        message = f"the settings have no connection {name!r}"
+        hint = f"add [connections.{name}] with its url; {did_you_mean(name, connections)}"
+        findings.error(message, (*node.path, node.type, "connection"), node=node.id, hint=hint)
 
 
 class ConfiguredAction(Struct, frozen=True):

@@ -119,6 +119,14 @@ class Subflow(Struct, frozen=True, kw_only=True):
     """What becomes of the child when its step is given up: `cancel` | `terminate` | `abandon`."""
 
 
+class Remote(Struct, frozen=True, gc=False):
+    """Have a remote worker run the node's handler."""
+
+    queue: str
+    heartbeat: timedelta | None = None
+    """How long the worker may be silent before it counts as lost; None leaves it to the daemon's settings."""
+
+
 class Beginning(Struct, frozen=True, gc=False):
     """What a node type sees when one of its steps begins."""
 
@@ -163,6 +171,10 @@ class NodeType(Struct, frozen=True, kw_only=True):
     """
     handler: Callable[[Any], str | None] = lambda _config: None
     """Name of the registered handler that the node needs, for the compiler's checks."""
+    remote: Callable[[Any], Remote | None] = lambda _config: None
+    """Who runs the handler in place of the daemon; the daemon then need not have it."""
+    connection: Callable[[Any], str | None] = lambda _config: None
+    """Name of the database connection that the node needs, for the compiler's checks."""
     turns: Callable[[Any], Turns] | None = None
     """For types that answer `Repeat`: how. Such a node has a body, the graph under its key `do`."""
     subflow: Callable[[Any], Subflow] | None = None

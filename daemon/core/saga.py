@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from daemon.core.state import Owed, Running
 
 DOUBTFUL = frozenset({
-    "timeout", "http_timeout", "process_died", "given_up",
+    "timeout", "http_timeout", "process_died", "worker_lost", "sql_lost", "given_up",
     "invalid_output", "output_too_large", "context_too_large", "state_too_large", "port", "route", "again",
 })  # fmt: skip
 """Codes of errors after which it is open whether an attempt took effect, or certain that it did."""

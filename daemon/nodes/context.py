@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
+from daemon.nodes.statements import DEFAULT_MAX_BYTES, DEFAULT_MAX_ROWS, Fetch
+
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     import httpx
     from structlog.typing import FilteringBoundLogger
@@ -67,6 +69,23 @@ class Services(Protocol):
 
         Raises `StepFailure`: retryable with code `broker_unavailable`, not retryable with `unroutable` or
         `broker_unknown` (the daemon has no such broker).
+        """
+
+    async def sql(
+        self,
+        connection: str,
+        query: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        fetch: Fetch = "all",
+        timeout: timedelta | None = None,  # noqa: ASYNC109  the database gives up, not only we
+        read_only: bool = False,
+        max_rows: int = DEFAULT_MAX_ROWS,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+    ) -> Any:
+        """Run one statement, a transaction by itself, and return its result in JSON types.
+
+        `connection` is a name under `[connections]`. Raises `StepFailure` with a code that begins with `sql_`.
         """
 
     async def call(self, handler: str, value: Any, context: NodeContext) -> object:

@@ -10,17 +10,23 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from fnmatch import fnmatchcase
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpcore
 import httpx
 from msgspec import Struct
 
+from daemon.nodes.gates import Gate, GateRule
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
+
+    from daemon.nodes.gates import GateStatus
 
 _ALSO_METADATA = (ip_address("fd00:ec2::254"), ip_address("100.100.100.200"))
 """Where clouds answer with credentials, although the address is not link-local: AWS on IPv6, Alibaba."""
@@ -40,6 +46,8 @@ class OutboundPolicy(Struct, frozen=True, kw_only=True):
     allow_private: bool = True
     """Whether addresses of private networks and of this machine may be called."""
     max_connections: int = 200
+    gates: Mapping[str, GateRule] = {}
+    """By name of a host, or a pattern as above, whose hosts then share one gate; the most exact one counts."""
     verify: bool | str = True
     """Checks certificates; a path is a file of authorities to trust instead of the system's."""
 
@@ -60,15 +68,37 @@ class OutboundPolicy(Struct, frozen=True, kw_only=True):
             raise HostRefused(f"{host} is at {address}, a private address; [outbound] allow_private permits those")
 
 
-def http_client(policy: OutboundPolicy) -> httpx.AsyncClient:
-    """Return a client that obeys the policy on every connection. Proxies of the environment are not used."""
-    return httpx.AsyncClient(transport=_Transport(policy), headers={"user-agent": "sagad"}, trust_env=False)
+class Gates:
+    """The gates of hosts, for one client."""
+
+    def __init__(self, rules: Mapping[str, GateRule]) -> None:
+        by_exactness = sorted(rules, key=lambda pattern: ("*" in pattern, -len(pattern)))
+        self._gates = {pattern.lower(): Gate(pattern, rules[pattern]) for pattern in by_exactness}
+
+    def of(self, host: str) -> Gate | None:
+        """Return the host's gate; None when there is none."""
+        name = host.rstrip(".").lower()
+        return next((gate for pattern, gate in self._gates.items() if fnmatchcase(name, pattern)), None)
+
+    def statuses(self) -> list[GateStatus]:
+        """Tell how all of them are."""
+        return [gate.status for gate in self._gates.values()]
+
+
+def http_client(policy: OutboundPolicy, gates: Gates | None = None) -> httpx.AsyncClient:
+    """Return a client that obeys the policy on every connection. Proxies of the environment are not used.
+
+    Its requests raise `CircuitOpen` too. Those of a host with a gate hold their place until the response is closed.
+    """
+    transport = _Transport(policy, gates or Gates(policy.gates))
+    return httpx.AsyncClient(transport=transport, headers={"user-agent": "sagad"}, trust_env=False)
 
 
 class _Transport(httpx.AsyncHTTPTransport):
     """httpx offers no place for a network backend, so its connection pool is replaced by one that has ours."""
 
-    def __init__(self, policy: OutboundPolicy) -> None:
+    def __init__(self, policy: OutboundPolicy, gates: Gates) -> None:
+        self._gates = gates
         context = _ssl_context(policy.verify)
         super().__init__(verify=context)
         self._pool = httpcore.AsyncConnectionPool(
@@ -78,6 +108,41 @@ class _Transport(httpx.AsyncHTTPTransport):
             keepalive_expiry=30.0,
             network_backend=_Guarded(policy),
         )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it when its host's gate lets it through; a service that does not answer, or with 5xx, has failed."""
+        gate = self._gates.of(request.url.host)
+        if gate is None:
+            return await super().handle_async_request(request)
+        async with AsyncExitStack() as stack:
+            call = await stack.enter_async_context(gate.passed())
+            try:
+                response = await super().handle_async_request(request)
+            except (httpx.TransportError, httpcore.NetworkError, httpcore.TimeoutException):
+                call.went(good=False)
+                raise
+            call.went(good=response.status_code < httpx.codes.INTERNAL_SERVER_ERROR)
+            response.stream = _Held(response.stream, stack.pop_all())
+            return response
+
+
+class _Held(httpx.AsyncByteStream):
+    """A response's body that gives the place at its gate back when it is closed."""
+
+    def __init__(self, inner: object, place: AsyncExitStack) -> None:
+        self._inner: Any = inner
+        self._place = place
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._inner:
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Close, also when the connection is broken."""
+        try:
+            await self._inner.aclose()
+        finally:
+            await self._place.aclose()
 
 
 class _Guarded(httpcore.AsyncNetworkBackend):

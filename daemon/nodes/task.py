@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from daemon.core.node import Beginning, NodeType, Run
+from daemon.core.durations import DurationError, parse_duration
+from daemon.core.node import Beginning, NodeType, Remote, Run
 from daemon.core.schema_parts import list_of, ref, text
 from daemon.core.templates import Template
 from daemon.nodes.reading import Reader
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from daemon.nodes.context import NodeContext
 
 
+QUEUE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+SHORTEST_HEARTBEAT = timedelta(milliseconds=100)
+
+
 class Task(Struct, frozen=True):
     """Which handler, and what it gets."""
 
@@ -24,6 +30,8 @@ class Task(Struct, frozen=True):
     input: Template
     ports: tuple[str, ...] = ()
     """Those that the handler may leave by beside `out`."""
+    remote: Remote | None = None
+    """Who runs it; None for the daemon itself, unless its settings say otherwise."""
 
 
 def parse(own: Mapping[str, Any]) -> Task:
@@ -36,7 +44,21 @@ def parse(own: Mapping[str, Any]) -> Task:
         reader.port_name(port, path, type_name="task", taken=("out", "error"))
         if port in ports[:index]:
             reader.refuse(f"the port {port!r} is there twice", path, "take one of them out")
-    return reader.finish(Task(own["task"], given, ports))
+    return reader.finish(Task(own["task"], given, ports, _remote(reader, own)))
+
+
+def _remote(reader: Reader, own: Mapping[str, Any]) -> Remote | None:
+    heartbeat = None
+    if "heartbeat" in own:
+        if "worker" not in own:
+            reader.refuse("only a remote worker has a heartbeat", ("heartbeat",), "add `worker: QUEUE`, or take it out")
+        try:
+            heartbeat = parse_duration(own["heartbeat"])
+        except DurationError as error:
+            reader.refuse(error.message, ("heartbeat",), error.hint)
+        if heartbeat is not None and heartbeat < SHORTEST_HEARTBEAT:
+            reader.refuse("the heartbeat is shorter than 100ms", ("heartbeat",), "a worker gives four signs in it")
+    return Remote(own["worker"], heartbeat) if "worker" in own else None
 
 
 def begin(config: Task, beginning: Beginning) -> Run:
@@ -66,6 +88,13 @@ NODE_TYPE = NodeType(
             text("Letters, digits, _ and -.", examples=["declined"]),
             minItems=1,
         ),
+        "worker": text(
+            "Queue of the remote workers that run the handler (`sagad worker --queue NAME`) in place of the daemon.",
+            pattern=QUEUE_NAME,
+            examples=["video"],
+        )
+        | {"x-expected": "the name of a queue"},
+        "heartbeat": ref("duration", "A worker that was silent for so long is lost, and the attempt fails."),
     },
     ports=lambda config: ("out", *config.ports),
     parse=parse,
@@ -73,4 +102,5 @@ NODE_TYPE = NodeType(
     begin=begin,
     execute=execute,
     handler=lambda config: config.handler,
+    remote=lambda config: config.remote,
 )

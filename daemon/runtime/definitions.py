@@ -57,6 +57,8 @@ class Compiler(Struct, frozen=True, kw_only=True):
     """The environment variables that workflows may read."""
     shared: Mapping[str, SharedLimit] | None = None
     """The limits of the settings, by name; None does not check that they are there."""
+    connections: Collection[str] | None = None
+    """Names of the database connections; None does not check that they are there."""
 
     @collector_paused()
     def load_files(self, paths: Iterable[str | Path]) -> Loaded:
@@ -146,6 +148,7 @@ class Compiler(Struct, frozen=True, kw_only=True):
                 handlers=self.handlers,
                 env=self.env,
                 shared=self.shared,
+                connections=self.connections,
                 locate=document.locate,
                 opaque=parsed.opaque,
                 found=found.problems,

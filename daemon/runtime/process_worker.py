@@ -12,12 +12,13 @@ import signal
 import socket
 import sys
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Never, cast
 
 import structlog
 
 from daemon.core.events import StepError
 from daemon.core.values import bounded_json, from_json
+from daemon.nodes.context import StepFailure
 from daemon.runtime import process_frames as f
 from daemon.runtime.generators import drain_here
 from daemon.runtime.handler_registry import HandlerRegistry, load_handlers
@@ -59,6 +60,11 @@ class ProcessContext:
             execution_id=self.execution_id, workflow=self.workflow, step=self.address, attempt=self.attempt
         )
         return logger
+
+    @property
+    def services(self) -> Never:
+        """Refuse: HTTP, databases and brokers are shared in the daemon's own process."""
+        raise StepFailure("a `cpu=True` handler has no context.services", "no_services", retryable=False)
 
     def heartbeat(self) -> None:
         """Tell that the attempt is alive."""

@@ -10,8 +10,10 @@ from uuid import UUID
 
 from daemon.core.errors import Rejected
 from daemon.nodes.context import StepFailure
-from daemon.nodes.outbound import OutboundPolicy, http_client
+from daemon.nodes.outbound import Gates, OutboundPolicy, http_client
+from daemon.nodes.statements import DEFAULT_MAX_BYTES, DEFAULT_MAX_ROWS, Fetch, Statement
 from daemon.runtime.children import Starting
+from daemon.runtime.databases import Databases, gate_rule
 from daemon.runtime.lanes import InLoop, Threads
 from daemon.runtime.processes import Processes
 from eventstore.errors import StoreError
@@ -21,6 +23,7 @@ from triggers.publishing import Outbound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import timedelta
     from types import TracebackType
     from typing import Self
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from daemon.nodes.answers import Child
     from daemon.nodes.context import ChildStart, NodeContext, Publication
+    from daemon.nodes.gates import GateStatus
     from daemon.runtime.handler_registry import Handler
     from daemon.runtime.lanes import Lane, Place
     from daemon.runtime.ports import ChildStarter
@@ -42,11 +46,19 @@ _CLOUDEVENT_PREFIXES: Mapping[str, Literal["ce-", "ce_", "cloudEvents_"]] = {
 
 
 class Outgoing:
-    """The ways out of the daemon that all steps share. Use as `async with`: the HTTP client is closed at the end."""
+    """The ways out of the daemon that all steps share. Use as `async with`: it closes the HTTP client and databases."""
 
-    def __init__(self, publishers: Mapping[str, Publisher], policy: OutboundPolicy | None = None) -> None:
+    def __init__(
+        self,
+        publishers: Mapping[str, Publisher],
+        policy: OutboundPolicy | None = None,
+        databases: Databases | None = None,
+    ) -> None:
         """Take publishers by broker name (`kafka`, `rabbitmq`, `memory`); whoever made them closes them."""
-        self.http: httpx.AsyncClient = http_client(policy or OutboundPolicy())
+        policy = policy or OutboundPolicy()
+        self._gates = Gates(policy.gates)
+        self.http: httpx.AsyncClient = http_client(policy, self._gates)
+        self.databases = databases or Databases({}, str)
         self._publishers = dict(publishers)
 
     async def __aenter__(self) -> Self:
@@ -56,6 +68,11 @@ class Outgoing:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.http.aclose()
+        await self.databases.close()
+
+    def clients(self) -> list[GateStatus]:
+        """Tell how the hosts and databases are that have limits."""
+        return [*self._gates.statuses(), *self.databases.statuses()]
 
     async def publish(self, publication: Publication) -> str:
         """Send a message; see `daemon.nodes.context.Services.publish`."""
@@ -78,6 +95,7 @@ def outbound_policy(settings: OutboundSettings) -> OutboundPolicy:
     return OutboundPolicy(
         allow_hosts=settings.allow_hosts,
         allow_private=settings.allow_private,
+        gates={host: gate_rule(client) for host, client in settings.clients.items()},
         verify=True if settings.ca_file is None else str(settings.ca_file),
     )
 
@@ -106,7 +124,7 @@ class StepServices:
     """Implements `daemon.nodes.context.Services` for one attempt, which may have taken its place already."""
 
     def __init__(
-        self, outgoing: Outgoing, handlers: Mapping[str, Handler], lanes: Lanes, children: ChildStarter
+        self, outgoing: Outgoing, handlers: Mapping[str, Handler], lanes: Lanes, children: ChildStarter | None = None
     ) -> None:
         self.http = outgoing.http
         self._outgoing = outgoing
@@ -128,6 +146,30 @@ class StepServices:
     async def publish(self, publication: Publication) -> str:
         """Send a message; see `daemon.nodes.context.Services.publish`."""
         return await self._outgoing.publish(publication)
+
+    async def sql(
+        self,
+        connection: str,
+        query: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        fetch: Fetch = "all",
+        timeout: timedelta | None = None,  # noqa: ASYNC109  as in the protocol
+        read_only: bool = False,
+        max_rows: int = DEFAULT_MAX_ROWS,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+    ) -> Any:
+        """Run one statement; see `daemon.nodes.context.Services.sql`."""
+        statement = Statement(
+            query=query,
+            params=params or {},
+            fetch=fetch,
+            timeout=timeout,
+            read_only=read_only,
+            max_rows=max_rows,
+            max_bytes=max_bytes,
+        )
+        return await self._outgoing.databases.run(connection, statement)
 
     async def call(self, handler: str, value: Any, context: NodeContext) -> object:
         """Run a handler; see `daemon.nodes.context.Services.call`. One that is unknown here fails retryably."""
@@ -154,14 +196,20 @@ class StepServices:
             traceparent=context.traceparent,
             trigger={"name": name, "source": "subflow", "key": context.execution_id, "headers": {}},
         )
-        return await self._children.start(wanted)
+        return await self._starter.start(wanted)
 
     async def undo_child(self, child: str, context: NodeContext) -> Child:
         """Have a child undone; see `daemon.nodes.context.Services.undo_child`."""
         try:
-            return await self._children.undo(UUID(child), context.parent)
+            return await self._starter.undo(UUID(child), context.parent)
         except (Rejected, StoreError) as error:
             raise StepFailure(str(error), "not_undone") from error
+
+    @property
+    def _starter(self) -> ChildStarter:
+        if self._children is None:
+            raise StepFailure("a remote worker starts no executions", "no_children", retryable=False)
+        return self._children
 
 
 def _outbound(publication: Publication) -> Outbound:

@@ -8,19 +8,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID, uuid4
 
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from daemon.core.address import node_of
 from daemon.core.child_events import Parent
 from daemon.core.commands import AwaitChild, CompleteStep, FailStep, PostponeStep, ReportProgress
 from daemon.core.decide import refusal
+from daemon.core.definition import Limits
 from daemon.core.durations import format_duration
-from daemon.core.state import InFlight, Running, depth_of
+from daemon.core.node import Remote
+from daemon.core.state import InFlight
 from daemon.core.templates import fill
 from daemon.core.trace_ids import step_traceparent
 from daemon.core.values import Json, from_json, to_json
@@ -29,6 +30,8 @@ from daemon.nodes.context import StepFailure
 from daemon.runtime.clock import Clock
 from daemon.runtime.handler_registry import Handler
 from daemon.runtime.logs import bind_task
+from daemon.runtime.remote_calls import RemoteCalls
+from daemon.runtime.remote_messages import Request
 from daemon.runtime.result_cache import Wanted
 from daemon.runtime.secrets import Disclosed, SecretUnknown
 from daemon.runtime.step_answers import Postponed, Returned, read_answer
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 
     from daemon.core.effects import RunStep
     from daemon.core.events import StepError, Streamed
-    from daemon.core.plan import Plan
+    from daemon.core.plan import PlannedNode
     from daemon.nodes.context import Services
     from daemon.runtime.result_cache import Hit
     from daemon.runtime.streams import Outlet
@@ -63,17 +66,52 @@ class Means(Struct, frozen=True, kw_only=True):
     secrets: Callable[[str], str]
     spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
     record_progress: Callable[[UUID, ReportProgress], Awaitable[None]]
-    streams: StreamHub
-    handlers: Mapping[str, Handler]
+    streams: StreamHub | None = None
+    """Where chunks go; None where there is no such place, at a remote worker."""
+    handlers: Mapping[str, Handler] = {}
+    calls: RemoteCalls | None = None
+    """The way to remote workers; None when the settings know none."""
+    sent_away: Mapping[str, Remote] = {}
+    """Handlers that the settings leave to remote workers, by name."""
+    heartbeat: timedelta = timedelta(seconds=20)
+    """Of remote workers, for nodes that say nothing."""
+
+
+class Origin(Protocol):
+    """What an attempt knows of its execution: its state when the attempt was owed."""
+
+    @property
+    def workflow(self) -> str:
+        """Name of the workflow."""
+
+    @property
+    def traceparent(self) -> str | None:
+        """What its trace goes on from."""
+
+    @property
+    def parent(self) -> Parent | None:
+        """Who has started it."""
+
+    @property
+    def steps(self) -> Mapping[str, Any]:
+        """The steps by address."""
 
 
 class Attempt:
     """From when it is owed until there is a result."""
 
-    def __init__(self, execution_id: UUID, plan: Plan, effect: RunStep, state: Running, means: Means) -> None:
+    def __init__(
+        self,
+        execution_id: UUID,
+        node: PlannedNode,
+        effect: RunStep,
+        state: Origin,
+        means: Means,
+        *,
+        max_output_bytes: int = Limits().output_bytes,
+    ) -> None:
         self.execution_id = execution_id
-        node = plan.nodes[node_of(effect.address)]
-        self.max_output_bytes = plan.definition.limits.output_bytes
+        self.max_output_bytes = max_output_bytes
         self.address = effect.address
         self.number = effect.attempt
         self.node = node
@@ -97,7 +135,13 @@ class Attempt:
     @property
     def parent(self) -> Parent:
         """What an execution that it starts has above it."""
-        return Parent(self.execution_id, self.address, self.number, depth_of(self._execution) + 1)
+        above = self._execution.parent
+        return Parent(self.execution_id, self.address, self.number, above.depth + 1 if above is not None else 1)
+
+    @property
+    def remote(self) -> Remote | None:
+        """Who runs the handler; None for this process."""
+        return self.node.type.remote(self.node.config) or self._means.sent_away.get(self.handler or "")
 
     def wanted(self) -> Wanted | None:
         """Return which cached result would do; None when the step has no key, or its node no cache."""
@@ -148,6 +192,8 @@ class Attempt:
 
     def outlet(self) -> Outlet:
         """Return the way for the step's chunks."""
+        if self._means.streams is None:
+            raise StepFailure("a remote worker has no place for a step's chunks", "no_stream", retryable=False)
         handler = self._means.handlers.get(self.handler or "")
         count = handler.count if handler is not None else None
         stream = StreamId(self.execution_id, self.address)
@@ -206,6 +252,8 @@ class Attempt:
         try:
             traceparent = self._execution.traceparent
             bind_task(self.execution_id, traceparent=traceparent, address=self.address, attempt=self.number)
+            if (remote := self.remote) is not None:
+                return await self._call(remote, context)
             value = self._input()
             if (handler := self._means.handlers.get(self.handler or "")) is not None and handler.streams:
                 context.open_stream()
@@ -220,6 +268,33 @@ class Attempt:
             if task is None or task.cancelling():
                 raise
             return self._failed(*describe(error, self.number))
+
+    async def _call(self, remote: Remote, context: StepContext) -> Result:
+        """Have a remote worker do it; the secrets stay places, which the worker fills in."""
+        calls, effect = self._means.calls, self._effect
+        if calls is None:
+            raise StepFailure(
+                "the settings know no remote workers: set [workers] broker", "no_workers", retryable=False
+            )
+        step = self._execution.steps.get(self.address)
+        request = Request(
+            id=uuid4().hex,
+            daemon=calls.id,
+            heartbeat_s=(remote.heartbeat or self._means.heartbeat).total_seconds(),
+            handler=self.handler or "",
+            execution_id=self.execution_id,
+            workflow=self.workflow,
+            traceparent=self._execution.traceparent,
+            address=self.address,
+            attempt=self.number,
+            input=effect.input,
+            secrets=effect.secrets,
+            state=effect.state,
+            progress_number=step.progress_number if isinstance(step, InFlight) else 0,
+            since=effect.since,
+            deadline=context.deadline,
+        )
+        return await calls.call(remote.queue, request, context)
 
     def _answered(self, answer: Returned | Postponed | Child, streamed: Streamed | None) -> Result:
         address, attempt, at = self.address, self.number, self._means.clock.now()

@@ -11,7 +11,7 @@ Comes from: `engine` (RunStep). Goes to: `step_attempt`; then `engine` (`Report`
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
 
@@ -19,23 +19,28 @@ import structlog
 from msgspec import Struct
 
 from daemon.core import events as e
+from daemon.core.address import node_of
 from daemon.core.errors import Rejected
+from daemon.runtime.remote_messages import AttemptId
 from daemon.runtime.result_cache import Hit, Making
 from daemon.runtime.services import Lanes, Outgoing, StepServices
 from daemon.runtime.step_attempt import CLEANUP_S, Attempt, Means, Result
 from eventstore.errors import Conflict, StoreError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 
     from daemon.core.commands import AwaitChild, CompleteStep, FailStep, PostponeStep, ReportProgress
     from daemon.core.effects import RunStep
+    from daemon.core.node import Remote
     from daemon.core.plan import Plan
     from daemon.core.state import Running
+    from daemon.nodes.gates import GateStatus
     from daemon.runtime.clock import Clock
     from daemon.runtime.handler_registry import Handler
     from daemon.runtime.mailbox import Answer, Handled
     from daemon.runtime.ports import ChildStarter
+    from daemon.runtime.remote_calls import RemoteCalls
     from daemon.runtime.result_cache import ResultCache
     from daemon.runtime.streams import StreamHub
 
@@ -98,10 +103,15 @@ class Steps:
         max_processes: int = 2,
         cache: ResultCache | None = None,
         streams: StreamHub,
+        calls: RemoteCalls | None = None,
+        sent_away: Mapping[str, Remote] | None = None,
+        heartbeat: timedelta = timedelta(seconds=20),
     ) -> None:
         """`post` is the engine's; `spawn` starts a task whose failure stops the daemon; `jitter` gives [0, 1).
 
         `max_running` bounds the attempts at work or reporting; the other two, handlers that are `def` and `cpu=True`.
+        `calls` is the way to remote workers, `sent_away` are handlers that are theirs by the settings, `heartbeat` is
+        how long they may be silent.
         """
         self._post = post
         self._outgoing = outgoing
@@ -121,7 +131,11 @@ class Steps:
             record_progress=self._record_progress,
             streams=streams,
             handlers=handlers,
+            calls=calls,
+            sent_away=sent_away or {},
+            heartbeat=heartbeat,
         )
+        self.calls = calls
         self._jobs: dict[UUID, dict[tuple[str, int], _Job]] = {}
         self._none_left = asyncio.Event()
         self._stopped = False
@@ -133,7 +147,8 @@ class Steps:
         jobs = self._jobs.get(execution_id)
         if self._stopped or (jobs is not None and (effect.address, effect.attempt) in jobs):
             return
-        job = _Job(Attempt(execution_id, plan, effect, state, self._means))
+        node, most = plan.nodes[node_of(effect.address)], plan.definition.limits.output_bytes
+        job = _Job(Attempt(execution_id, node, effect, state, self._means, max_output_bytes=most))
         if jobs is None:
             jobs = self._jobs[execution_id] = {}
         jobs[job.key] = job
@@ -157,9 +172,15 @@ class Steps:
 
     def abandon(self) -> None:
         """Cancel everything and report nothing more: another daemon has this one's work."""
+        if self.calls is not None:
+            self.calls.let_go()
         for job in self._all():
             self._cancel(job)
             self._forget(job)
+
+    def clients(self) -> Sequence[GateStatus]:
+        """How the hosts and databases are that handlers share."""
+        return self._outgoing.clients()
 
     def at_work(self) -> Iterator[AtWork]:
         """Give the steps whose handlers are running now."""
@@ -170,13 +191,15 @@ class Steps:
                 yield AtWork(attempt.execution_id, attempt.address, attempt.number, attempt.started_at, last_sign)
 
     async def stop(self, grace_s: float) -> None:
-        """Start nothing more, wait up to `grace_s` for what is at work, then cancel it; those steps stay owed.
+        """Start nothing more, wait up to `grace_s` for what is at work here, then cancel it; those steps stay owed.
 
         Another call, with less grace, cuts the first one short.
         """
         self._stopped = True
+        if self.calls is not None:
+            self.calls.let_go()
         for job in self._all():
-            if job.attempt.started_at is None:
+            if job.attempt.started_at is None or (job.attempt.remote is not None and not job.reporting):
                 self._cancel(job)
         await self._ended(grace_s)
         self._given_up = True
@@ -192,7 +215,7 @@ class Steps:
         services = StepServices(self._outgoing, self._handlers, self._lanes, self._children)
         try:
             if not await self._from_cache(job):
-                await services.reserve(attempt.handler)
+                await services.reserve(attempt.handler if attempt.remote is None else None)
                 job.running = await self._running.acquire()
                 job.result = await attempt.work(services)
             job.reporting = True
@@ -233,6 +256,8 @@ class Steps:
                 job.making.made(handled)
             if job.attempt.streamed is not None and _settles(job.attempt.address, handled):
                 self._streams.settled(*job.attempt.streamed)
+            elif self.calls is not None and error is None and job.attempt.remote is not None:
+                self.calls.over(AttemptId(job.attempt.execution_id, *job.key), recorded=True)
         self._over(job)
 
     async def _report_again(self, job: _Job, error: BaseException) -> None:
@@ -286,6 +311,8 @@ class Steps:
 
     def _forget(self, job: _Job) -> None:
         execution_id = job.attempt.execution_id
+        if self.calls is not None:
+            self.calls.over(AttemptId(execution_id, *job.key), recorded=False)
         if not self._forgotten(job):
             jobs = self._jobs[execution_id]
             del jobs[job.key]

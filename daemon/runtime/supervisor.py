@@ -68,7 +68,7 @@ class Supervisor:
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         followers: Sequence[Follower] = (),
     ) -> None:
-        """`followers` run beside the engine from start to stop."""
+        """`followers` run beside the engine from start to stop, and so does what `steps` hears of remote workers."""
         self._membership = membership
         self._recovery = recovery
         self._writer = writer
@@ -82,7 +82,7 @@ class Supervisor:
         self._changes = changes
         self._grace_s = grace_s
         self._spawn = spawn
-        self._followers = followers
+        self._followers = followers if steps.calls is None else (*followers, steps.calls)
         self._tasks: list[asyncio.Task[None]] = []
         self._member: list[asyncio.Task[None]] = []
         self._stopped = False
@@ -143,7 +143,8 @@ class Supervisor:
 
     def statuses(self) -> Sequence[ConnectionStatus]:
         """How each connection to a broker is."""
-        return [*self._subscriptions.statuses(), *self._brokers.statuses()]
+        calls = self._steps.calls.statuses() if self._steps.calls is not None else ()
+        return [*self._subscriptions.statuses(), *self._brokers.statuses(), *calls]
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:

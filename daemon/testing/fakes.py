@@ -174,7 +174,7 @@ class Cast:
                     record.results[context.idempotency_key] = deepcopy(output)
                     return output
 
-            return replace(node_type, execute=execute)
+            return replace(node_type, execute=execute, remote=lambda _config: None)
 
         return {name: played(each) if each.execute is not None else each for name, each in types.items()}
 

@@ -116,6 +116,7 @@ async def test_health_readiness_and_metrics(client: httpx.AsyncClient, daemon: D
     assert (await client.get("/healthz")).json() == {"alive": True}
     ready = (await client.get("/readyz")).json()
     assert ready["ready"]
+    assert ready["clients"] == []
     assert {"store", "order/queue"} <= {connection["name"] for connection in ready["connections"]}
     assert "sagad_events_total" in (await client.get("/metrics")).text
 

@@ -70,6 +70,7 @@ def test_no_turn_is_known_outside_of_a_body() -> None:
         ("{^branch: input.x}", "there is no expression in the text"),
         ('{branch: {cases: [{x: "{{ input.y }}"}, {z: "{{ ^c }}"}]}}', "there is nothing called `c`"),
         ("{^task: no.such}", "no handler is registered as 'no.such'"),
+        ("{sql: {^connection: order, query: select 1}}", "the settings have no connection 'order'"),
         ('{transform: 1, on_error: continue, ^default: "{{ a }}"}', "`default` is a fixed value"),
         ('{transform: 1, on_error: continue, ^default: "{{ a"}', "`default` is a fixed value"),
         ("{join: all, ^after: any}", "`after` is said twice"),
@@ -237,6 +238,11 @@ output: "{{ ^e }}"
         "there is no node `d`",
         "there is nothing called `e`",
     ]
+
+
+def test_what_remote_workers_have_and_databases_that_there_are_are_no_mistakes() -> None:
+    assert told("workflow: w\nnodes: {a: {task: no.such, worker: far}}") == []
+    assert told("workflow: w\nnodes: {a: {sql: {connection: orders, query: select 1}}}") == []
 
 
 def test_a_definition_that_was_accepted_compiles_without_its_handlers_and_environment() -> None:

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import tomllib
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from daemon.core.values import from_json
-from daemon.settings import Store, load_settings
+from daemon.runtime.handler_registry import handlers_of
+from daemon.settings import RabbitMQ, Store, load_settings
 from tests.support.daemons import finished, running, start
+from tests.support.remote import working
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "examples"
 EXAMPLES = sorted(FOLDER.glob("*/example.toml"))
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.parent.name)
-async def test_an_example_gives_what_it_says(file: Path) -> None:
+async def test_an_example_gives_what_it_says(file: Path, tmp_path: Path) -> None:
     example = tomllib.loads(file.read_text())  # noqa: ASYNC240  small, and there is nothing else to do
     settings = replace(load_settings(file.with_name("sagad.toml"), {}), store=Store(url="memory://"))
-    async with running(settings) as daemon:
+    urls = {name: f"sqlite:///{tmp_path}/{name}.db" for name in settings.connections}
+    connections = {name: replace(each, url=urls[name]) for name, each in settings.connections.items()}
+    settings = replace(settings, connections=connections)
+    settings = replace(settings, workers=replace(settings.workers, broker="memory"), rabbitmq=RabbitMQ())
+    async with running(settings) as daemon, AsyncExitStack() as beside:
+        if queue := example.get("worker"):
+            own = handlers_of(settings)
+            await beside.enter_async_context(working(settings, daemon.brokers, queue=queue, handlers=own))
         workflow = example.get("workflow") or daemon.plans.workflows()[0]
         started = [await start(daemon, workflow, each) for each in example.get("inputs", [example.get("input")])]
         target = started[-1]

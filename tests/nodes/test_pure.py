@@ -296,6 +296,7 @@ def test_all_types_are_found() -> None:
         "publish",
         "set",
         "signal",
+        "sql",
         "subflow",
         "task",
         "transform",

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from daemon.core.errors import Misconfigured
+from daemon.nodes.gates import GateRule
+from daemon.runtime.services import outbound_policy
 from daemon.runtime.shared_limits import shared_limits
 from daemon.settings import PARTS, Settings, load_settings, settings_from
 
@@ -190,4 +192,71 @@ def test_what_is_wrong_with_a_shared_limit_is_told() -> None:
         "must be a table",
     ):
         assert part in told, (part, told)
-    assert "must be a table of tables" in problems_of("throttle = 1")[0]
+    assert "must be tables" in problems_of("throttle = 1")[0]
+
+
+def test_connections_have_names_and_variables_of_their_own() -> None:
+    text = (
+        '[connections.orders]\nurl = "postgresql://app:{{ secret.DB }}@db/orders"\nmax_connections = 3\n'
+        '[connections.stock-2]\nurl = "sqlite:///stock.db"'
+    )
+    environ = {"SAGAD_CONNECTIONS_STOCK_2_TIMEOUT_S": "2.5"}
+    connections = settings_from(tomllib.loads(text), environ, file=FILE).connections
+    assert connections["orders"].max_connections == 3
+    assert (connections["stock-2"].url, connections["stock-2"].timeout_s) == ("sqlite:////etc/sagad/stock.db", 2.5)
+    assert "secret" not in repr(connections)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[connections.a]\nread_only = true", "[connections.a] url: is missing"),
+        ('[connections.a]\nurl = "mysql://x/y"', "[connections.a] url: must be a URL that begins with postgresql://"),
+        ('[connections.a]\nurl = "postgresql://{{ env.X }}@db/y"', "nothing but {{ secret.NAME }}"),
+        ('[connections.a]\nurl = "postgresql://{{ secret.X @db/y"', "must be a URL: `{{` has no `}}`"),
+        ('[connections.a]\nurl = "sqlite:///a.db"\nsize = 1', "[connections.a] size: there is no such key"),
+        ('[connections."a b"]\nurl = "sqlite:///a.db"', "the name must be of letters, digits, _ and -"),
+        ("connections = 1", "[connections]: must be tables"),
+        ("[connections]\na = 1", "[connections.a]: must be a table"),
+    ],
+)
+def test_connections_that_cannot_be_are_told(text: str, problem: str) -> None:
+    assert any(problem in each for each in problems_of(text)), problems_of(text)
+
+
+def test_a_variable_of_a_connection_that_nothing_reads_is_told() -> None:
+    text = '[connections.a]\nurl = "sqlite:///a.db"'
+    problems = problems_of(text, {"SAGAD_CONNECTIONS_A_URI": "x"})
+    assert [each for each in problems if "nothing reads this variable" in each]
+
+
+def test_hosts_have_limits_by_name_or_pattern() -> None:
+    text = (
+        '[outbound]\nallow_private = true\n[outbound.clients."api.example.com"]\nrate = "50/s"\nmax_connections = 4\n'
+        '[outbound.clients."*.example.com"]\ncircuit_failures = 0'
+    )
+    outbound = settings_from(tomllib.loads(text), {}, file=FILE).outbound
+    assert (outbound.clients["api.example.com"].rate, outbound.clients["api.example.com"].max_connections) == (
+        "50/s",
+        4,
+    )
+    policy = outbound_policy(outbound)
+    assert policy.gates["api.example.com"] == GateRule(calls=50, per_s=1, at_once=4, failures=5, open_s=30)
+    assert policy.gates["*.example.com"] == GateRule(failures=None, open_s=30)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[outbound.clients."a"]\nrate = "fast"', "must be a rate such as 50/s"),
+        ('[outbound.clients."a"]\nrate = "0.5/s"', "must be a rate such as 50/s"),
+        ('[outbound.clients."a b"]\nrate = "1/s"', "the name must be of a host's name, perhaps with *"),
+        ("[outbound]\nclients = 3", "must be tables"),
+        ('[workers]\nhandlers = ["a.b"]', "must be a handler and its queue"),
+        ('[workers]\nhandlers = ["a.b=x y"]', "must be letters, digits"),
+        ('[workers]\nprefix = "a b"', "must be letters, digits"),
+        ('[workers]\nbroker = "nats"', "must be one of kafka, rabbitmq, memory"),
+    ],
+)
+def test_limits_and_workers_that_cannot_be_are_told(text: str, problem: str) -> None:
+    assert any(problem in each for each in problems_of(text)), problems_of(text)

@@ -22,7 +22,8 @@ HANDLERS = ("a.b", "inventory.reserve", "payments.charge", "mail.apologise")
 
 def compiler(handlers: Collection[str] | None = HANDLERS, env: Mapping[str, str] | None = None) -> Compiler:
     """Return a compiler with the built-in node types."""
-    return Compiler(node_types=builtin_node_types(), handlers=handlers, env=env or {"REGION": "eu"})
+    types, connections = builtin_node_types(), None if handlers is None else ("orders",)
+    return Compiler(node_types=types, handlers=handlers, env=env or {"REGION": "eu"}, connections=connections)
 
 
 def load(text: str, file: str = "flow.yaml") -> Loaded:

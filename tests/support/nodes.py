@@ -64,10 +64,17 @@ class FakeServices:
     published: list[Publication] = field(default_factory=list)
     started: list[ChildStart] = field(default_factory=list)
     undone: list[str] = field(default_factory=list)
+    asked: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = field(default_factory=list)
+    rows: Any = None
+    """What `sql` gives."""
 
     async def publish(self, publication: Publication) -> str:
         self.published.append(publication)
         return f"{publication.broker}:{publication.destination}"
+
+    async def sql(self, connection: str, query: str, params: Any = None, **how: Any) -> Any:
+        self.asked.append((connection, query, dict(params or {}), how))
+        return self.rows
 
     async def call(self, handler: str, value: Any, context: NodeContext) -> object:
         del context

@@ -12,6 +12,7 @@ from unittest.mock import patch
 from daemon import main
 from daemon.nodes.outbound import OutboundPolicy, http_client
 from daemon.runtime.brokers import Brokers
+from daemon.runtime.databases import Databases
 from daemon.runtime.definitions import Compiler, Loaded
 from daemon.runtime.handler_registry import load_handlers
 from daemon.runtime.services import Outgoing
@@ -232,8 +233,9 @@ def _http() -> httpx.AsyncClient:
 
 
 class _SharedHttp(Outgoing):
-    def __init__(self, publishers: Any, _: Any) -> None:
+    def __init__(self, publishers: Any, *_: Any) -> None:
         self.http = _http()
+        self.databases = Databases({}, str)
         self._publishers = dict(publishers)
 
     async def __aexit__(self, *_: object) -> None:
