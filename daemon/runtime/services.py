@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from daemon.runtime.handler_registry import Handler
     from daemon.runtime.lanes import Lane, Place
     from daemon.runtime.ports import ChildStarter
-    from daemon.settings import Outbound as OutboundSettings
+    from daemon.settings_outside import Outbound as OutboundSettings
     from triggers.publishing import Publisher
 
 _CLOUDEVENT_PREFIXES: Mapping[str, Literal["ce-", "ce_", "cloudEvents_"]] = {
