@@ -28,6 +28,7 @@ MAY_IMPORT = {
         "daemon.handlers",
         "daemon.flow",
         "daemon.settings",
+        "daemon.settings_outside",
         "triggers",
         "eventstore",
     },
