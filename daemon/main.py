@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from daemon.assembled import Daemon
 from daemon.nodes import all_node_types
+from daemon.runtime.approval_links import ApprovalLinks
 from daemon.runtime.brokers import Brokers
 from daemon.runtime.changes import Changes, ForeignChanges
 from daemon.runtime.children import Children
@@ -32,6 +33,7 @@ from daemon.runtime.leases import ALONE, Membership
 from daemon.runtime.measured_log import MeasuredLog
 from daemon.runtime.metrics import Metrics
 from daemon.runtime.notices import tell_operators
+from daemon.runtime.people import People
 from daemon.runtime.plans import Plans
 from daemon.runtime.recovery import Recovery
 from daemon.runtime.secrets import SecretResolver
@@ -46,6 +48,8 @@ from eventstore.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
 
     from daemon.core.node import NodeType
     from daemon.core.plan import Plan
@@ -71,6 +75,11 @@ class _Tools:
     secrets: SecretResolver
     env: Mapping[str, str]
     metrics: Metrics
+    links: ApprovalLinks
+
+    def link(self, execution_id: UUID, address: str, question: int, approver: str, due: datetime | None) -> str | None:
+        """Return a link to an approval, if the settings say where to."""
+        return self.links.url(execution_id, address, question, approver, now=self.clock.now(), due=due)
 
 
 @asynccontextmanager
@@ -103,7 +112,8 @@ async def open_daemon(
             store = await open_store(settings.store.url, codec_of(settings), auto_migrate=settings.store.auto_migrate)
             stack.push_async_callback(store.close)
         policy = outbound_policy(settings.outbound)
-        outgoing = await stack.enter_async_context(Outgoing(tools.brokers.publishers, policy))
+        outgoing = Outgoing(tools.brokers.publishers, policy, smtp=settings.smtp, link=tools.link)
+        await stack.enter_async_context(outgoing)
         if (collector := _collector(settings)) is not None:
             stack.callback(collector.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -132,6 +142,11 @@ def _tools(
         secrets=SecretResolver(environ, settings.secrets.dir),
         env=env,
         metrics=Metrics(),
+        links=ApprovalLinks(
+            settings.approvals.link_keys,
+            settings.approvals.public_url,
+            timedelta(seconds=settings.approvals.link_lifetime_s),
+        ),
     )
 
 
@@ -182,6 +197,8 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
         supervisor=supervisor,
         compiler=tools.compiler,
         metrics=tools.metrics,
+        people=People(engine, base.history, tools.clock, tools.settings.approvals.members),
+        links=tools.links,
     )
 
 

@@ -29,7 +29,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from eventstore import arrays
 from eventstore.errors import Unavailable, Undecodable, Unusable
-from eventstore.postgres_rows import index_arrays
+from eventstore.postgres_rows import approval_arrays, index_arrays
 from eventstore.queries import migrations, statements
 from eventstore.rows import chunks
 
@@ -59,6 +59,14 @@ ANSWER_TIMEOUT_S = 30.0
 LISTEN_PAUSE_S = 1.0
 """Pause before listening again after the connection was lost."""
 
+_BEFORE_REBUILD = (
+    "keep_leases",
+    "clear_leases",
+    "clear_timers",
+    "clear_latest_keys",
+    "clear_executions",
+    "clear_approvals",
+)
 _DEFAULTS: Mapping[str, Any] = {
     "application_name": "sagad",
     "connect_timeout": 5,
@@ -114,8 +122,13 @@ class PostgresDatabase:
         await self._pool.close()
         await self._leases.close()
 
-    async def append(self, arguments: Sequence[Array]) -> tuple[Sequence[UUID] | None, Sequence[UUID] | None]:
-        """Call `sagad_append`; return the daemons that are fenced, or the executions that moved on, or neither."""
+    async def append(
+        self, arguments: Sequence[Array], approvals: Sequence[Array] | None = None
+    ) -> tuple[Sequence[UUID] | None, Sequence[UUID] | None]:
+        """Call `sagad_append`; return the daemons that are fenced, or the executions that moved on, or neither.
+
+        Changes of `approvals` are rare, and cost round trips of their own in the same transaction.
+        """
         async with self._appending:
             with self._outside_causes():
                 if self._closed:
@@ -124,10 +137,7 @@ class PostgresDatabase:
                     async with asyncio.timeout(ANSWER_TIMEOUT_S):
                         if self._appender is None:
                             self._appender = await self._connect("only_key_lookups")
-                        cursor = await self._appender.execute(
-                            SQL["append"].encode(), arguments, prepare=True, binary=True
-                        )
-                        row = await cursor.fetchone()
+                        row = await _append(self._appender, arguments, approvals)
                 except BaseException:
                     await self._drop_appender()
                     raise
@@ -194,11 +204,13 @@ class PostgresDatabase:
         """See `index.Index.rebuild`. Takes the log's lock first, as every append does."""
         async with self._own_connection() as connection, connection.transaction():
             await connection.execute(SQL["lock_log"].encode())
-            for name in ("keep_leases", "clear_leases", "clear_timers", "clear_latest_keys", "clear_executions"):
+            for name in _BEFORE_REBUILD:
                 await connection.execute(SQL[name].encode())
             async for chunk in chunks(changes):
                 made = [(execution_id, change, None) for execution_id, change in chunk.items()]
                 await connection.execute(SQL["put_index"].encode(), index_arrays(made))
+                if (approvals := approval_arrays(chunk.items())) is not None:
+                    await connection.execute(SQL["put_approvals"].encode(), approvals)
             await connection.execute(SQL["restore_leases"].encode())
 
     async def schema_version(self) -> int:
@@ -301,6 +313,19 @@ class PostgresDatabase:
             raise Unavailable(f"{self._name}: {error}") from error
         except TimeoutError as error:
             raise Unavailable(f"{self._name}: no answer for {ANSWER_TIMEOUT_S:g} s") from error
+
+
+async def _append(
+    connection: _Connection, arguments: Sequence[Array], approvals: Sequence[Array] | None
+) -> tuple[Any, ...] | None:
+    append = SQL["append"].encode()
+    if approvals is None:
+        return await (await connection.execute(append, arguments, prepare=True, binary=True)).fetchone()
+    async with connection.transaction():
+        row = await (await connection.execute(append, arguments, prepare=True, binary=True)).fetchone()
+        if row is None or not any(row):
+            await connection.execute(SQL["put_approvals"].encode(), approvals)
+    return row
 
 
 async def _in_one_transaction(

@@ -24,12 +24,12 @@ from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteConnection, SQ
 from eventstore.errors import Unavailable, Undecodable
 from eventstore.index import UNCHANGED
 from eventstore.queries import migrations, statements
-from eventstore.rows import chunks, clean, clean_change, is_end, latest_keys
+from eventstore.rows import chunks, clean, clean_approval, clean_change, is_end, latest_keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
-    from eventstore.index import ExecutionChange, ExecutionRow, IndexChange
+    from eventstore.index import ApprovalChange, ExecutionChange, ExecutionRow, IndexChange
 
 SQL = statements("sqlite/append.sql")
 READERS = 4
@@ -51,6 +51,7 @@ _BEFORE_REBUILD = (
     "clear_executions",
     "clear_latest_keys",
     "clear_timers",
+    "clear_approvals",
 )
 _AFTER_REBUILD = ("restore_leases", "drop_kept_leases")
 
@@ -264,7 +265,7 @@ def put_index(connection: sqlite3.Connection, changes: Iterable[tuple[UUID, Inde
     """Make the changes in the open transaction, in the order of `index.IndexChange`."""
     rows: list[ExecutionRow] = []
     changed, finished, timers_set, timers_cleared = [], [], [], []
-    freed, leased, hinted = [], [], []
+    freed, leased, hinted, approvals = [], [], [], []
     for execution_id, change, by in changes:
         if change is UNCHANGED:
             continue
@@ -277,6 +278,7 @@ def put_index(connection: sqlite3.Connection, changes: Iterable[tuple[UUID, Inde
             changed.append(_changed(key, clean_change(change.changed)))
         if is_end(change):
             finished.append((key,))
+        approvals += [(key, clean_approval(one)) for one in change.approvals]
         if change.busy:
             leased.append((key, None if by is None else by.hex))
         elif change.busy is False:
@@ -293,6 +295,8 @@ def put_index(connection: sqlite3.Connection, changes: Iterable[tuple[UUID, Inde
         ("free_lease", freed),
         ("put_lease", leased),
         ("hint", hinted),
+        ("drop_approval", [(key, one.row.address) for key, one in approvals]),
+        ("put_approval", [row for key, one in approvals for row in _approval_rows(key, one)]),
     ):
         if values:
             connection.executemany(SQL[name], values)
@@ -312,6 +316,13 @@ def _row(row: ExecutionRow) -> tuple[Any, ...]:
         row.cause,
         row.error,
     )
+
+
+def _approval_rows(key: str, change: ApprovalChange) -> Iterator[tuple[Any, ...]]:
+    row = change.row
+    times = [None if time is None else _micros(time) for time in (row.requested_at, row.due_at, row.decided_at)]
+    for approver in ("", *change.approvers):
+        yield key, row.address, approver, row.question, row.status, row.workflow, row.prompt, *times
 
 
 def _changed(key: str, change: ExecutionChange) -> tuple[Any, ...]:

@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from daemon.api import errors, events_stream, executions, health, hooks, messages, topics, undo, workflows
+from daemon.api import (
+    errors,
+    events_stream,
+    executions,
+    health,
+    hooks,
+    links,
+    many,
+    messages,
+    people,
+    topics,
+    undo,
+    workflows,
+)
 from daemon.api.auth import Authentication
 
 if TYPE_CHECKING:
@@ -23,7 +36,8 @@ def create_app(daemon: Daemon) -> FastAPI:
     app.state.daemon = daemon
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
-    for part in (workflows, events_stream, executions, messages, undo, topics, health):
+    for part in (workflows, events_stream, many, executions, messages, undo, people, topics, health):
         app.include_router(part.routes)
     app.router.routes.append(hooks.route(daemon))
+    app.router.routes.append(links.route(daemon))
     return app

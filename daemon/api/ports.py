@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from daemon.runtime.approval_links import ApprovalLinks
     from daemon.runtime.brokers import Brokers
     from daemon.runtime.changes import Changes
     from daemon.runtime.children import Children
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from daemon.runtime.leases import Membership
     from daemon.runtime.measured_log import MeasuredLog
     from daemon.runtime.metrics import Metrics
+    from daemon.runtime.people import People
     from daemon.runtime.plans import Plans
     from daemon.runtime.recovery import Recovery
     from daemon.settings import Settings
@@ -84,6 +86,14 @@ class Daemon(Protocol):
     @property
     def metrics(self) -> Metrics:
         """What `/metrics` shows."""
+
+    @property
+    def people(self) -> People:
+        """Takes what people decide and give."""
+
+    @property
+    def links(self) -> ApprovalLinks:
+        """Reads the links by which they do."""
 
     @property
     def brokers(self) -> Brokers:

@@ -85,11 +85,14 @@ def _is_constant(value: object) -> bool:
 
 
 def check_handler(node: NodeDefinition, read: Configured, handlers: Collection[str] | None, findings: Findings) -> None:
-    """Report a handler that is not registered; None leaves it unchecked."""
-    handler = read.node_type.handler(read.config)
-    if handler is not None and handlers is not None and handler not in handlers:
-        message = f"no handler is registered as {handler!r}"
-        findings.error(message, (*node.path, node.type), node=node.id, hint=did_you_mean(handler, handlers))
+    """Report handlers that are not registered; None leaves them unchecked."""
+    notifier = read.node_type.notifier
+    needed = [(read.node_type.handler(read.config), node.type)]
+    needed += [(name, node.type) for name in (notifier.handlers(read.config) if notifier is not None else ())]
+    for handler, key in needed:
+        if handler is not None and handlers is not None and handler not in handlers:
+            message = f"no handler is registered as {handler!r}"
+            findings.error(message, (*node.path, key), node=node.id, hint=did_you_mean(handler, handlers))
 
 
 class ConfiguredAction(Struct, frozen=True):

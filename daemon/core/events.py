@@ -4,7 +4,7 @@ What stands here is in databases for ever, so a class is only ever added to: a n
 meaning raises `VERSION` and adds an upcaster (`dict -> dict`) to `UPCASTERS`. `NAME` and the JSON of the fields are
 what is stored, never the Python path. `tests/core/golden/` holds what each release wrote.
 
-Names kept for the parts of the language to come: StepCached, ApprovalRequested, ApprovalGiven,
+Names kept for the parts of the language to come: StepCached,
 BreakpointHit,
 CheckpointMarked, ExecutionRewound, ExecutionForked, ExecutionMigrated.
 
@@ -19,6 +19,14 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from daemon.core.approval_events import (
+    ApprovalDelegated,
+    ApprovalEscalated,
+    ApprovalGiven,
+    ApprovalRefused,
+    ApprovalReminded,
+    ApprovalRequested,
+)
 from daemon.core.child_events import ChildCancelRequested, ChildFinished, ChildStarted, Parent, UndoRequested
 from daemon.core.pause_events import ExecutionPaused, ExecutionResumed
 from daemon.core.saga_events import (
@@ -30,6 +38,7 @@ from daemon.core.saga_events import (
     UndoPlanned,
 )
 from daemon.core.step_error import StepError
+from daemon.core.suspend_events import ResumeReceived, StepResumed, StepSuspended
 from daemon.core.templates import SecretSlot
 from daemon.core.turn_events import (
     FanOutExpanded,
@@ -48,6 +57,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = (
+    "ApprovalDelegated",
+    "ApprovalEscalated",
+    "ApprovalGiven",
+    "ApprovalRefused",
+    "ApprovalReminded",
+    "ApprovalRequested",
     "ChildCancelRequested",
     "ChildFinished",
     "ChildStarted",
@@ -60,8 +75,11 @@ __all__ = (
     "ManualActionDone",
     "ManualActionRequested",
     "Parent",
+    "ResumeReceived",
     "SagaStarted",
     "StepError",
+    "StepResumed",
+    "StepSuspended",
     "TurnAbandoned",
     "TurnFailed",
     "TurnSkipped",
@@ -103,6 +121,9 @@ class StepQueued(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
     VERSION: ClassVar = 1
 
     address: str
+    input: Json = NULL
+    """Of the first attempt, where it is known already: of a notice."""
+    secrets: tuple[SecretSlot, ...] = ()
     at: datetime
 
 
@@ -228,8 +249,8 @@ class VariableSet(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
 class TimerSet(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A durable due time.
 
-    `purpose` is `wait`, `retry`, `signal`, `child`, `turn` (a loop takes breath) or `execution`; the last has no
-    address.
+    `purpose` is `wait`, `retry`, `signal`, `child`, `turn` (a loop takes breath), `approval`, `reminder` (of an
+    approval), `input` (a handler has paused) or `execution`; the last has no address.
     """
 
     NAME: ClassVar = "TimerSet"
@@ -346,8 +367,10 @@ _Undo = (
     | ManualActionDone
     | UndoCompleted
 )
+_Asked = ApprovalRequested | ApprovalGiven | ApprovalDelegated | ApprovalRefused | ApprovalReminded | ApprovalEscalated
+_Inputs = StepSuspended | ResumeReceived | StepResumed
 
-Event = ExecutionStarted | _Steps | _Children | _Loops | _Turns | _Values | _Waits | _Undo | _Ends
+Event = ExecutionStarted | _Steps | _Children | _Loops | _Turns | _Values | _Waits | _Asked | _Inputs | _Undo | _Ends
 
 EVENT_TYPES: tuple[type[Event], ...] = Event.__args__
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from daemon.core import events as e
 from daemon.core.address import LOOKUP, UNDO
 from daemon.core.evolve_children import CHILDREN, reopened
+from daemon.core.evolve_people import PEOPLE
 from daemon.core.evolve_saga import SAGA, compensated
 from daemon.core.evolve_turns import TURNS, left, put
 from daemon.core.state import (
@@ -119,7 +120,7 @@ def _step_started(state: Running, event: e.StepStarted, version: int) -> Running
 
 def _step_queued(state: Running, event: e.StepQueued, version: int) -> Running:
     address, before = event.address, state.steps.get(event.address)
-    step = Queued(state.next_ticket, event.at)
+    step = Queued(state.next_ticket, event.at, input=event.input, secrets=event.secrets)
     if isinstance(before, Retrying):
         step = Queued(step.ticket, event.at, before.attempt, **_carried(before))
     state = left(state, address, before)
@@ -192,7 +193,9 @@ def _retrying(
 
 def _carried(step: InFlight | Retrying | Queued) -> dict[str, Any]:
     """Return what the attempts of a step have in common."""
-    return {name: getattr(step, name) for name in ("input", "secrets", "state", "postponed", "began", "doubt")}
+    return {
+        name: getattr(step, name) for name in ("input", "secrets", "state", "postponed", "began", "doubt", "resumed")
+    }
 
 
 def _step_skipped(state: Running, event: e.StepSkipped, version: int) -> Running:
@@ -346,5 +349,6 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     **CHILDREN,
     **TURNS,
     **SAGA,
+    **PEOPLE,
 }
 """A table and not a `match`: this is asked for every event, and a ladder of classes costs as much as the fold."""

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from daemon.core import events as e
 from daemon.core.address import split_turn, stands_in, turn_around, turn_of
+from daemon.core.people import Deciding, Suspended
 from daemon.core.state import (
     Abandoned,
     Awaiting,
@@ -80,6 +81,8 @@ def left(state: Running, address: str, step: Step | None) -> Running:
             return replace(state, sleeping=state.sleeping - 1)
         case Awaiting():
             return replace(state, awaiting=state.awaiting.delete(address))
+        case Deciding() | Suspended():
+            return replace(state, people=state.people.delete(address))
         case Repeating():
             state = _without_turns(state, address, step)
             return replace(state, size=state.size - kept_by(step))

@@ -22,6 +22,7 @@ from daemon.core.values import NULL, Json, from_json, to_json
 
 if TYPE_CHECKING:
     from daemon.core.draft import Draft
+    from daemon.core.people import Suspended
     from daemon.core.plan import PlannedNode
     from daemon.core.state import InFlight, Queued, Retrying
 
@@ -33,7 +34,9 @@ class _Sent(NamedTuple):
     problem: str = ""
 
 
-def capture(draft: Draft, address: str, before: InFlight | Retrying | Queued, *, unknown: bool = False) -> None:
+def capture(
+    draft: Draft, address: str, before: InFlight | Retrying | Queued | Suspended, *, unknown: bool = False
+) -> None:
     """Record what would undo the step that has just settled, if its node declares that."""
     compensation = draft.plan.nodes[node_of(address)].compensation
     if compensation is None or compensation.of_child:

@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from daemon.core.events import StepError
-from daemon.core.values import Json
-from daemon.runtime.step_answers import Postponed, Returned
+from daemon.core.values import NULL, Json
+from daemon.runtime.step_answers import Paused, Postponed, Returned
 
 LENGTH_BYTES = 4
 
@@ -38,6 +38,7 @@ class Call(Struct, frozen=True, tag=True, kw_only=True):
     deadline: datetime | None
     traceparent: str | None
     state: Json
+    resumed: Json = NULL
 
 
 class Loaded(Struct, frozen=True, tag=True):
@@ -62,7 +63,7 @@ class Failed(Struct, frozen=True, tag=True):
 
 
 Request = Load | Call
-Ended = Returned | Postponed | Failed
+Ended = Returned | Postponed | Paused | Failed
 Reply = Loaded | Progressed | Alive | Ended
 
 _encode = msgspec.json.Encoder().encode

@@ -44,6 +44,7 @@ class ProcessContext:
         self.deadline = call.deadline
         self.traceparent = call.traceparent
         self.state = from_json(call.state)
+        self.resumed = from_json(call.resumed)
         self._replies = replies
 
     @cached_property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from daemon.core import events as e
 from daemon.core.state import Finished, NotStarted, Paused, Running, State, Undoing, cause, has_work
+from daemon.runtime.projected_approvals import approvals_of
 from eventstore.index import UNCHANGED, ExecutionChange, ExecutionRow, IndexChange, TimerRow
 
 if TYPE_CHECKING:
@@ -34,10 +35,11 @@ def project(
     busy = is_busy if is_busy != was_busy or taken_up else None
     if hint and isinstance(after, Finished):
         busy = None
+    approvals = approvals_of(execution_id, before, events, after)
     if isinstance(before, Running) and isinstance(after, Running) and before.timers is after.timers:
-        if changed is None and busy is None and not hint:
+        if changed is None and busy is None and not hint and not approvals:
             return UNCHANGED
-        return IndexChange(changed=changed, busy=busy, hint=hint)
+        return IndexChange(changed=changed, busy=busy, hint=hint, approvals=approvals)
     timers = after.timers if isinstance(after, Running) else {}
     touched = dict.fromkeys(event.timer_id for event in events if isinstance(event, e.TimerSet))
     gone = dict.fromkeys(event.timer_id for event in events if isinstance(event, e.TimerFired | e.TimerCancelled))
@@ -48,6 +50,7 @@ def project(
         timers_cleared=tuple(timer_id for timer_id in gone if timer_id not in timers and isinstance(after, Running)),
         busy=busy,
         hint=hint,
+        approvals=approvals,
     )
 
 

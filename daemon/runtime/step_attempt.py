@@ -16,18 +16,20 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from daemon.core.child_events import Parent
-from daemon.core.commands import AwaitChild, CompleteStep, FailStep, PostponeStep, ReportProgress
+from daemon.core.commands import AwaitChild, CompleteStep, FailStep, PostponeStep, ReportProgress, SuspendStep
 from daemon.core.durations import format_duration
+from daemon.core.errors import InvalidInput
 from daemon.core.state import InFlight, Running, depth_of
 from daemon.core.templates import fill
 from daemon.core.trace_ids import step_traceparent
-from daemon.core.values import Json, from_json, to_json
+from daemon.core.values import NULL, Json, from_json, to_json
 from daemon.nodes.answers import Child
 from daemon.nodes.context import StepFailure
 from daemon.runtime.clock import Clock
+from daemon.runtime.json_schema import InputSchema
 from daemon.runtime.logs import bind_task
 from daemon.runtime.secrets import Disclosed, SecretUnknown
-from daemon.runtime.step_answers import Postponed, Returned, read_answer
+from daemon.runtime.step_answers import Paused, Postponed, Returned, read_answer
 from daemon.runtime.step_context import ProgressFeed, StepContext
 from daemon.runtime.step_errors import describe, without_secrets
 
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from daemon.core.plan import PlannedNode
     from daemon.nodes.context import Services
 
-Result = CompleteStep | PostponeStep | AwaitChild | FailStep
+Result = CompleteStep | PostponeStep | SuspendStep | AwaitChild | FailStep
 
 CLEANUP_S = 5.0
 """How long work that was given up may take to end before nobody waits for it any more."""
@@ -67,6 +69,7 @@ class Attempt:
         self.node = node
         self.workflow = state.workflow
         self.state = effect.state
+        self.resumed = effect.resumed
         self.context: StepContext | None = None
         """There since the work began."""
         self.started_at: datetime | None = None
@@ -152,6 +155,8 @@ class Attempt:
         try:
             traceparent = self._execution.traceparent
             bind_task(self.execution_id, traceparent=traceparent, address=self.address, attempt=self.number)
+            if (problem := self._misfit()) is not None:
+                return self._suspended_again(problem)
             answer = await execute(context, self._input())
             is_child = self.node.type.subflow is not None and isinstance(answer, Child)
             return self._answered(answer if is_child else read_answer(answer))
@@ -163,7 +168,32 @@ class Attempt:
                 raise
             return self._failed(*describe(error, self.number))
 
-    def _answered(self, answer: Returned | Postponed | Child) -> Result:
+    def _misfit(self) -> str | None:
+        """Return what is wrong with the input that the step goes on with: one that came early nobody has checked."""
+        if self.resumed is None or self.resumed.expects == NULL:
+            return None
+        try:
+            InputSchema(from_json(self.resumed.expects)).check(from_json(self.resumed.input))
+        except InvalidInput as error:
+            return str(error)
+        return None
+
+    def _suspended_again(self, problem: str) -> Result:
+        asked, at = self.resumed, self._means.clock.now()
+        if asked is None:
+            raise TypeError("it was not resumed")
+        return SuspendStep(
+            address=self.address,
+            attempt=self.number,
+            reason=asked.reason,
+            expects=asked.expects,
+            state=self.state,
+            until=asked.due,
+            problem=problem,
+            at=at,
+        )
+
+    def _answered(self, answer: Returned | Postponed | Paused | Child) -> Result:
         address, attempt, at = self.address, self.number, self._means.clock.now()
         match answer:
             case Returned(output=output, port=port, to=to):
@@ -175,6 +205,12 @@ class Attempt:
                 )
             case Postponed(after=after, state=state):
                 return PostponeStep(address=address, attempt=attempt, after=after, state=self._told(state), at=at)
+            case Paused(reason=reason, expects=expects, state=state, timeout=timeout):
+                until = None if timeout is None else at + timeout
+                told = self._told(state)
+                return SuspendStep(
+                    address=address, attempt=attempt, reason=reason, expects=expects, state=told, until=until, at=at
+                )
 
     def _told(self, value: Json) -> Json:
         """Return the value with the secrets struck out that the step was given: some services echo them."""

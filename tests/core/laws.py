@@ -146,6 +146,7 @@ def the_derived_fields_agree_with_the_steps(history: History) -> None:
         assert len(state.in_flight) + len(state.children) == kinds.count("InFlight")
         assert len(state.queue) == kinds.count("Queued")
         assert len(state.awaiting) == kinds.count("Awaiting")
+        assert len(state.people) == kinds.count("Deciding") + kinds.count("Suspended")
         breaths = sum(1 for timer in state.timers.values() if timer.purpose == "turn")
         assert state.sleeping == kinds.count("Sleeping") + kinds.count("Retrying") + breaths
         waiting = [step for step in state.steps.values() if not isinstance(step, (*Settled, Repeating, Turn))]
