@@ -21,6 +21,7 @@ from daemon.core.errors import Misconfigured
 from daemon.core.node import Remote
 from daemon.core.problems import Problem
 from daemon.nodes import all_node_types
+from daemon.runtime.approval_links import ApprovalLinks
 from daemon.runtime.brokers import Brokers
 from daemon.runtime.changes import Changes, ForeignChanges
 from daemon.runtime.children import Children
@@ -38,6 +39,7 @@ from daemon.runtime.leases import ALONE, Membership
 from daemon.runtime.measured_log import MeasuredLog
 from daemon.runtime.metrics import Metrics
 from daemon.runtime.notices import tell_operators
+from daemon.runtime.people import People
 from daemon.runtime.plans import Plans
 from daemon.runtime.recovery import Recovery
 from daemon.runtime.remote_calls import RemoteCalls
@@ -59,6 +61,8 @@ from eventstore.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
 
     from daemon.core.node import NodeType
     from daemon.core.plan import Plan
@@ -85,6 +89,11 @@ class _Tools:
     secrets: SecretResolver
     env: Mapping[str, str]
     metrics: Metrics
+    links: ApprovalLinks
+
+    def link(self, execution_id: UUID, address: str, question: int, approver: str, due: datetime | None) -> str | None:
+        """Return a link to an approval, if the settings say where to."""
+        return self.links.url(execution_id, address, question, approver, now=self.clock.now(), due=due)
 
 
 class _Results(NamedTuple):
@@ -128,7 +137,8 @@ async def open_daemon(
         stack.push_async_callback(store.results.close)
         policy = outbound_policy(settings.outbound)
         databases = Databases(settings.connections, tools.secrets)
-        outgoing = await stack.enter_async_context(Outgoing(tools.brokers.publishers, policy, databases))
+        outgoing = Outgoing(tools.brokers.publishers, policy, databases, smtp=settings.smtp, link=tools.link)
+        await stack.enter_async_context(outgoing)
         if (collector := _collector(settings)) is not None:
             stack.callback(collector.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -164,6 +174,11 @@ def _tools(
         secrets=SecretResolver(environ, settings.secrets.dir),
         env=env,
         metrics=Metrics(),
+        links=ApprovalLinks(
+            settings.approvals.link_keys,
+            settings.approvals.public_url,
+            timedelta(seconds=settings.approvals.link_lifetime_s),
+        ),
     )
 
 
@@ -219,6 +234,8 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
         supervisor=supervisor,
         compiler=tools.compiler,
         metrics=tools.metrics,
+        people=People(engine, base.history, tools.clock, tools.settings.approvals.members),
+        links=tools.links,
     )
 
 

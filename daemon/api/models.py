@@ -17,11 +17,16 @@ StepStatus = Literal[
     "postponed",
     "sleeping",
     "awaiting",
+    "deciding",
+    "suspended",
     "succeeded",
     "failed",
     "skipped",
     "abandoned",
 ]
+
+
+ApprovalStatus = Literal["open", "approved", "rejected", "failed", "withdrawn"]
 
 
 class _Model(BaseModel):
@@ -199,6 +204,70 @@ class Undo(_Model):
     plan: list[OwedCompensation]
     asking: list[Question]
     effects: list[SideEffect]
+
+
+class Many(_Model):
+    """What became of a page of executions: how many matched, were changed, and could not be."""
+
+    matched: int
+    changed: int
+    refused: int
+    next: str | None
+
+
+class Approval(_Model):
+    """A question to people. `question` names it: who decides says which one is meant."""
+
+    execution_id: UUID
+    address: str
+    question: str
+    workflow: str
+    status: ApprovalStatus
+    prompt: str
+    requested_at: datetime
+    due_at: datetime | None
+    decided_at: datetime | None
+
+
+class Approvals(_Model):
+    """Approvals, oldest first. `next` is the cursor of the page that follows, null on the last."""
+
+    approvals: list[Approval]
+    next: str | None
+
+
+class Voice(_Model):
+    """One of those who are asked, and what was decided; `via` is who has handed it on."""
+
+    approver: str
+    via: str
+    decision: Literal["approved", "rejected"] | None
+    actor: str | None
+    comment: str
+    data: Any
+    at: datetime | None
+
+
+class OpenApproval(_Model):
+    """A question that an execution waits for. `form` is the JSON Schema of `data`; `needed` approvals are enough."""
+
+    address: str
+    since: datetime
+    due: datetime | None
+    question: str
+    prompt: str
+    needed: int
+    comment: str
+    form: Any
+    on_timeout: str | None
+    escalated: bool
+    approvers: list[Voice]
+
+
+class OpenApprovals(_Model):
+    """What an execution waits for people to decide."""
+
+    approvals: list[OpenApproval]
 
 
 class Event(_Model):
