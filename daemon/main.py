@@ -14,22 +14,19 @@ import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from daemon.assembled import Daemon
-from daemon.core.errors import Misconfigured
 from daemon.core.node import Remote
-from daemon.core.problems import Problem
+from daemon.foundations import KeptResults, Spawn, Tools, cache_backend, collector_of, keep_results, make_tools
 from daemon.nodes import all_node_types
-from daemon.runtime.approval_links import ApprovalLinks
-from daemon.runtime.brokers import Brokers
 from daemon.runtime.changes import Changes, ForeignChanges
 from daemon.runtime.children import Children
 from daemon.runtime.client_metrics import ClientMetrics
 from daemon.runtime.clock import Clock, SharedClock, SystemClock
 from daemon.runtime.codec import codec_of
 from daemon.runtime.databases import Databases
-from daemon.runtime.definitions import Compiler, InputSchemas
+from daemon.runtime.definitions import InputSchemas
 from daemon.runtime.engine import Engine
 from daemon.runtime.grants import Grants
 from daemon.runtime.handler_registry import handlers_of
@@ -37,71 +34,31 @@ from daemon.runtime.history import History
 from daemon.runtime.intake import Intake
 from daemon.runtime.leases import ALONE, Membership
 from daemon.runtime.measured_log import MeasuredLog
-from daemon.runtime.metrics import Metrics
 from daemon.runtime.notices import tell_operators
 from daemon.runtime.people import People
 from daemon.runtime.plans import Plans
 from daemon.runtime.recovery import Recovery
 from daemon.runtime.remote_calls import RemoteCalls
 from daemon.runtime.remote_channel import Channel
-from daemon.runtime.result_cache import ResultCache
-from daemon.runtime.retention import Retention
-from daemon.runtime.secrets import SecretResolver
 from daemon.runtime.services import Outgoing, outbound_policy
-from daemon.runtime.shared_limits import shared_limits
 from daemon.runtime.steps import Steps
-from daemon.runtime.streams import StreamHub
 from daemon.runtime.subscriptions import Subscriptions
 from daemon.runtime.supervisor import Supervisor
 from daemon.runtime.timers import Timers
 from daemon.runtime.tracing import Tracing
-from eventstore.memory_results import MemoryResults
 from eventstore.store import Store, open_store
 from eventstore.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-    from datetime import datetime
-    from uuid import UUID
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from daemon.core.node import NodeType
     from daemon.core.plan import Plan
     from daemon.runtime.handler_registry import Handler
+    from daemon.runtime.metrics import Metrics
     from daemon.runtime.otlp import OtlpCollector
     from daemon.runtime.supervisor import Follower
     from daemon.settings import Settings
-    from eventstore.results import Results
-
-Spawn: TypeAlias = "Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]"
-"""Starts a task whose failure stops the daemon."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Tools:
-    """What can be made of the settings alone, without opening anything."""
-
-    settings: Settings
-    clock: SharedClock
-    jitter: Callable[[], float]
-    handlers: Mapping[str, Handler]
-    brokers: Brokers
-    compiler: Compiler
-    secrets: SecretResolver
-    env: Mapping[str, str]
-    metrics: Metrics
-    links: ApprovalLinks
-
-    def link(self, execution_id: UUID, address: str, question: int, approver: str, due: datetime | None) -> str | None:
-        """Return a link to an approval, if the settings say where to."""
-        return self.links.url(execution_id, address, question, approver, now=self.clock.now(), due=due)
-
-
-class _Results(NamedTuple):
-    """What is kept beside the log for a time, and what drops it."""
-
-    cache: ResultCache
-    streams: StreamHub
-    retention: Retention
 
 
 @asynccontextmanager
@@ -121,7 +78,7 @@ async def open_daemon(
     failing task of the daemon ends the block with its error in an ExceptionGroup. A `store` that is given is used, and
     left open, in place of the one that the settings name; `handlers` and `node_types` that are given are all there are.
     """
-    tools = _tools(
+    tools = make_tools(
         settings,
         clock=SharedClock(clock or SystemClock()),
         environ=os.environ if environ is None else environ,
@@ -133,13 +90,13 @@ async def open_daemon(
         if store is None:
             store = await open_store(settings.store.url, codec_of(settings), auto_migrate=settings.store.auto_migrate)
             stack.push_async_callback(store.close)
-        store = replace(store, results=_cache_backend(settings, store))
+        store = replace(store, results=cache_backend(settings, store))
         stack.push_async_callback(store.results.close)
         policy = outbound_policy(settings.outbound)
         databases = Databases(settings.connections, tools.secrets)
         outgoing = Outgoing(tools.brokers.publishers, policy, databases, smtp=settings.smtp, link=tools.link)
         await stack.enter_async_context(outgoing)
-        if (collector := _collector(settings)) is not None:
+        if (collector := collector_of(settings)) is not None:
             stack.callback(collector.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         tools.metrics.registry.register(ClientMetrics(outgoing.clients))
@@ -148,41 +105,7 @@ async def open_daemon(
         yield daemon
 
 
-def _tools(
-    settings: Settings,
-    *,
-    clock: SharedClock,
-    environ: Mapping[str, str],
-    jitter: Callable[[], float],
-    handlers: Mapping[str, Handler],
-    node_types: Mapping[str, NodeType],
-) -> _Tools:
-    env = {name: environ[name] for name in settings.workflows.env if name in environ}
-    return _Tools(
-        settings=settings,
-        clock=clock,
-        jitter=jitter,
-        handlers=handlers,
-        brokers=Brokers(settings, now=clock.now),
-        compiler=Compiler(
-            node_types=node_types,
-            handlers=frozenset(handlers) | settings.workers.sent_away().keys(),
-            env=env,
-            connections=frozenset(settings.connections),
-            shared=shared_limits(settings),
-        ),
-        secrets=SecretResolver(environ, settings.secrets.dir),
-        env=env,
-        metrics=Metrics(),
-        links=ApprovalLinks(
-            settings.approvals.link_keys,
-            settings.approvals.public_url,
-            timedelta(seconds=settings.approvals.link_lifetime_s),
-        ),
-    )
-
-
-def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollector | None, spawn: Spawn) -> Daemon:
+def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollector | None, spawn: Spawn) -> Daemon:
     """Connect the parts. Nothing runs yet."""
     base = _base(tools, store, outgoing, spawn)
     grants = Grants(store.slots, tools.clock)
@@ -243,7 +166,7 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
 class _Base:
     """What the engine and those around it are made of."""
 
-    tools: _Tools
+    tools: Tools
     store: Store
     log: MeasuredLog
     writer: Writer
@@ -253,11 +176,11 @@ class _Base:
     membership: Membership
     outgoing: Outgoing
     check_input: Callable[[Plan, Any], None]
-    results: _Results
+    results: KeptResults
     spawn: Spawn
 
 
-def _base(tools: _Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Base:
+def _base(tools: Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Base:
     log = MeasuredLog(store.log, tools.metrics)
     return _Base(
         tools=tools,
@@ -270,7 +193,7 @@ def _base(tools: _Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Bas
         membership=_membership(tools, store),
         outgoing=outgoing,
         check_input=InputSchemas().check,
-        results=_results(tools, store, spawn),
+        results=keep_results(tools, store, spawn),
         spawn=spawn,
     )
 
@@ -350,31 +273,6 @@ def _recovery(base: _Base, engine: Engine) -> Recovery:
     return Recovery(base.store.leases, engine, membership, base.tools.clock, ttl=membership.ttl, max_active=max_active)
 
 
-def _cache_backend(settings: Settings, store: Store) -> Results:
-    """Return where cached results are. Raises Misconfigured when the library for Redis is not there."""
-    match settings.cache.backend:
-        case "memory":
-            return MemoryResults(max_bytes=settings.cache.memory_bytes)
-        case "redis":
-            try:
-                from daemon.runtime.redis_results import RedisResults  # noqa: PLC0415  an optional dependency
-            except ImportError as error:
-                hint = "pip install 'sagad[redis]', or choose another backend"
-                raise Misconfigured([Problem(message=f"[cache] backend = redis: {error}", hint=hint)]) from error
-            codec = codec_of(settings)
-            return RedisResults(settings.cache.url or "", seal=codec.seal, unseal=codec.unseal)
-        case _:
-            return store.results
-
-
-def _results(tools: _Tools, store: Store, spawn: Spawn) -> _Results:
-    clock, settings, backend = tools.clock, tools.settings.cache, store.results
-    missed = tools.metrics.not_cached
-    cache = ResultCache(backend, clock, spawn=spawn, max_bytes=settings.max_result_bytes, missed=missed)
-    retention = Retention(store.streams, backend, clock, keep_s=tools.settings.streams.keep_s)
-    return _Results(cache, StreamHub(store.streams, clock, spawn=spawn, ended=retention.wanted), retention)
-
-
 def _calls(base: _Base, engine: Engine) -> RemoteCalls | None:
     """Return the way to remote workers, if the settings name one."""
     tools, settings = base.tools, base.tools.settings.workers
@@ -395,7 +293,7 @@ def _watch(metrics: Metrics, engine: Engine, steps: Steps, grants: Grants, super
     )
 
 
-def _subscriptions(tools: _Tools, store: Store, intake: Intake, spawn: Spawn) -> Subscriptions:
+def _subscriptions(tools: Tools, store: Store, intake: Intake, spawn: Spawn) -> Subscriptions:
     return Subscriptions(
         sink=intake,
         brokers=tools.brokers,
@@ -408,7 +306,7 @@ def _subscriptions(tools: _Tools, store: Store, intake: Intake, spawn: Spawn) ->
     )
 
 
-def _membership(tools: _Tools, store: Store) -> Membership:
+def _membership(tools: Tools, store: Store) -> Membership:
     settings, clock = tools.settings.daemon, tools.clock
     return Membership(
         store.leases,
@@ -428,12 +326,3 @@ def _followers(base: _Base, collector: OtlpCollector | None) -> Sequence[Followe
     if collector is None:
         return (foreign,)
     return foreign, Tracing(store, base.history, collector, clock, leads=lambda: membership.leads)
-
-
-def _collector(settings: Settings) -> OtlpCollector | None:
-    """Return where traces go, if anywhere."""
-    if settings.tracing.otlp_endpoint is None:
-        return None
-    from daemon.runtime.otlp import OtlpCollector  # noqa: PLC0415  OpenTelemetry is slow to import
-
-    return OtlpCollector(settings.tracing.otlp_endpoint, service_name=settings.tracing.service_name)

@@ -22,17 +22,14 @@ from msgspec.structs import replace
 
 from daemon.core.errors import Misconfigured
 from daemon.core.problems import Problem
+from daemon.settings_outside import Connection, Outbound, Workers
+from daemon.settings_people import Approvals, Smtp, check_people
 from daemon.settings_reader import (
     Between,
-    ConnectionUrl,
     Duration,
-    HandlerQueue,
     ModuleOrFile,
-    Name,
-    Rate,
     Reader,
     Url,
-    parse_rate,
 )
 
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -201,74 +198,6 @@ class Logging:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Client:
-    """`[outbound.clients."api.example.com"]`: how a host is called, by this process; `*.example.com` is one for all."""
-
-    rate: Annotated[str, Rate()] | None = None
-    """`50/s`, `600/m`: so many requests may begin in that time; further ones wait."""
-    max_connections: Annotated[int, Between(1, 10_000)] | None = None
-    """Requests under way at once; further ones wait."""
-    circuit_failures: Annotated[int, Between(0, 10_000)] = 5
-    """After so many failures in a row (no answer, or 5xx) requests fail at once, with code `circuit_open`; 0: never."""
-    circuit_open_s: Annotated[float, Between(0.1, 3600)] = 30.0
-    """For so long; then one request at a time may try."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outbound:
-    """`[outbound]`: what the `http` node may reach."""
-
-    allow_hosts: tuple[str, ...] = ("*",)
-    """Names or addresses, with `*` for any run of characters: `api.example.com`, `*.example.com`."""
-    allow_private: bool = False
-    """Whether addresses of private networks and of this machine may be called."""
-    ca_file: Path | None = None
-    """Authorities to trust instead of the system's; PEM."""
-    clients: Mapping[str, Client] = field(default_factory=dict)
-    """Limits of single hosts, in tables of their own; without one a host has none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workers:
-    """`[workers]`: how daemons and remote workers reach each other; without `broker` there are none."""
-
-    broker: Literal["kafka", "rabbitmq", "memory"] | None = None
-    """`memory` is for tests: it reaches no other process."""
-    prefix: Annotated[str, Name()] = "sagad"
-    """What the names of queues and topics begin with: one for each store, and the same for its daemons and workers."""
-    handlers: tuple[Annotated[str, HandlerQueue()], ...] = ()
-    """Handlers that remote workers run wherever a node needs them: `media.transcode=video`, a name and a queue."""
-    heartbeat_s: Annotated[float, Between(0.1, 3600)] = 20.0
-    """A worker that was silent for so long is lost, unless the node says `heartbeat`."""
-
-    def sent_away(self) -> Mapping[str, str]:
-        """Return the queue by the handler's name."""
-        return dict(each.split("=", 1) for each in self.handlers)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Connection:
-    """`[connections.NAME]`: a database of workflows. Its variables are `SAGAD_CONNECTIONS_NAME_URL` and so on."""
-
-    url: Annotated[str, ConnectionUrl()] = field(repr=False)
-    """`postgresql://user:{{ secret.NAME }}@host/db`, `{{ secret.NAME }}` alone, or `sqlite:///file.db`."""
-    max_connections: Annotated[int, Between(1, 1000)] = 10
-    """Open at once, by this daemon; further statements wait."""
-    connect_timeout_s: Annotated[float, Between(0.1, 300)] = 5.0
-    """How long a statement waits for a connection."""
-    timeout_s: Annotated[float, Between(0.001, 86_400)] = 30.0
-    """How long a statement may take that says nothing itself."""
-    read_only: bool = False
-    """Whether every change is refused."""
-    rate: Annotated[str, Rate()] | None = None
-    """`50/s`, `600/m`: so many statements may begin in that time; further ones wait."""
-    circuit_failures: Annotated[int, Between(0, 10_000)] = 5
-    """After so many failures in a row to reach it, statements fail at once, with code `circuit_open`; 0: never."""
-    circuit_open_s: Annotated[float, Between(0.1, 3600)] = 30.0
-    """For so long; then one statement at a time may try."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Throttle:
     """`[throttle.NAME]`: a limit that workflows share, on all daemons of the store; each should say the same."""
 
@@ -283,42 +212,6 @@ class Throttle:
     """It holds for all nodes of these types, beside those that name it."""
     handlers: tuple[str, ...] = ()
     """And for all with these handlers: names, with `*` for any run of characters."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Approvals:
-    """`[approvals]`: who is who, and the links by which people decide."""
-
-    groups: tuple[str, ...] = ()
-    """Each is `name: member member`; `group:name` stands for any one of them among approvers."""
-    public_url: Annotated[str, Url("http", "https")] | None = None
-    """Where people reach this daemon; links begin with it. None sends notices without links."""
-    link_keys: tuple[str, ...] = field(default=(), repr=False)
-    """The first signs links, all are accepted: put a new one first, take the old one out when its links are over."""
-    link_lifetime_s: Annotated[float, Between(60, 366 * 86400)] = 7 * 86400.0
-    """Of a link to an approval without a time limit; others last as long as that."""
-
-    @property
-    def members(self) -> Mapping[str, frozenset[str]]:
-        """Members by group."""
-        pairs = (group.partition(":") for group in self.groups)
-        return {name.strip(): frozenset(members.split()) for name, _, members in pairs}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Smtp:
-    """`[smtp]`: the server for mails; without `host` none are sent."""
-
-    host: str | None = None
-    port: Annotated[int, Between(1, 65535)] = 587
-    tls: Literal["starttls", "tls", "none"] = "starttls"
-    """`tls` from the first byte on, as on port 465."""
-    ca_file: Path | None = None
-    """Authorities to trust instead of the system's; PEM."""
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    sender: str = "sagad@localhost"
-    """The address that mails come from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,20 +230,15 @@ class Settings:
     streams: Streams = Streams()
     tracing: Tracing = Tracing()
     log: Logging = Logging()
-    outbound: Outbound = Outbound()
-    approvals: Approvals = Approvals()
-    smtp: Smtp = Smtp()
+    outbound: Outbound = Outbound()  # noqa: RUF009  it is frozen
+    approvals: Approvals = Approvals()  # noqa: RUF009  it is frozen
+    smtp: Smtp = Smtp()  # noqa: RUF009  it is frozen
     throttle: Mapping[str, Throttle] = field(default_factory=dict)
     """The limits that workflows share, by name."""
-    workers: Workers = Workers()
+    workers: Workers = Workers()  # noqa: RUF009  it is frozen
     connections: Mapping[str, Connection] = field(default_factory=dict)
     file: Path | None = None
     """What they were read from; None when there was no file."""
-
-
-def rate_of(settings: Client | Connection) -> tuple[float, float] | None:
-    """Return how many calls may begin, and within how many seconds; None for any number."""
-    return None if settings.rate is None else parse_rate(settings.rate)
 
 
 PARTS: Mapping[str, type] = {part.name: type(part.default) for part in fields(Settings) if is_dataclass(part.default)}
@@ -430,23 +318,9 @@ def _check(settings: Settings, reader: Reader) -> None:
             reader.report(part, "cert_file", "is missing: there is a key_file")
     if settings.cache.backend == "redis" and settings.cache.url is None:
         reader.report("cache", "url", "is missing: the backend is redis", "set SAGAD_CACHE_URL")
-    _check_people(settings, reader)
+    check_people(settings.approvals, settings.smtp, reader, shortest=SHORTEST_TOKEN)
     if settings.store.cipher_topic and not settings.store.cipher_key:
         reader.report("store", "cipher_key", "is missing: there is a cipher_topic", "set SAGAD_STORE_CIPHER_KEY")
-
-
-def _check_people(settings: Settings, reader: Reader) -> None:
-    approvals, smtp = settings.approvals, settings.smtp
-    for group in approvals.groups:
-        name, colon, members = group.partition(":")
-        if not name.strip() or not colon or not members.split():
-            reader.report("approvals", "groups", f"{group!r} is not `name: member member`")
-    if any(len(key) < SHORTEST_TOKEN for key in approvals.link_keys):
-        reader.report("approvals", "link_keys", f"must have at least {SHORTEST_TOKEN} characters each")
-    if approvals.public_url is not None and not approvals.link_keys:
-        reader.report("approvals", "link_keys", "is missing: there is a public_url", "set SAGAD_APPROVALS_LINK_KEYS")
-    if smtp.username is not None and smtp.password is None:
-        reader.report("smtp", "password", "is missing: there is a username", "set SAGAD_SMTP_PASSWORD")
 
 
 def _with_line(problem: Problem, text: str) -> Problem:

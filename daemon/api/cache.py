@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from daemon.api import models
+from daemon.api import operating_models
 from daemon.api.bodies import answer, read_json
 from daemon.api.describe import ANSWERS, body_of
 from daemon.api.parameters import Api, Name  # noqa: TC001  FastAPI resolves the annotations
@@ -33,7 +33,7 @@ class ClearBody(Struct, forbid_unknown_fields=True):
 routes = APIRouter(tags=["cache"])
 
 
-@routes.get("/cache", response_model=models.CachePage, responses=ANSWERS[422, 503])
+@routes.get("/cache", response_model=operating_models.CachePage, responses=ANSWERS[422, 503])
 async def list_results(
     *,
     daemon: Api,
@@ -68,7 +68,7 @@ async def list_results(
 
 @routes.post(
     "/cache/clear",
-    response_model=models.Cleared,
+    response_model=operating_models.Cleared,
     responses=ANSWERS[400, 413, 422, 503],
     openapi_extra=body_of(ClearBody, "Which results.", {"name": "quotes/fare", "key": ["VIE", "GRZ"]}),
 )

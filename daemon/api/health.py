@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from daemon.api import models
+from daemon.api import operating_models
 from daemon.api.bodies import answer
 from daemon.api.describe import ANSWERS
 from daemon.api.parameters import Api  # noqa: TC001  FastAPI resolves the annotations
@@ -25,7 +25,7 @@ STORE_WAIT_S = 3.0
 routes = APIRouter(tags=["health"])
 
 
-@routes.get("/healthz", response_model=models.Health)
+@routes.get("/healthz", response_model=operating_models.Health)
 async def alive() -> Response:
     """Tell that the process lives; nothing else is asked."""
     return answer({"alive": True})
@@ -33,8 +33,8 @@ async def alive() -> Response:
 
 @routes.get(
     "/readyz",
-    response_model=models.Readiness,
-    responses={503: {"model": models.Readiness, "description": "A connection is down."}},
+    response_model=operating_models.Readiness,
+    responses={503: {"model": operating_models.Readiness, "description": "A connection is down."}},
 )
 async def ready(daemon: Api) -> Response:
     """Tell whether store and brokers answer, and which does not; also which services steps cannot call just now."""
@@ -43,7 +43,7 @@ async def ready(daemon: Api) -> Response:
     return answer({"ready": good, "connections": connections, "clients": daemon.clients()}, 200 if good else 503)
 
 
-@routes.get("/daemons", response_model=models.Daemons, responses=ANSWERS[503,])
+@routes.get("/daemons", response_model=operating_models.Daemons, responses=ANSWERS[503,])
 async def daemons(daemon: Api) -> Response:
     """Return the daemons that work on the store, and how many executions each has."""
     leases = daemon.store.leases

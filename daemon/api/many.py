@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from fastapi import APIRouter, Request, Response
 from msgspec import Struct
 
-from daemon.api import models
+from daemon.api import operating_models
 from daemon.api.bodies import answer, read_json
 from daemon.api.describe import ANSWERS, body_of
 from daemon.api.executions import cursor_of, read_cursor, utc
@@ -63,7 +63,7 @@ routes = APIRouter(tags=["executions"])
 
 @routes.post(
     "/executions/pause",
-    response_model=models.Many,
+    response_model=operating_models.Many,
     responses=ANSWERS[400, 413, 422, 503],
     openapi_extra=body_of(ManyBody, "Which ones, and why.", _EXAMPLE),
 )
@@ -76,7 +76,7 @@ async def pause_many(*, request: Request, daemon: Api, actor: Actor = "api") -> 
 
 @routes.post(
     "/executions/resume",
-    response_model=models.Many,
+    response_model=operating_models.Many,
     responses=ANSWERS[400, 413, 422, 503],
     openapi_extra=body_of(ManyBody, "Which ones.", {"filter": {"workflow": "orders"}}),
 )

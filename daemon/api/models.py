@@ -26,10 +26,9 @@ StepStatus = Literal[
 ]
 
 
-ApprovalStatus = Literal["open", "approved", "rejected", "failed", "withdrawn"]
+class Model(BaseModel):
+    """What all shapes have in common: no further fields."""
 
-
-class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
@@ -43,7 +42,7 @@ class Problem(BaseModel):
     code: str
 
 
-class Error(_Model):
+class Error(Model):
     """Why a step or an execution failed."""
 
     message: str
@@ -53,7 +52,7 @@ class Error(_Model):
     details: Any
 
 
-class Row(_Model):
+class Row(Model):
     """An execution in a list."""
 
     execution_id: UUID
@@ -69,21 +68,21 @@ class Row(_Model):
     error: str | None
 
 
-class Page(_Model):
+class Page(Model):
     """Executions, newest first. `next` is the cursor of the page that follows, null on the last."""
 
     executions: list[Row]
     next: str | None
 
 
-class Parent(_Model):
+class Parent(Model):
     """The step of another execution that has started one as a subflow, or has it undone."""
 
     execution_id: UUID
     address: str
 
 
-class Summary(_Model):
+class Summary(Model):
     """An execution without its steps."""
 
     execution_id: UUID
@@ -128,7 +127,7 @@ class SignalledWithStart(Changed):
     started: bool
 
 
-class Answered(_Model):
+class Answered(Model):
     """What a query gave."""
 
     result: Any
@@ -157,7 +156,7 @@ class ExecutionState(Summary):
     variables: dict[str, Any] | None = None
 
 
-class OwedCompensation(_Model):
+class OwedCompensation(Model):
     """One entry of the undo plan. `input` is what the compensation is sent, secrets masked."""
 
     address: str
@@ -169,7 +168,7 @@ class OwedCompensation(_Model):
     at_work: bool
 
 
-class Question(_Model):
+class Question(Model):
     """What is asked of a person; the address is empty for the plan as a whole."""
 
     address: str
@@ -180,7 +179,7 @@ class Question(_Model):
     since: datetime
 
 
-class SideEffect(_Model):
+class SideEffect(Model):
     """A step that was run, and what became of what it did."""
 
     address: str
@@ -193,7 +192,7 @@ class SideEffect(_Model):
     actor: str | None
 
 
-class Undo(_Model):
+class Undo(Model):
     """The undo plan, newest first; what is asked of people; and all that the execution has done outside."""
 
     execution_id: UUID
@@ -206,71 +205,7 @@ class Undo(_Model):
     effects: list[SideEffect]
 
 
-class Many(_Model):
-    """What became of a page of executions: how many matched, were changed, and could not be."""
-
-    matched: int
-    changed: int
-    refused: int
-    next: str | None
-
-
-class Approval(_Model):
-    """A question to people. `question` names it: who decides says which one is meant."""
-
-    execution_id: UUID
-    address: str
-    question: str
-    workflow: str
-    status: ApprovalStatus
-    prompt: str
-    requested_at: datetime
-    due_at: datetime | None
-    decided_at: datetime | None
-
-
-class Approvals(_Model):
-    """Approvals, oldest first. `next` is the cursor of the page that follows, null on the last."""
-
-    approvals: list[Approval]
-    next: str | None
-
-
-class Voice(_Model):
-    """One of those who are asked, and what was decided; `via` is who has handed it on."""
-
-    approver: str
-    via: str
-    decision: Literal["approved", "rejected"] | None
-    actor: str | None
-    comment: str
-    data: Any
-    at: datetime | None
-
-
-class OpenApproval(_Model):
-    """A question that an execution waits for. `form` is the JSON Schema of `data`; `needed` approvals are enough."""
-
-    address: str
-    since: datetime
-    due: datetime | None
-    question: str
-    prompt: str
-    needed: int
-    comment: str
-    form: Any
-    on_timeout: str | None
-    escalated: bool
-    approvers: list[Voice]
-
-
-class OpenApprovals(_Model):
-    """What an execution waits for people to decide."""
-
-    approvals: list[OpenApproval]
-
-
-class Event(_Model):
+class Event(Model):
     """One event. `data` holds the fields of its type."""
 
     version: int
@@ -280,14 +215,14 @@ class Event(_Model):
     data: dict[str, Any]
 
 
-class Events(_Model):
+class Events(Model):
     """Events in order. `finished` says that no more will come."""
 
     events: list[Event]
     finished: bool
 
 
-class Cause(_Model):
+class Cause(Model):
     """One thing that an execution waits for."""
 
     kind: str
@@ -304,7 +239,7 @@ class Cause(_Model):
     holders: list[str]
 
 
-class Why(_Model):
+class Why(Model):
     """Why an execution is not finished, or how it ended."""
 
     status: Status | Literal["parked"]
@@ -314,14 +249,14 @@ class Why(_Model):
     daemon: str | None
 
 
-class Trigger(_Model):
+class Trigger(Model):
     """A trigger of a workflow."""
 
     name: str
     kind: str
 
 
-class Workflow(_Model):
+class Workflow(Model):
     """A loaded workflow."""
 
     workflow: str
@@ -337,137 +272,7 @@ class WorkflowDefinition(Workflow):
     definition: dict[str, Any]
 
 
-class Workflows(_Model):
+class Workflows(Model):
     """The loaded workflows."""
 
     workflows: list[Workflow]
-
-
-class Connection(_Model):
-    """A connection that the daemon needs."""
-
-    name: str
-    connected: bool
-    detail: str
-
-
-class Client(_Model):
-    """A host or a database that steps call; one whose circuit is open does not make the daemon unready."""
-
-    name: str
-    state: Literal["closed", "half-open", "open"]
-    failures: int
-    rejected: int
-    waits: int
-    waited_s: float
-
-
-class Readiness(_Model):
-    """Whether the daemon can do its work."""
-
-    ready: bool
-    connections: list[Connection]
-    clients: list[Client]
-
-
-class Daemon(_Model):
-    """A daemon that works on the store. `executions` is how many it has work in flight for."""
-
-    id: UUID
-    name: str
-    rank: int
-    this: bool
-    joined_at: datetime
-    beat_at: datetime
-    executions: int
-
-
-class Daemons(_Model):
-    """All daemons of the store, oldest first. `orphans`: executions with work in flight that none has."""
-
-    daemons: list[Daemon]
-    orphans: int
-
-
-class SlotHolder(_Model):
-    """Who holds a slot of a limit; an empty address is the execution itself."""
-
-    execution_id: UUID
-    address: str
-    since: datetime
-
-
-class SlotWaiter(SlotHolder):
-    """Who waits for one."""
-
-    priority: int
-    fair: str
-
-
-class LimitUse(_Model):
-    """How a limit is used for one key. `oldest`: since when the one waits that has waited longest."""
-
-    limit: str
-    key: str
-    most: int | None
-    held: int
-    waiting: int
-    oldest: datetime | None
-    holders: list[SlotHolder] | None = None
-    queue: list[SlotWaiter] | None = None
-
-
-class SharedLimit(_Model):
-    """A limit of the settings."""
-
-    concurrency: int | None
-    rate: int | None
-    per: str
-    burst: int
-    node_types: list[str]
-    handlers: list[str]
-
-
-class Limits(_Model):
-    """Limits that executions share: those in use, by key, and those of the settings."""
-
-    limits: list[LimitUse]
-    shared: dict[str, SharedLimit]
-
-
-class Health(_Model):
-    """The process lives."""
-
-    alive: bool
-
-
-class CachedResult(_Model):
-    """A result that is kept for other steps. `hash` is the key's; `execution_id` and `address` name who made it."""
-
-    name: str
-    hash: str
-    workflow: str
-    execution_id: UUID
-    address: str
-    stored_at: datetime
-    expires_at: datetime
-    bytes: int
-
-
-class CachePage(_Model):
-    """Results by cache and key. `next` is the cursor of the page that follows, null on the last."""
-
-    results: list[CachedResult]
-    next: str | None
-
-
-class Cleared(_Model):
-    """How many results were dropped."""
-
-    cleared: int
-
-
-class Published(_Model):
-    """Where a message went."""
-
-    published: str

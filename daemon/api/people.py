@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
-from daemon.api import models
+from daemon.api import models, people_models
 from daemon.api.bodies import answer, changed, read_json
 from daemon.api.describe import ANSWERS, body_of
 from daemon.api.errors import BadRequest
@@ -50,13 +50,13 @@ NO_DECISION = DecisionBody("reject")
 _DECISIONS = {"approve": "approved", "reject": "rejected"}
 
 
-@routes.get("/approvals", response_model=models.Approvals, responses=ANSWERS[422, 503])
+@routes.get("/approvals", response_model=people_models.Approvals, responses=ANSWERS[422, 503])
 async def list_approvals(
     *,
     daemon: Api,
     approver: Annotated[Name | None, Query(description="Asked by this name, or as one of a group.")] = None,
     workflow: Name | None = None,
-    status: models.ApprovalStatus = "open",
+    status: people_models.ApprovalStatus = "open",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: Annotated[str | None, Query(pattern=CURSOR, description="`next` of the page before.")] = None,
 ) -> Response:
@@ -75,7 +75,9 @@ async def list_approvals(
 
 
 @routes.get(
-    "/executions/{execution_id}/approvals", response_model=models.OpenApprovals, responses=ANSWERS[404, 422, 500, 503]
+    "/executions/{execution_id}/approvals",
+    response_model=people_models.OpenApprovals,
+    responses=ANSWERS[404, 422, 500, 503],
 )
 async def show_approvals(*, daemon: Api, execution_id: ExecutionId) -> Response:
     """Return the approvals that the execution waits for, with what was decided so far."""

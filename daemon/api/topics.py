@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 
-from daemon.api import models
+from daemon.api import operating_models
 from daemon.api.bodies import answer, read_body
 from daemon.api.describe import ANSWERS, body_of
 from daemon.api.parameters import PRINTABLE, Api, IdempotencyKey
@@ -25,7 +25,7 @@ PREFIX = "sagad-header-"
 @routes.post(
     "/topics/{topic}/messages",
     status_code=202,
-    response_model=models.Published,
+    response_model=operating_models.Published,
     responses=ANSWERS[401, 413, 422],
     openapi_extra=body_of(Any, "The message, as its content type says.", {"order_id": "1"}),
 )

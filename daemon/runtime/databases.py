@@ -16,14 +16,14 @@ from daemon.nodes.statements import BadQuery, places_of
 from daemon.runtime.secrets import SecretUnknown
 from daemon.runtime.sql_postgres import Postgres
 from daemon.runtime.sql_sqlite import Sqlite
-from daemon.settings import Connection, rate_of
+from daemon.settings_outside import Connection, rate_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from daemon.nodes.gates import GateStatus
     from daemon.nodes.statements import Statement
-    from daemon.settings import Client
+    from daemon.settings_outside import Client
 
 AWAY = frozenset({"sql_unavailable", "sql_lost"})
 """Codes of failures that say that the database is down."""

@@ -17,7 +17,7 @@ from daemon.nodes.context import StepFailure
 
 if TYPE_CHECKING:
     from daemon.nodes.context import Mail
-    from daemon.settings import Smtp
+    from daemon.settings_people import Smtp
 
 TIMEOUT_S = 20.0
 _PERMANENT = 500

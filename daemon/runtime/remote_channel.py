@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from daemon.runtime.brokers import Brokers
     from daemon.runtime.remote_messages import Message
-    from daemon.settings import Workers
+    from daemon.settings_outside import Workers
     from triggers.message import Inbound, Sink, Trigger, Verdict
     from triggers.publishing import Publisher
 

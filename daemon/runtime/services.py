@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from daemon.runtime.handler_registry import Handler
     from daemon.runtime.lanes import Lane, Place
     from daemon.runtime.ports import ChildStarter
-    from daemon.settings import Outbound as OutboundSettings
-    from daemon.settings import Smtp
+    from daemon.settings_outside import Outbound as OutboundSettings
+    from daemon.settings_people import Smtp
     from triggers.publishing import Publisher
 
     MakeLink = Callable[[UUID, str, int, str, datetime | None], str | None]

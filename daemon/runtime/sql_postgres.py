@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from daemon.nodes.statements import Statement
-    from daemon.settings import Connection
+    from daemon.settings_outside import Connection
 
 IDLE_S = 300.0
 """A connection that nobody has used for so long is closed."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daemon.nodes.statements import Statement
-    from daemon.settings import Connection
+    from daemon.settings_outside import Connection
 
 _MOST_INTEGER = 2**63
 

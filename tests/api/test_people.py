@@ -12,7 +12,8 @@ import pytest
 from daemon.core.events import ApprovalRefused
 from daemon.core.values import from_json
 from daemon.runtime.approval_links import ApprovalLinks, Link
-from daemon.settings import Approvals, Http
+from daemon.settings import Http
+from daemon.settings_people import Approvals
 from tests.api.conftest import client_of, started
 from tests.support.daemons import finished, running, settings_for, until
 

@@ -28,6 +28,8 @@ MAY_IMPORT = {
         "daemon.handlers",
         "daemon.flow",
         "daemon.settings",
+        "daemon.settings_outside",
+        "daemon.settings_people",
         "triggers",
         "eventstore",
     },

@@ -25,7 +25,8 @@ from daemon.core.state import Failed, Finished, Skipped, Succeeded
 from daemon.main import open_daemon
 from daemon.runtime.projection import status_of
 from daemon.settings import Daemon as DaemonSettings
-from daemon.settings import Limits, Outbound, Settings, Workflows
+from daemon.settings import Limits, Settings, Workflows
+from daemon.settings_outside import Outbound
 from daemon.testing.clock import FakeClock, settle
 from daemon.testing.databases import new_database
 from daemon.testing.differences import first_difference

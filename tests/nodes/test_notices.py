@@ -14,7 +14,8 @@ from aiosmtpd.smtp import SMTP
 
 from daemon.core.state import Failed, Running, Succeeded
 from daemon.core.values import from_json
-from daemon.settings import Approvals, Outbound, Smtp
+from daemon.settings_outside import Outbound
+from daemon.settings_people import Approvals, Smtp
 from tests.support.daemons import PATIENCE_S, running, settings_for, start, until
 from tests.support.http_server import Answer, service
 from triggers.signatures import StandardWebhooks, verify

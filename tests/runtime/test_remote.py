@@ -18,7 +18,7 @@ from daemon.nodes import all_node_types
 from daemon.remote import open_worker
 from daemon.runtime.definitions import Compiler
 from daemon.runtime.handler_registry import load_handlers
-from daemon.settings import Workers
+from daemon.settings_outside import Workers
 from tests.support import gated_handlers as gated
 from tests.support.daemons import PATIENCE_S, finished, in_flight, running, settings_for, start, until
 from tests.support.remote import died, working

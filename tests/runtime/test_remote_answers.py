@@ -11,7 +11,8 @@ import pytest
 from daemon.core.events import StepFailed, StepProgressed
 from daemon.core.values import from_json
 from daemon.runtime.handler_registry import load_handlers
-from daemon.settings import Limits, Settings, Workers
+from daemon.settings import Limits, Settings
+from daemon.settings_outside import Workers
 from tests.support import gated_handlers as gated
 from tests.support.daemons import finished, in_flight, running, settings_for, start, until
 from tests.support.remote import working

@@ -14,7 +14,7 @@ from daemon.nodes.context import StepFailure
 from daemon.nodes.statements import Statement
 from daemon.runtime.databases import Databases, filled_url
 from daemon.runtime.secrets import SecretUnknown
-from daemon.settings import Connection
+from daemon.settings_outside import Connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -11,7 +11,8 @@ from daemon.core.errors import Misconfigured
 from daemon.core.values import from_json
 from daemon.nodes import all_node_types
 from daemon.runtime.definitions import Compiler
-from daemon.settings import Connection, Secrets
+from daemon.settings import Secrets
+from daemon.settings_outside import Connection
 from tests.support.daemons import finished, running, settings_for, start
 
 if TYPE_CHECKING:
