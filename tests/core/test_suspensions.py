@@ -44,6 +44,22 @@ def test_an_input_calls_the_handler_again_with_it_and_its_state() -> None:
     assert (from_json(effect.resumed.input), from_json(effect.state)) == ("this one", {"page": 3})
 
 
+def test_what_waits_for_limits_goes_on_with_its_input_and_its_cache() -> None:
+    """A step that is suspended holds no slot; the next attempt takes one, and is the same step still."""
+    story = started(", throttle: {concurrency: 1}, cache: {key: k, ttl: 1h}")
+    key = run(story).cache_key
+    story.suspend("a")
+    assert isinstance(story.state, Running)
+    assert not story.state.holding
+    story.crowded = {("w/a", "")}
+    assert story.give_input("a", 7)[-1].startswith("SlotsAsked address=a")
+    story.grant("a")
+    effect = run(story)
+    assert (effect.attempt, effect.cache_key) == (2, key)
+    assert effect.resumed is not None
+    assert from_json(effect.resumed.input) == 7
+
+
 def test_a_pause_is_no_failure() -> None:
     """The retry policy does not count it, and a retry goes on with the same input."""
     story = started(", retry: {max_attempts: 2, initial: 1m}")
