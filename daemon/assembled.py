@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from daemon.nodes.gates import GateStatus
+    from daemon.runtime.approval_links import ApprovalLinks
     from daemon.runtime.brokers import Brokers
     from daemon.runtime.changes import Changes
     from daemon.runtime.children import Children
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from daemon.runtime.leases import Membership
     from daemon.runtime.measured_log import MeasuredLog
     from daemon.runtime.metrics import Metrics
+    from daemon.runtime.people import People
     from daemon.runtime.plans import Plans
     from daemon.runtime.recovery import Recovery
     from daemon.runtime.result_cache import ResultCache
@@ -71,6 +73,8 @@ class Daemon:
     supervisor: Supervisor
     compiler: Compiler
     metrics: Metrics
+    people: People
+    links: ApprovalLinks
     reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while definitions are read again: one reload at a time."""
 

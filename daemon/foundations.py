@@ -6,10 +6,12 @@ Comes from: daemon/main. Goes to: daemon/main, which connects it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from daemon.core.errors import Misconfigured
 from daemon.core.problems import Problem
+from daemon.runtime.approval_links import ApprovalLinks
 from daemon.runtime.brokers import Brokers
 from daemon.runtime.codec import codec_of
 from daemon.runtime.definitions import Compiler
@@ -24,6 +26,8 @@ from eventstore.memory_results import MemoryResults
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine, Mapping
+    from datetime import datetime
+    from uuid import UUID
 
     from daemon.core.node import NodeType
     from daemon.runtime.clock import SharedClock
@@ -50,6 +54,11 @@ class Tools:
     secrets: SecretResolver
     env: Mapping[str, str]
     metrics: Metrics
+    links: ApprovalLinks
+
+    def link(self, execution_id: UUID, address: str, question: int, approver: str, due: datetime | None) -> str | None:
+        """Return a link to an approval, if the settings say where to."""
+        return self.links.url(execution_id, address, question, approver, now=self.clock.now(), due=due)
 
 
 class KeptResults(NamedTuple):
@@ -87,6 +96,11 @@ def make_tools(
         secrets=SecretResolver(environ, settings.secrets.dir),
         env=env,
         metrics=Metrics(),
+        links=ApprovalLinks(
+            settings.approvals.link_keys,
+            settings.approvals.public_url,
+            timedelta(seconds=settings.approvals.link_lifetime_s),
+        ),
     )
 
 

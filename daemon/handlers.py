@@ -21,7 +21,8 @@ and recorded with the result: `count=lambda chunk: {"tokens": len(chunk.split())
 
 What a handler returns is the step's output, and its `out` edges fire. It may say more than that: `Port(name, output)`
 leaves by another port, `Route(ids, output)` chooses among the nodes that follow, `End(output)` ends the branch, and
-`Again(after, state)` asks for another call later, which sees `state` as `context.state`. In the annotation of what it
+`Again(after, state)` asks for another call later, which sees `state` as `context.state`; `Pause(reason, expects)` asks
+for one when somebody has given input, which it sees as `context.resumed`. In the annotation of what it
 returns they stand beside the type of the output: `-> Receipt | Port | Again`.
 
 Goes to: daemon/runtime/handler_registry, which collects what is decorated.
@@ -35,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, ov
 
 from msgspec import Struct
 
-from daemon.nodes.answers import Again, End, Port, Route
+from daemon.nodes.answers import Again, End, Pause, Port, Route
 from daemon.nodes.context import StepFailure
 from daemon.nodes.statements import DEFAULT_MAX_BYTES, DEFAULT_MAX_ROWS, Fetch
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
     from daemon.nodes.context import Publication
 
-__all__ = ["Again", "Context", "End", "HandlerSpec", "Port", "Route", "StepFailure", "handler", "spec_of"]
+__all__ = ["Again", "Context", "End", "HandlerSpec", "Pause", "Port", "Route", "StepFailure", "handler", "spec_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -96,7 +97,9 @@ class Context(Protocol):
     traceparent: str | None
     """W3C trace context of the attempt, to be passed on."""
     state: Any
-    """What the last `Again` of this step has left, a copy of this attempt's own; None before the first."""
+    """What the last `Again` or `Pause` of this step has left, a copy of this attempt's own; None before the first."""
+    resumed: Any
+    """What was given to this step when it had paused last, a copy of this attempt's own; None before the first."""
     logger: FilteringBoundLogger
     """Bound to the execution, step, attempt and trace."""
     services: HandlerServices

@@ -35,6 +35,7 @@ from daemon.runtime.intake import Intake
 from daemon.runtime.leases import ALONE, Membership
 from daemon.runtime.measured_log import MeasuredLog
 from daemon.runtime.notices import tell_operators
+from daemon.runtime.people import People
 from daemon.runtime.plans import Plans
 from daemon.runtime.recovery import Recovery
 from daemon.runtime.remote_calls import RemoteCalls
@@ -93,7 +94,8 @@ async def open_daemon(
         stack.push_async_callback(store.results.close)
         policy = outbound_policy(settings.outbound)
         databases = Databases(settings.connections, tools.secrets)
-        outgoing = await stack.enter_async_context(Outgoing(tools.brokers.publishers, policy, databases))
+        outgoing = Outgoing(tools.brokers.publishers, policy, databases, smtp=settings.smtp, link=tools.link)
+        await stack.enter_async_context(outgoing)
         if (collector := collector_of(settings)) is not None:
             stack.callback(collector.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -155,6 +157,8 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
         supervisor=supervisor,
         compiler=tools.compiler,
         metrics=tools.metrics,
+        people=People(engine, base.history, tools.clock, tools.settings.approvals.members),
+        links=tools.links,
     )
 
 

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from daemon.core.errors import Misconfigured
 from daemon.core.problems import Problem
 from daemon.settings_outside import Connection, Outbound, Workers
+from daemon.settings_people import Approvals, Smtp, check_people
 from daemon.settings_reader import (
     Between,
     Duration,
@@ -230,6 +231,8 @@ class Settings:
     tracing: Tracing = Tracing()
     log: Logging = Logging()
     outbound: Outbound = Outbound()  # noqa: RUF009  it is frozen
+    approvals: Approvals = Approvals()  # noqa: RUF009  it is frozen
+    smtp: Smtp = Smtp()  # noqa: RUF009  it is frozen
     throttle: Mapping[str, Throttle] = field(default_factory=dict)
     """The limits that workflows share, by name."""
     workers: Workers = Workers()  # noqa: RUF009  it is frozen
@@ -315,6 +318,7 @@ def _check(settings: Settings, reader: Reader) -> None:
             reader.report(part, "cert_file", "is missing: there is a key_file")
     if settings.cache.backend == "redis" and settings.cache.url is None:
         reader.report("cache", "url", "is missing: the backend is redis", "set SAGAD_CACHE_URL")
+    check_people(settings.approvals, settings.smtp, reader, shortest=SHORTEST_TOKEN)
     if settings.store.cipher_topic and not settings.store.cipher_key:
         reader.report("store", "cipher_key", "is missing: there is a cipher_topic", "set SAGAD_STORE_CIPHER_KEY")
 

@@ -51,6 +51,41 @@ class ExecutionChange(Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
+class ApprovalRow(Struct, frozen=True, kw_only=True):
+    """One question to people, open or decided."""
+
+    execution_id: UUID
+    address: str
+    """Of the step."""
+    question: int
+    workflow: str
+    status: str
+    """`open` | `approved` | `rejected` | `failed` (nobody in time) | `withdrawn` (given up with what is around it)."""
+    prompt: str
+    requested_at: datetime
+    due_at: datetime | None = None
+    decided_at: datetime | None = None
+
+
+class ApprovalChange(Struct, frozen=True):
+    """What an approval is now, and whom it is listed for: those who may still decide, or who were asked in the end."""
+
+    row: ApprovalRow
+    approvers: tuple[str, ...]
+
+
+class ApprovalFilter(Struct, frozen=True, kw_only=True):
+    """Which approvals, oldest request first."""
+
+    approvers: tuple[str, ...] = ()
+    """Listed for one of these; none does not restrict."""
+    status: str = "open"
+    workflow: str | None = None
+    limit: int = 100
+    after: tuple[datetime, UUID, str] | None = None
+    """Keyset page: `(requested_at, execution_id, address)` of the last row of the page before."""
+
+
 class TimerRow(Struct, frozen=True):
     """A durable due time of one execution; `timer_id` is unique inside it."""
 
@@ -85,6 +120,7 @@ class IndexChange(Struct, frozen=True):
     changed: ExecutionChange | None = None
     slots: tuple[SlotChange, ...] = ()
     """In the order of the events. A take that finds no slot free refuses the append."""
+    approvals: tuple[ApprovalChange, ...] = ()
 
 
 UNCHANGED = IndexChange()
@@ -132,6 +168,9 @@ class Index(Protocol):
 
     async def latest_dedupe_key(self, trigger: str) -> str | None:
         """Return the greatest dedupe key (by code point) among the trigger's executions: a schedule's last tick."""
+
+    async def approvals(self, which: ApprovalFilter) -> Sequence[ApprovalRow]:
+        """Return at most `which.limit` rows, each approval once."""
 
     async def without_cause(self, *, limit: int = 100) -> Sequence[UUID]:
         """Return unfinished executions that wait for nothing recorded: there should never be one.

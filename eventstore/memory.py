@@ -14,7 +14,7 @@ from eventstore.errors import Conflict, Fenced, Full
 from eventstore.index import DueTimer
 from eventstore.leases import News
 from eventstore.memory_slots import MemorySlots
-from eventstore.rows import changed_row, clean
+from eventstore.rows import changed_row, clean, clean_approval
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from eventstore.codec import Codec
-    from eventstore.index import ExecutionFilter, ExecutionRow, IndexChange
+    from eventstore.index import (
+        ApprovalChange,
+        ApprovalFilter,
+        ApprovalRow,
+        ExecutionFilter,
+        ExecutionRow,
+        IndexChange,
+    )
     from eventstore.leases import Member
     from eventstore.log import Append, Recorded, StoredDefinition
     from eventstore.snapshots import Snapshot
@@ -131,6 +138,7 @@ class MemoryIndex:
         self.slots = MemorySlots()
         self._rows: dict[UUID, ExecutionRow] = {}
         self._timers: defaultdict[UUID, dict[str, datetime]] = defaultdict(dict)
+        self._approvals: dict[tuple[UUID, str], ApprovalChange] = {}
 
     def apply(self, execution_id: UUID, change: IndexChange, by: UUID | None = None) -> None:
         """Make one change; the log calls this inside its insert."""
@@ -147,6 +155,8 @@ class MemoryIndex:
                 timers.clear()
         if not timers:
             del self._timers[execution_id]
+        for approval in map(clean_approval, change.approvals):
+            self._approvals[execution_id, approval.row.address] = approval
         if change.busy:
             self.leases.setdefault(execution_id, Lease(by))
         elif change.busy is False:
@@ -196,6 +206,19 @@ class MemoryIndex:
         keys = (row.dedupe_key for row in self._rows.values() if row.trigger == trigger)
         return max((key for key in keys if key is not None), default=None)
 
+    async def approvals(self, which: ApprovalFilter) -> Sequence[ApprovalRow]:
+        """See `index.Index`."""
+        key = attrgetter("requested_at", "execution_id", "address")
+        found = [
+            change.row
+            for change in self._approvals.values()
+            if change.row.status == which.status
+            and which.workflow in (None, change.row.workflow)
+            and (not which.approvers or set(which.approvers) & set(change.approvers))
+            and (which.after is None or key(change.row) > which.after)
+        ]
+        return sorted(found, key=key)[: which.limit]
+
     async def without_cause(self, *, limit: int = 100) -> Sequence[UUID]:
         """See `index.Index`."""
         return sorted(row.execution_id for row in self._rows.values() if not row.cause and row.finished_at is None)[
@@ -212,6 +235,7 @@ class MemoryIndex:
             kept = {execution_id: self.leases.get(execution_id, lease) for execution_id, lease in fresh.leases.items()}
             self._rows, self._timers, self.leases = fresh._rows, fresh._timers, kept
             self.slots.become(fresh.slots)
+            self._approvals = fresh._approvals
 
 
 def _matches(row: ExecutionRow, which: ExecutionFilter) -> bool:

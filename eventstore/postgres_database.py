@@ -30,7 +30,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from eventstore import arrays
 from eventstore.errors import Unavailable, Undecodable, Unusable
-from eventstore.postgres_rows import index_arrays
+from eventstore.postgres_rows import approval_arrays, index_arrays
 from eventstore.queries import migrations, statements
 from eventstore.rows import chunks
 from eventstore.slot_rows import as_json
@@ -62,6 +62,14 @@ ANSWER_TIMEOUT_S = 30.0
 LISTEN_PAUSE_S = 1.0
 """Pause before listening again after the connection was lost."""
 
+_BEFORE_REBUILD = (
+    "keep_leases",
+    "clear_leases",
+    "clear_timers",
+    "clear_latest_keys",
+    "clear_executions",
+    "clear_approvals",
+)
 _DEFAULTS: Mapping[str, Any] = {
     "application_name": "sagad",
     "connect_timeout": 5,
@@ -118,11 +126,15 @@ class PostgresDatabase:
         await self._leases.close()
 
     async def append(
-        self, arguments: Sequence[Array], slots: Sequence[tuple[UUID, SlotChange]]
+        self,
+        arguments: Sequence[Array],
+        slots: Sequence[tuple[UUID, SlotChange]],
+        approvals: Sequence[Array] | None = None,
     ) -> tuple[Sequence[UUID] | None, Sequence[UUID] | None, Sequence[UUID] | None]:
         """Call `sagad_append`, or `sagad_append_slots` when there are changes of slots.
 
         Return the daemons that are fenced, or the executions that moved on, or those that found no slot free.
+        Changes of `approvals` are rare, and cost round trips of their own in the same transaction.
         """
         query = SQL["append_slots"] if slots else SQL["append"]
         given = [_jsonb(slots), *arguments] if slots else arguments
@@ -134,8 +146,7 @@ class PostgresDatabase:
                     async with asyncio.timeout(ANSWER_TIMEOUT_S):
                         if self._appender is None:
                             self._appender = await self._connect("only_key_lookups")
-                        cursor = await self._appender.execute(query.encode(), given, prepare=True, binary=True)
-                        row = await cursor.fetchone()
+                        row = await _append(self._appender, query.encode(), given, approvals)
                 except BaseException:
                     await self._drop_appender()
                     raise
@@ -203,21 +214,15 @@ class PostgresDatabase:
         """See `index.Index.rebuild`. Takes the log's lock first, as every append does."""
         async with self._own_connection() as connection, connection.transaction():
             await connection.execute(SQL["lock_log"].encode())
-            for name in (
-                "keep_leases",
-                "clear_leases",
-                "clear_timers",
-                "clear_latest_keys",
-                "clear_executions",
-                "clear_slots",
-                "clear_rates",
-            ):
+            for name in _BEFORE_REBUILD:
                 await connection.execute(SQL[name].encode())
             async for chunk in chunks(changes):
                 made = [(execution_id, change, None) for execution_id, change in chunk.items()]
                 await connection.execute(SQL["put_index"].encode(), index_arrays(made))
                 if slots := [(execution_id, each) for execution_id, change in chunk.items() for each in change.slots]:
                     await connection.execute(SQL["put_slots"].encode(), (_jsonb(slots),))
+                if (approvals := approval_arrays(chunk.items())) is not None:
+                    await connection.execute(SQL["put_approvals"].encode(), approvals)
             await connection.execute(SQL["restore_leases"].encode())
 
     async def schema_version(self) -> int:
@@ -324,6 +329,18 @@ class PostgresDatabase:
 
 def _jsonb(slots: Sequence[tuple[UUID, SlotChange]]) -> str:
     return msgspec.json.encode(as_json(slots)).decode()
+
+
+async def _append(
+    connection: _Connection, append: bytes, given: Sequence[Any], approvals: Sequence[Array] | None
+) -> tuple[Any, ...] | None:
+    if approvals is None:
+        return await (await connection.execute(append, given, prepare=True, binary=True)).fetchone()
+    async with connection.transaction():
+        row = await (await connection.execute(append, given, prepare=True, binary=True)).fetchone()
+        if row is None or not any(row):
+            await connection.execute(SQL["put_approvals"].encode(), approvals)
+    return row
 
 
 async def _in_one_transaction(

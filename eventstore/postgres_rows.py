@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from eventstore.arrays import Bigints, Texts, Times, Uuids
 from eventstore.index import UNCHANGED
-from eventstore.rows import clean, clean_change, latest_keys
+from eventstore.rows import clean, clean_approval, clean_change, latest_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -67,6 +67,28 @@ def index_arrays(changes: Iterable[tuple[UUID, IndexChange, UUID | None]]) -> li
         Uuids.of(leased),
         Uuids.of_nullable(holders),
         Uuids.of(hinted),
+    ]
+
+
+def approval_arrays(changes: Iterable[tuple[UUID, IndexChange]]) -> list[Array] | None:
+    """Return the arguments of `sagad_put_approvals`; None when no approval changes, as mostly."""
+    found = [(id_.bytes, clean_approval(one)) for id_, change in changes for one in change.approvals]
+    if not found:
+        return None
+    rows = [(key, name, one.row) for key, one in found for name in ("", *one.approvers)]
+    return [
+        Uuids.of([key for key, _ in found]),
+        Texts.of([one.row.address for _, one in found]),
+        Uuids.of([key for key, _, _ in rows]),
+        Texts.of([row.address for _, _, row in rows]),
+        Texts.of([name for _, name, _ in rows]),
+        Bigints.of([row.question for _, _, row in rows]),
+        Texts.of([row.status for _, _, row in rows]),
+        Texts.of([row.workflow for _, _, row in rows]),
+        Texts.of([row.prompt for _, _, row in rows]),
+        Times.of([row.requested_at for _, _, row in rows]),
+        Times.of([row.due_at for _, _, row in rows]),
+        Times.of([row.decided_at for _, _, row in rows]),
     ]
 
 

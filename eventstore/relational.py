@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from eventstore.errors import Undecodable
-from eventstore.index import DueTimer, ExecutionRow
+from eventstore.index import ApprovalRow, DueTimer, ExecutionRow
 from eventstore.log import StoredDefinition
 from eventstore.queries import statements
 from eventstore.rows import MAX_KEY_CHARS, clean_text
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from eventstore.codec import Codec
-    from eventstore.index import ExecutionFilter, IndexChange
+    from eventstore.index import ApprovalFilter, ExecutionFilter, IndexChange
 
 MAX_VERSION = 2**63 - 1
 SQL = statements("queries.sql")
@@ -118,6 +118,34 @@ class SqlIndex:
         rows = await self._database.fetch(SQL["latest_dedupe_key"], {"trigger": trigger})
         key: str | None = rows[0][0]
         return key
+
+    async def approvals(self, which: ApprovalFilter) -> Sequence[ApprovalRow]:
+        """See `index.Index`. Without approvers the one row is taken that each approval has for itself."""
+        names = {f"approver_{number}": name for number, name in enumerate(which.approvers or ("",))}
+        params: dict[str, Any] = {"status": which.status, "limit": which.limit, **names}
+        conditions = ["status = :status", f"approver IN ({', '.join(f':{name}' for name in names)})"]
+        if which.workflow is not None:
+            conditions.append("workflow = :workflow")
+            params["workflow"] = which.workflow
+        if which.after is not None:
+            conditions.append("(requested_at, execution_id, address) > (:after_time, :after_id, :after_address)")
+            params |= dict(zip(("after_time", "after_id", "after_address"), which.after, strict=True))
+        rows = await self._database.fetch(SQL["approvals"].replace("{conditions}", " AND ".join(conditions)), params)
+        return [self._approval(row) for row in rows]
+
+    def _approval(self, row: tuple[Any, ...]) -> ApprovalRow:
+        requested, execution_id, address, question, workflow, status, prompt, due, decided = row
+        return ApprovalRow(
+            execution_id=self._database.id_of(execution_id),
+            address=address,
+            question=question,
+            workflow=workflow,
+            status=status,
+            prompt=prompt,
+            requested_at=self._database.time_of(requested),
+            due_at=None if due is None else self._database.time_of(due),
+            decided_at=None if decided is None else self._database.time_of(decided),
+        )
 
     async def without_cause(self, *, limit: int = 100) -> Sequence[UUID]:
         """See `index.Index`."""

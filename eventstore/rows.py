@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable
     from uuid import UUID
 
-    from eventstore.index import ExecutionChange, ExecutionRow
+    from eventstore.index import ApprovalChange, ExecutionChange, ExecutionRow
 
 
 MAX_KEY_CHARS = 500
 MAX_ERROR_CHARS = 2000
+MAX_PROMPT_CHARS = 1000
 
 
 def clean(row: ExecutionRow) -> ExecutionRow:
@@ -32,6 +33,14 @@ def clean_change(change: ExecutionChange) -> ExecutionChange:
     """Do for a change what `clean` does for a row."""
     error = clean_text(change.error, MAX_ERROR_CHARS)
     return change if error is change.error else replace(change, error=error)
+
+
+def clean_approval(change: ApprovalChange) -> ApprovalChange:
+    """Do for an approval what `clean` does for a row; a long prompt is cut."""
+    prompt = clean_text(change.row.prompt, MAX_PROMPT_CHARS) or ""
+    names = (clean_text(name, MAX_KEY_CHARS) for name in change.approvers)
+    row = change.row if prompt is change.row.prompt else replace(change.row, prompt=prompt)
+    return replace(change, row=row, approvers=tuple(dict.fromkeys(name for name in names if name)))
 
 
 def clean_text(text: str | None, max_chars: int) -> str | None:
@@ -93,6 +102,7 @@ def _fold(first: IndexChange, then: IndexChange) -> IndexChange:
         busy=first.busy if then.busy is None else then.busy,
         changed=changed,
         slots=first.slots or then.slots,
+        approvals=tuple({one.row.address: one for one in (*first.approvals, *then.approvals)}.values()),
     )
 
 

@@ -24,7 +24,7 @@ from eventstore.log import by_execution
 from eventstore.queries import statements
 from eventstore.relational import MAX_VERSION
 from eventstore.slot_rows import put_slots
-from eventstore.sqlite_database import put_index
+from eventstore.sqlite_rows import put_index
 
 if TYPE_CHECKING:
     import sqlite3

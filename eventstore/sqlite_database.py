@@ -12,7 +12,7 @@ import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -22,15 +22,15 @@ from eventsourcing.persistence import PersistenceError
 from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteConnection, SQLiteConnectionPool, SQLiteDatastore
 
 from eventstore.errors import Unavailable, Undecodable
-from eventstore.index import UNCHANGED
 from eventstore.queries import migrations, statements
-from eventstore.rows import chunks, clean, clean_change, is_end, latest_keys
+from eventstore.rows import chunks
 from eventstore.slot_rows import put_slots
+from eventstore.sqlite_rows import EPOCH, micros, put_index
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
-    from eventstore.index import ExecutionChange, ExecutionRow, IndexChange
+    from eventstore.index import IndexChange
 
 SQL = statements("sqlite/append.sql")
 READERS = 4
@@ -52,14 +52,13 @@ _BEFORE_REBUILD = (
     "clear_executions",
     "clear_latest_keys",
     "clear_timers",
+    "clear_approvals",
     "clear_slots",
     "clear_rates",
 )
 _AFTER_REBUILD = ("restore_leases", "drop_kept_leases")
 
 _T = TypeVar("_T")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _OUTSIDE_CAUSES = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -233,11 +232,11 @@ class SqliteDatabase:
 
     def time_of(self, value: Any) -> datetime:
         """See `relational.Database`."""
-        return _EPOCH + timedelta(microseconds=value)
+        return EPOCH + timedelta(microseconds=value)
 
     def micros(self, time: datetime) -> int:
         """Return the time as the tables have it."""
-        return _micros(time)
+        return micros(time)
 
     async def _run(self, threads: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
         def guarded() -> _T:
@@ -263,44 +262,6 @@ class SqliteDatabase:
             raise (Undecodable if reading and damaged else Unavailable)(message) from error
 
 
-def put_index(connection: sqlite3.Connection, changes: Iterable[tuple[UUID, IndexChange, UUID | None]]) -> None:
-    """Make the changes in the open transaction, in the order of `index.IndexChange`."""
-    rows: list[ExecutionRow] = []
-    changed, finished, timers_set, timers_cleared = [], [], [], []
-    freed, leased, hinted = [], [], []
-    for execution_id, change, by in changes:
-        if change is UNCHANGED:
-            continue
-        key = execution_id.hex
-        timers_cleared += [(key, timer_id) for timer_id in change.timers_cleared]
-        timers_set += [(key, timer.timer_id, _micros(timer.due_at)) for timer in change.timers_set]
-        if change.execution is not None:
-            rows.append(clean(change.execution))
-        elif change.changed is not None:
-            changed.append(_changed(key, clean_change(change.changed)))
-        if is_end(change):
-            finished.append((key,))
-        if change.busy:
-            leased.append((key, None if by is None else by.hex))
-        elif change.busy is False:
-            freed.append((key,))
-        if change.hint:
-            hinted.append((key,))
-    for name, values in (
-        ("clear_timer", timers_cleared),
-        ("set_timer", timers_set),
-        ("put_execution", [_row(row) for row in rows]),
-        ("put_latest_key", list(latest_keys(rows).items())),
-        ("change_execution", changed),
-        ("drop_timers", finished),
-        ("free_lease", freed),
-        ("put_lease", leased),
-        ("hint", hinted),
-    ):
-        if values:
-            connection.executemany(SQL[name], values)
-
-
 def _put_unchecked(connection: sqlite3.Connection, changes: Sequence[tuple[UUID, IndexChange, UUID | None]]) -> None:
     """Make changes that were in the log already."""
     put_index(connection, changes)
@@ -308,34 +269,9 @@ def _put_unchecked(connection: sqlite3.Connection, changes: Sequence[tuple[UUID,
     put_slots(connection, slots, checked=False)
 
 
-def _row(row: ExecutionRow) -> tuple[Any, ...]:
-    return (
-        row.execution_id.hex,
-        _micros(row.started_at),
-        row.workflow,
-        row.definition,
-        row.trigger,
-        row.dedupe_key,
-        _micros(row.updated_at),
-        None if row.finished_at is None else _micros(row.finished_at),
-        row.status,
-        row.cause,
-        row.error,
-    )
-
-
-def _changed(key: str, change: ExecutionChange) -> tuple[Any, ...]:
-    finished = None if change.finished_at is None else _micros(change.finished_at)
-    return change.status, change.cause, _micros(change.updated_at), finished, change.error, key
-
-
 def _each(connection: sqlite3.Connection, names: Iterable[str]) -> None:
     for name in names:
         connection.execute(SQL[name])
-
-
-def _micros(time: datetime) -> int:
-    return (time - _EPOCH) // _MICROSECOND
 
 
 def _values(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -347,7 +283,7 @@ def _value(value: Any) -> Any:
         case UUID():
             return value.hex
         case datetime():
-            return _micros(value)
+            return micros(value)
     return value
 
 

@@ -18,7 +18,10 @@ from daemon.api import (
     health,
     hooks,
     limits,
+    links,
+    many,
     messages,
+    people,
     streams,
     topics,
     undo,
@@ -36,7 +39,9 @@ def create_app(daemon: Daemon) -> FastAPI:
     app.state.daemon = daemon
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
-    for part in (workflows, events_stream, executions, messages, streams, undo, cache, limits, topics, health):
+    parts = (workflows, events_stream, many, executions, messages, streams, undo, people, cache, limits, topics, health)
+    for part in parts:
         app.include_router(part.routes)
     app.router.routes.append(hooks.route(daemon))
+    app.router.routes.append(links.route(daemon))
     return app

@@ -1,4 +1,4 @@
-"""Who may call: the bearer token of the settings, for everything but `/healthz` and webhooks, which verify themselves.
+"""Who may call: the bearer token of the settings, but for `/healthz`, and webhooks and links, which are signed.
 
 Without a token, which the settings allow on loopback only, anybody on this machine may call, but no web page: a browser
 names the host it believes to talk to, and the page's origin, and both must be this machine.
@@ -18,7 +18,7 @@ from daemon.settings import is_loopback
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-OPEN = ("/healthz", "/hooks/")
+OPEN = ("/healthz", "/hooks/", "/approve/")
 
 
 class Authentication:

@@ -17,6 +17,8 @@ StepStatus = Literal[
     "postponed",
     "sleeping",
     "awaiting",
+    "deciding",
+    "suspended",
     "succeeded",
     "failed",
     "skipped",

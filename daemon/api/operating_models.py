@@ -137,3 +137,12 @@ class Published(Model):
     """Where a message went."""
 
     published: str
+
+
+class Many(Model):
+    """What became of a page of executions: how many matched, were changed, and could not be."""
+
+    matched: int
+    changed: int
+    refused: int
+    next: str | None

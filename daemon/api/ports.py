@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from daemon.nodes.gates import GateStatus
+    from daemon.runtime.approval_links import ApprovalLinks
     from daemon.runtime.brokers import Brokers
     from daemon.runtime.changes import Changes
     from daemon.runtime.children import Children
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from daemon.runtime.leases import Membership
     from daemon.runtime.measured_log import MeasuredLog
     from daemon.runtime.metrics import Metrics
+    from daemon.runtime.people import People
     from daemon.runtime.plans import Plans
     from daemon.runtime.recovery import Recovery
     from daemon.runtime.result_cache import ResultCache
@@ -95,6 +97,14 @@ class Daemon(Protocol):
     @property
     def metrics(self) -> Metrics:
         """What `/metrics` shows."""
+
+    @property
+    def people(self) -> People:
+        """Takes what people decide and give."""
+
+    @property
+    def links(self) -> ApprovalLinks:
+        """Reads the links by which they do."""
 
     @property
     def brokers(self) -> Brokers:

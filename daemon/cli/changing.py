@@ -1,4 +1,4 @@
-"""`start`, `signal`, `cancel`, `resume`: commands that change something, by way of the daemon."""
+"""`start`, `signal`, `cancel`: commands that change something, by way of the daemon."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def signal(
         headers = {"Idempotency-Key": key} if key is not None else None
         path = f"/executions/{found}/signals/{quote(name, safe='')}"
         view = connection.post(path, value, headers=headers, before_start=before_start or None)
-    _print_changed(view, as_json=as_json, done=f"signalled {name}", before="had this signal already")
+    print_changed(view, as_json=as_json, done=f"signalled {name}", before="had this signal already")
 
 
 def update(
@@ -127,42 +127,7 @@ def cancel(
     ended = view["finished_at"] is not None
     done = "cancelled" if ended else "is undone first, and cancelled then"
     before = f"had already {view['status']}" if ended else "is being undone already"
-    _print_changed(view, as_json=as_json, done=done, before=before)
-
-
-def pause(
-    execution_id: ExecutionIdArgument,
-    *,
-    reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "",
-    as_json: Json = False,
-    config: Config = None,
-    url: Url = None,
-) -> None:
-    """Begin no more handlers for an execution until `sagad resume`."""
-    view = _post_reason("pause", execution_id, reason, settings_of(config), url)
-    _print_changed(view, as_json=as_json, done="paused", before=f"was {view['status']} already")
-
-
-def resume(execution_id: ExecutionIdArgument, *, as_json: Json = False, config: Config = None, url: Url = None) -> None:
-    """End an execution's pause, and carry out what is owed to it: by the daemon, or here where none answers.
-
-    Here, it goes on until the execution has ended or waits for a timer or a signal; unless a daemon that does not
-    answer here works on it: then that one carries it on.
-    """
-    settings = settings_of(config)
-    try:
-        with Connection(settings, url) as connection:
-            found = find(DaemonSource(connection), execution_id)
-            view = connection.post(f"/executions/{found}/resume")
-    except NoAnswer:
-        if url is not None:
-            raise
-        view = _resume_here(settings, execution_id)
-    if as_json:
-        output.print_json(view)
-    else:
-        waits = f", waits for {view['waits_for']}" if view["waits_for"] else ""
-        output.console().print(f"{view['execution_id']} {view['status']}{waits}", markup=False)
+    print_changed(view, as_json=as_json, done=done, before=before)
 
 
 def _post_reason(
@@ -204,7 +169,8 @@ def _wait(connection: Connection, view: dict[str, Any], limit_s: float | None) -
     return {**view, "started": started}
 
 
-def _resume_here(settings: Settings, execution_id: str) -> dict[str, Any]:
+def resume_here(settings: Settings, execution_id: str) -> dict[str, Any]:
+    """Carry out what is owed to an execution in this process, as no daemon answers; return it as it is then."""
     from daemon.cli.driving import drive  # noqa: PLC0415  all of the daemon, and seldom needed
 
     if is_memory(settings):
@@ -237,7 +203,8 @@ def _print_started(view: dict[str, Any], *, waited: bool, as_json: bool) -> None
         raise typer.Exit(1)
 
 
-def _print_changed(view: dict[str, Any], *, as_json: bool, done: str, before: str) -> None:
+def print_changed(view: dict[str, Any], *, as_json: bool, done: str, before: str) -> None:
+    """Print what a command did to an execution: `done`, or `before` when it had been so already."""
     if as_json:
         output.print_json(view)
     else:

@@ -14,6 +14,9 @@ NODE_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 UNDO = "~undo"
 """What the address of a compensation adds to that of its step: `each[3].charge~undo`."""
 
+NOTIFY = "~notify"
+"""What the address of a notice adds to that of its approval and its number: `each[3].approve[0]~notify`."""
+
 LOOKUP = "~lookup~undo"
 """What the address of the step that finds out whether another took effect adds to that of it."""
 

@@ -203,10 +203,66 @@ class AnswerUndo(Struct, frozen=True, gc=False, kw_only=True):
     at: datetime
 
 
+class GiveApproval(Struct, frozen=True, gc=False, kw_only=True):
+    """Somebody approves or rejects. Identity: the question, by its event's version, the actor, and the decision."""
+
+    address: str
+    question: int
+    decision: str
+    """`approved` | `rejected`."""
+    actor: str
+    groups: tuple[str, ...] = ()
+    """Those that the actor is in."""
+    comment: str = ""
+    data: Json = NULL
+    at: datetime
+
+
+class DelegateApproval(Struct, frozen=True, gc=False, kw_only=True):
+    """Somebody who is asked lets another decide. Identity: the question, the actor, and the other."""
+
+    address: str
+    question: int
+    to: str
+    actor: str
+    groups: tuple[str, ...] = ()
+    comment: str = ""
+    at: datetime
+
+
+class SuspendStep(Struct, frozen=True, gc=False, kw_only=True):
+    """A handler pauses until somebody gives input. Identity: address and attempt."""
+
+    address: str
+    attempt: int
+    reason: str
+    expects: Json = NULL
+    """JSON Schema of the input; null for any."""
+    state: Json = NULL
+    until: datetime | None = None
+    problem: str = ""
+    """Why the input that it was called with was not taken."""
+    at: datetime
+
+
+class ResumeStep(Struct, frozen=True, gc=False, kw_only=True):
+    """An input for a step, whether it has paused yet or not. Identity: the address and the id, chosen by the sender."""
+
+    address: str
+    resume_id: str
+    input: Json
+    actor: str
+    at: datetime
+
+
 Command = (
     StartExecution
     | CompleteStep
     | PostponeStep
+    | SuspendStep
+    | ResumeStep
+    | GiveApproval
+    | DelegateApproval
     | FailStep
     | AwaitChild
     | FinishChild

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
-from daemon.core.address import UNDO
+from daemon.core.address import NOTIFY, UNDO
 from daemon.core.caching import read_cache
 from daemon.core.configured import (
     ERROR_PORT,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from daemon.core.definition import Definition, EdgeDefinition, NodeDefinition
-    from daemon.core.node import NodeType
+    from daemon.core.node import NodeType, Notifier
     from daemon.core.problems import Path
     from daemon.core.readers import Readers
     from daemon.core.throttle import Check, PlannedLimit, PlannedStart, SharedLimit
@@ -306,7 +306,7 @@ def _nodes(
     compensations: Mapping[str, ConfiguredCompensation],
     whole: _Whole,
 ) -> Mapping[str, PlannedNode]:
-    """Return all nodes by id, those that undo and look up for another among them."""
+    """Return all nodes by id, those that undo, look up or tell people for another among them."""
     nodes: dict[str, PlannedNode] = {}
     for node in definition.nodes.values():
         undo = _compensation(node, configured[node.id], compensations.get(node.id), whole)
@@ -314,6 +314,8 @@ def _nodes(
         for planned in (undo.node, undo.lookup) if undo is not None else ():
             if planned is not None:
                 nodes[planned.id] = planned
+        if (notifier := configured[node.id].node_type.notifier) is not None:
+            nodes[node.id + NOTIFY] = _notices(node, configured[node.id], notifier)
     return nodes
 
 
@@ -333,6 +335,23 @@ def _compensation(
         planned = _planned(undo.undo.node, undo.undo.read, whole, None)
         lookup = _planned(undo.lookup.node, undo.lookup.read, whole, None) if undo.lookup is not None else None
     return PlannedCompensation(node=planned, lookup=lookup, kind=node.compensation.kind, reason=reason)
+
+
+def _notices(node: NodeDefinition, read: Configured, notifier: Notifier) -> PlannedNode:
+    """Return the node of the steps that tell people: nothing follows them, and nothing fails with them."""
+    return PlannedNode(
+        id=node.id + NOTIFY,
+        scope=node.scope,
+        type=notifier.type,
+        config=read.config,
+        ports=("out",),
+        incoming=(),
+        outgoing=(),
+        retry=notifier.retry,
+        timeout=notifier.timeout,
+        on_error="continue",
+        default=UNSET,
+    )
 
 
 def _planned(

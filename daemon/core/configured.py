@@ -84,14 +84,16 @@ def check_needs(
     connections: Collection[str] | None,
     findings: Findings,
 ) -> None:
-    """Report a handler that is not registered, and a database connection that the settings do not have.
+    """Report handlers that are not registered, and a database connection that the settings do not have.
 
     None leaves them unchecked; so is a handler that remote workers have.
     """
     handler = read.node_type.handler(read.config) if read.node_type.remote(read.config) is None else None
-    if handler is not None and handlers is not None and handler not in handlers:
-        message = f"no handler is registered as {handler!r}"
-        findings.error(message, (*node.path, node.type), node=node.id, hint=did_you_mean(handler, handlers))
+    notifier = read.node_type.notifier
+    for needed in (handler, *(notifier.handlers(read.config) if notifier is not None else ())):
+        if needed is not None and handlers is not None and needed not in handlers:
+            message = f"no handler is registered as {needed!r}"
+            findings.error(message, (*node.path, node.type), node=node.id, hint=did_you_mean(needed, handlers))
     name = read.node_type.connection(read.config)
     if name is not None and connections is not None and name not in connections:
         message = f"the settings have no connection {name!r}"

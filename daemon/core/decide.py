@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
 
 from msgspec.structs import replace
 
-from daemon.core import admission, children, saga, updates
+from daemon.core import admission, approving, children, saga, suspending, updates
 from daemon.core import commands as c
 from daemon.core import events as e
 from daemon.core.address import node_of
@@ -20,6 +20,7 @@ from daemon.core.caching import use_cached
 from daemon.core.draft import Draft, timer_id_of
 from daemon.core.errors import ExecutionFinished, Rejected
 from daemon.core.evolve import evolve
+from daemon.core.evolve_people import resume_key
 from daemon.core.settling import fail, postpone, succeed, too_large
 from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Running, State
 from daemon.core.state_limits import COLLECTING
@@ -92,6 +93,8 @@ def _after_end(plan: Plan | None, state: Finished, command: c.Command) -> Decisi
         return Decision(tuple(draft.events), draft.state)
     if isinstance(command, c.ReceiveSignal) and command.signal_id not in state.seen:
         raise ExecutionFinished(f"the execution has {state.status}; it takes no signal {command.name!r}")
+    if isinstance(command, c.ResumeStep) and resume_key(command.address, command.resume_id) not in state.seen:
+        raise ExecutionFinished(f"the execution has {state.status}; its steps take no input")
     if isinstance(command, c.HandleUpdate) and command.update_id not in state.seen:
         raise ExecutionFinished(f"the execution has {state.status}; it takes no update {command.name!r}")
     return Decision((), state)
@@ -105,6 +108,8 @@ def _while_running(draft: Draft, command: c.Command) -> None:
         case c.PostponeStep(address=address, attempt=attempt):
             if _at_work(draft, address, attempt):
                 postpone(draft, address, command.after, command.state, attempt=attempt)
+        case c.SuspendStep() | c.ResumeStep() | c.GiveApproval() | c.DelegateApproval():
+            _with_people(draft, command)
         case c.StartExecution():
             pass
         case c.FailStep():
@@ -148,6 +153,19 @@ def _while_running(draft: Draft, command: c.Command) -> None:
             saga.answer(draft, command)
         case _:
             assert_never(command)
+
+
+def _with_people(draft: Draft, command: c.SuspendStep | c.ResumeStep | c.GiveApproval | c.DelegateApproval) -> None:
+    match command:
+        case c.SuspendStep(address=address, attempt=attempt):
+            if _at_work(draft, address, attempt):
+                suspending.suspend(draft, command)
+        case c.ResumeStep():
+            suspending.resume(draft, command)
+        case c.GiveApproval():
+            approving.give(draft, command)
+        case _:
+            approving.delegate(draft, command)
 
 
 def _start(draft: Draft, command: c.StartExecution) -> None:
@@ -246,6 +264,10 @@ def _fire(draft: Draft, timer_id: str) -> None:
             waited = draft.running.steps[address]
             name = waited.name if isinstance(waited, Awaiting) else ""
             fail(draft, address, e.StepError(f"no signal {name!r} came in time", "timeout"))
+        case "approval" | "reminder":
+            approving.fire(draft, address, timer.purpose)
+        case "input":
+            suspending.fire(draft, address)
         case _:
             limit = draft.plan.definition.timeout
             late = e.StepError(f"not finished within {limit}", "timeout")

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from daemon.core import events as e
 from daemon.core.child_events import Parent
+from daemon.core.people import Resumption
 from daemon.core.state import Finished, InFlight, Leaving, Running, State
 from daemon.core.step_error import StepError
 from daemon.core.templates import SecretSlot
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 
 class RunStep(Struct, frozen=True, gc=False):
-    """Run the node's handler with this input; answer with `CompleteStep`, `PostponeStep` or `FailStep`."""
+    """Run the node's handler with this input.
+
+    Answer with `CompleteStep`, `PostponeStep`, `SuspendStep` or `FailStep`.
+    """
 
     address: str
     attempt: int
@@ -37,6 +41,8 @@ class RunStep(Struct, frozen=True, gc=False):
     """What the last attempt that was postponed has left for this one."""
     cache_key: str = ""
     """Where its result may be in the node's cache; empty for nowhere."""
+    resumed: Resumption | None = None
+    """The input that it goes on with, which must match what it expects."""
 
 
 class ArmTimer(Struct, frozen=True, gc=False):
@@ -148,4 +154,6 @@ def tell(state: Finished, parent: Parent) -> TellParent:
 
 
 def _run(address: str, step: InFlight) -> RunStep:
-    return RunStep(address, step.attempt, step.input, step.secrets, step.since, step.state, step.cache_key)
+    return RunStep(
+        address, step.attempt, step.input, step.secrets, step.since, step.state, step.cache_key, step.resumed
+    )

@@ -66,6 +66,10 @@ class InvalidInput(Rejected):
     """The data does not match the schema asked for; the message names each place."""
 
 
+class NotAllowed(Rejected):
+    """Whoever asks may not do this. Unlike what else is rejected, that somebody tried may be on record."""
+
+
 class Misconfigured(SagadError):
     """Settings or definitions cannot work. Carries every problem found, not just the first."""
 

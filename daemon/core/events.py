@@ -4,9 +4,8 @@ What stands here is in databases for ever, so a class is only ever added to: a n
 meaning raises `VERSION` and adds an upcaster (`dict -> dict`) to `UPCASTERS`. `NAME` and the JSON of the fields are
 what is stored, never the Python path. `tests/core/golden/` holds what each release wrote.
 
-Names kept for the parts of the language to come: ApprovalRequested, ApprovalGiven,
-BreakpointHit,
-CheckpointMarked, ExecutionRewound, ExecutionForked, ExecutionMigrated.
+Names kept for the parts of the language to come: BreakpointHit, CheckpointMarked, ExecutionRewound, ExecutionForked,
+ExecutionMigrated.
 
 Comes from: `decide`. Goes to: `evolve`, `eventstore/codec`.
 """
@@ -19,6 +18,14 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from daemon.core.approval_events import (
+    ApprovalDelegated,
+    ApprovalEscalated,
+    ApprovalGiven,
+    ApprovalRefused,
+    ApprovalReminded,
+    ApprovalRequested,
+)
 from daemon.core.child_events import ChildCancelRequested, ChildFinished, ChildStarted, Parent, UndoRequested
 from daemon.core.limit_events import ExecutionBegan, MessageCollected, Slot, SlotsAsked, SlotsTaken
 from daemon.core.pause_events import ExecutionPaused, ExecutionResumed
@@ -32,6 +39,7 @@ from daemon.core.saga_events import (
     UndoPlanned,
 )
 from daemon.core.step_error import StepError
+from daemon.core.suspend_events import ResumeReceived, StepResumed, StepSuspended
 from daemon.core.templates import SecretSlot
 from daemon.core.turn_events import (
     FanOutExpanded,
@@ -50,6 +58,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = (
+    "ApprovalDelegated",
+    "ApprovalEscalated",
+    "ApprovalGiven",
+    "ApprovalRefused",
+    "ApprovalReminded",
+    "ApprovalRequested",
     "ChildCancelRequested",
     "ChildFinished",
     "ChildStarted",
@@ -65,12 +79,15 @@ __all__ = (
     "MessageCollected",
     "Origin",
     "Parent",
+    "ResumeReceived",
     "SagaStarted",
     "Slot",
     "SlotsAsked",
     "SlotsTaken",
     "StepCached",
     "StepError",
+    "StepResumed",
+    "StepSuspended",
     "Streamed",
     "TurnAbandoned",
     "TurnFailed",
@@ -113,6 +130,9 @@ class StepQueued(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
     VERSION: ClassVar = 1
 
     address: str
+    input: Json = NULL
+    """Of the first attempt, where it is known already: of a notice."""
+    secrets: tuple[SecretSlot, ...] = ()
     at: datetime
 
 
@@ -241,8 +261,9 @@ class VariableSet(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
 class TimerSet(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A durable due time.
 
-    `purpose` is `wait`, `retry`, `signal`, `child`, `turn` (a loop takes breath), `start` (the execution begins then)
-    or `execution`; the last two have no address.
+    `purpose` is `wait`, `retry`, `signal`, `child`, `turn` (a loop takes breath), `approval`, `reminder` (of an
+    approval), `input` (a handler has paused), `start` (the execution begins then) or `execution`; the last two have no
+    address.
     """
 
     NAME: ClassVar = "TimerSet"
@@ -362,8 +383,12 @@ _Undo = (
     | ManualActionDone
     | UndoCompleted
 )
+_Asked = ApprovalRequested | ApprovalGiven | ApprovalDelegated | ApprovalRefused | ApprovalReminded | ApprovalEscalated
+_Inputs = StepSuspended | ResumeReceived | StepResumed
 
-Event = ExecutionStarted | _Steps | _Children | _Loops | _Turns | _Values | _Waits | _Limits | _Undo | _Ends
+_People = _Asked | _Inputs
+
+Event = ExecutionStarted | _Steps | _Children | _Loops | _Turns | _Values | _Waits | _Limits | _People | _Undo | _Ends
 
 EVENT_TYPES: tuple[type[Event], ...] = Event.__args__
 

@@ -17,8 +17,9 @@ from daemon.core import events as e
 from daemon.core.address import LOOKUP, UNDO
 from daemon.core.evolve_children import CHILDREN, reopened
 from daemon.core.evolve_limits import LIMITS
+from daemon.core.evolve_people import PEOPLE
 from daemon.core.evolve_saga import SAGA, compensated
-from daemon.core.evolve_turns import TURNS, left, put
+from daemon.core.evolve_turns import TURNS, carried, left, put
 from daemon.core.state import (
     INITIAL,
     Awaiting,
@@ -98,8 +99,6 @@ def _not_started(state: NotStarted, event: e.Event) -> State:
             raise TypeError(f"{event.NAME} before the execution has started")
 
 
-_CARRIED = ("input", "secrets", "state", "postponed", "began", "doubt", "cache_key")
-
 # What each event makes of a running execution; `version` is the event's.
 
 
@@ -108,7 +107,7 @@ def _step_started(state: Running, event: e.StepStarted, version: int) -> Running
     if event.attempt == 1:
         step = InFlight(event.attempt, event.input, event.secrets, event.at, began=version, cache_key=event.cache_key)
     elif isinstance(before, Retrying | Queued | Limited):
-        step = InFlight(attempt=event.attempt, since=event.at, **_carried(before))
+        step = InFlight(attempt=event.attempt, since=event.at, **carried(before))
     elif before is None and address.endswith(UNDO):
         step = InFlight(event.attempt, event.input, event.secrets, event.at, began=version)
     else:
@@ -123,9 +122,9 @@ def _step_started(state: Running, event: e.StepStarted, version: int) -> Running
 
 def _step_queued(state: Running, event: e.StepQueued, version: int) -> Running:
     address, before = event.address, state.steps.get(event.address)
-    step = Queued(state.next_ticket, event.at)
+    step = Queued(state.next_ticket, event.at, input=event.input, secrets=event.secrets)
     if isinstance(before, Retrying | Limited):
-        step = Queued(step.ticket, event.at, before.attempt, **_carried(before))
+        step = Queued(step.ticket, event.at, before.attempt, **carried(before))
     state = left(state, address, before)
     return replace(
         state,
@@ -196,15 +195,10 @@ def _retrying(
         error=event.error if isinstance(event, e.StepFailed) else None,
         due=due,
         since=event.at,
-        **_carried(ended),
+        **carried(ended),
     )
     steps = state.steps.set(event.address, step)
     return replace(state, version=version, steps=steps, sleeping=state.sleeping + 1)
-
-
-def _carried(step: InFlight | Retrying | Queued | Limited) -> dict[str, Any]:
-    """Return what the attempts of a step have in common."""
-    return {name: getattr(step, name) for name in _CARRIED}
 
 
 def _step_skipped(state: Running, event: e.StepSkipped, version: int) -> Running:
@@ -360,5 +354,6 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     **CHILDREN,
     **TURNS,
     **SAGA,
+    **PEOPLE,
 }
 """A table and not a `match`: this is asked for every event, and a ladder of classes costs as much as the fold."""

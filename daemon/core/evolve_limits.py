@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from daemon.core import events as e
-from daemon.core.evolve_turns import left, put
+from daemon.core.evolve_turns import carried, left, put
 from daemon.core.state import Limited, Queued, Retrying, Running, State
 from daemon.core.state_limits import COLLECTING, Slots
 from daemon.core.values import size_of
@@ -25,8 +25,7 @@ def _asked(state: Running, event: e.SlotsAsked, version: int) -> Running:
         before = state.steps.get(event.address)
         step = Limited(event.at)
         if isinstance(before, Retrying | Queued):
-            carried = ("attempt", "input", "secrets", "state", "postponed", "began", "doubt")
-            step = Limited(event.at, **{name: getattr(before, name) for name in carried})
+            step = Limited(event.at, before.attempt, **carried(before))
         state = left(state, event.address, before)
         state = replace(state, steps=put(state, event.address, before, step))
     return replace(state, version=version, limited=state.limited.set(event.address, slots))

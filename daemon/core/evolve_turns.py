@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from daemon.core import events as e
 from daemon.core.address import split_turn, stands_in, turn_around, turn_of
+from daemon.core.people import Deciding, Suspended
 from daemon.core.state import (
     Abandoned,
     Awaiting,
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from daemon.core.turn_events import Repeats
 
 
+_CARRIED = ("input", "secrets", "state", "postponed", "began", "doubt", "cache_key", "resumed")
+
+
 def put(state: Running, address: str, before: Step | None, step: Step) -> Map[str, Step]:
     """Return the steps with this one in its new condition, and the turn around it with its count."""
     steps = state.steps.set(address, step)
@@ -52,6 +56,11 @@ def put(state: Running, address: str, before: Step | None, step: Step) -> Map[st
     is_open = not isinstance(step, Settled)
     members = turn.members if before is not None else (*turn.members, address)
     return steps.set(around, Turn(turn.since, turn.open + is_open - was_open, members))
+
+
+def carried(step: InFlight | Retrying | Queued | Limited | Suspended) -> dict[str, Any]:
+    """Return what the attempts of a step have in common."""
+    return {name: getattr(step, name) for name in _CARRIED}
 
 
 def kept_by(step: Step) -> int:
@@ -85,6 +94,8 @@ def left(state: Running, address: str, step: Step | None) -> Running:
             return replace(state, sleeping=state.sleeping - 1)
         case Awaiting():
             return replace(state, awaiting=state.awaiting.delete(address))
+        case Deciding() | Suspended():
+            return replace(state, people=state.people.delete(address))
         case Repeating():
             state = _without_turns(state, address, step)
             return replace(state, size=state.size - kept_by(step))

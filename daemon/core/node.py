@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from daemon.core.events import StepError
+from daemon.core.people import Escalation
+from daemon.core.retry import RetryPolicy
 from daemon.core.templates import SecretSlot, Template
 
 if TYPE_CHECKING:
@@ -49,6 +51,22 @@ class AwaitSignal(Struct, frozen=True, gc=False):
     timeout: timedelta | None = None
 
 
+class AskApproval(Struct, frozen=True, gc=False, kw_only=True):
+    """Ask people; leave by `approved` when `need` of them have approved, by `rejected` when that cannot be any more."""
+
+    prompt: str
+    approvers: tuple[str, ...]
+    """Each once: persons, or `group:name`."""
+    need: int
+    comment: str = "optional"
+    form: object = None
+    """JSON Schema of what an approver hands over; None for nothing."""
+    timeout: timedelta | None = None
+    on_timeout: str = "fail"
+    escalation: Escalation | None = None
+    reminder: timedelta | None = None
+
+
 class Fail(Struct, frozen=True, gc=False):
     """Fail without a retry."""
 
@@ -74,7 +92,38 @@ class Repeat(Struct, frozen=True, gc=False):
     step: int = 1
 
 
-Begin = Run | Done | WaitUntil | AwaitSignal | Assign | Repeat | Fail
+Begin = Run | Done | WaitUntil | AwaitSignal | AskApproval | Assign | Repeat | Fail
+
+
+class Notice(Struct, frozen=True, gc=False, kw_only=True):
+    """What one approver is told of."""
+
+    address: str
+    """Of the approval."""
+    question: int
+    kind: str
+    """`request` | `reminder` | `escalation` | `delegation`."""
+    approver: str
+    prompt: str
+    due: datetime | None
+
+
+class Notifier(Struct, frozen=True, kw_only=True):
+    """How a node tells people. Each notice is a step of its own, which fails nothing else."""
+
+    type: NodeType
+    """What sends a notice, given what `write` gave."""
+    retry: RetryPolicy
+    timeout: timedelta
+    """Limit of one attempt."""
+    count: Callable[[Any], int]
+    """How many notices one approver gets."""
+    templates: Callable[[Any], tuple[Template, ...]]
+    """Those that notices are written by; they may read `approval` too."""
+    handlers: Callable[[Any], tuple[str, ...]]
+    """Names of the registered handlers that they need, for the compiler's checks."""
+    write: Callable[[Any, Mapping[str, object], Notice], tuple[Run | Fail, ...]]
+    """Pure; from config and scope to `count` notices."""
 
 
 class Turns(Struct, frozen=True, kw_only=True):
@@ -177,6 +226,8 @@ class NodeType(Struct, frozen=True, kw_only=True):
     """Name of the database connection that the node needs, for the compiler's checks."""
     turns: Callable[[Any], Turns] | None = None
     """For types that answer `Repeat`: how. Such a node has a body, the graph under its key `do`."""
+    notifier: Notifier | None = None
+    """For types that answer `AskApproval` and tell the approvers."""
     subflow: Callable[[Any], Subflow] | None = None
     """For types whose `execute` answers `Child`: how the node stands to it."""
     variables: Callable[[Any], tuple[str, ...]] = lambda _config: ()

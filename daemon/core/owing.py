@@ -22,6 +22,7 @@ from daemon.core.values import NULL, Json, from_json, to_json
 
 if TYPE_CHECKING:
     from daemon.core.draft import Draft
+    from daemon.core.people import Suspended
     from daemon.core.plan import PlannedNode
     from daemon.core.state import InFlight, Limited, Queued, Retrying
 
@@ -34,7 +35,7 @@ class _Sent(NamedTuple):
 
 
 def capture(
-    draft: Draft, address: str, before: InFlight | Retrying | Queued | Limited, *, unknown: bool = False
+    draft: Draft, address: str, before: InFlight | Retrying | Queued | Limited | Suspended, *, unknown: bool = False
 ) -> None:
     """Record what would undo the step that has just settled, if its node declares that."""
     compensation = draft.plan.nodes[node_of(address)].compensation

@@ -23,6 +23,7 @@ from daemon.core.address import LOOKUP, UNDO, node_of, stands_in, turn_of
 from daemon.core.errors import Rejected
 from daemon.core.evolve_saga import newest_first
 from daemon.core.leaving import leave
+from daemon.core.people import Suspended
 from daemon.core.state import Failed, InFlight, Limited, Queued, Repeating, Retrying, Turn
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def settle_doubts(draft: Draft, turn: str = "", *, but: Collection[str] = ()) ->
     running = draft.running
     for address in sorted(_inside(running, turn) if turn else running.steps):
         step = running.steps[address]
-        if address in but or not isinstance(step, InFlight | Retrying | Queued | Limited):
+        if address in but or not isinstance(step, InFlight | Retrying | Queued | Limited | Suspended):
             continue
         node = draft.plan.nodes[node_of(address)]
         if node.subflow is not None:

@@ -53,6 +53,8 @@ class Scoping:
     def node(self, node: NodeDefinition, read: Configured, place: Place) -> None:
         """Check a node's own expressions, each at its place."""
         self._check(read.node_type.templates(read.config), node.own, node.path, place)
+        if (notifier := read.node_type.notifier) is not None:
+            self._check(notifier.templates(read.config), node.own, node.path, place, "approval")
         if (how := read.turns) is not None:
             self._check(_given(how.going, how.skip), node.own, node.path, in_body(place, ""))
             self._check(_given(how.again, how.stop), node.own, node.path, in_body(place, None))

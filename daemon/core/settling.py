@@ -17,8 +17,9 @@ from msgspec.structs import replace
 
 from daemon.core import events as e
 from daemon.core import owing, saga
-from daemon.core.address import LOOKUP, UNDO, node_of, split_turn, turn_around, turn_of
+from daemon.core.address import LOOKUP, NOTIFY, UNDO, node_of, split_turn, turn_around, turn_of
 from daemon.core.draft import timer_id_of
+from daemon.core.people import Deciding, Suspended
 from daemon.core.retry import delay_before, may_retry
 from daemon.core.state import InFlight, Turn
 from daemon.core.values import size_of, to_json
@@ -86,14 +87,20 @@ def postpone(draft: Draft, address: str, after: timedelta, state: Json, *, attem
         given_up = e.StepError("given up; it had asked to be called again", "given_up", attempt=attempt)
         fail(draft, address, given_up, retryable=False)
         return
-    limits, size = draft.plan.definition.limits, size_of(state)
-    if size > limits.output_bytes:
-        problem = f"the state for the next call has {size} bytes, more than {limits.output_bytes}"
-        fail(draft, address, replace(_told(problem, "state_too_large"), attempt=attempt), retryable=False)
+    if (problem := state_too_large(draft, state)) is not None:
+        fail(draft, address, replace(problem, attempt=attempt), retryable=False)
         return
     due = draft.at + after
     draft.emit(e.StepPostponed(address=address, attempt=attempt, due=due, state=state, at=draft.at))
     draft.wait(address, "retry", due)
+
+
+def state_too_large(draft: Draft, state: Json) -> e.StepError | None:
+    """Return the error of a handler that wants to be handed more than is allowed in its next call; None if it may."""
+    limits, size = draft.plan.definition.limits, size_of(state)
+    if size <= limits.output_bytes:
+        return None
+    return _told(f"the state for the next call has {size} bytes, more than {limits.output_bytes}", "state_too_large")
 
 
 def fail(draft: Draft, address: str, error: e.StepError, *, jitter: float = 0.0, retryable: bool = True) -> None:
@@ -101,12 +108,12 @@ def fail(draft: Draft, address: str, error: e.StepError, *, jitter: float = 0.0,
     node = draft.plan.nodes[node_of(address)]
     step = draft.running.steps.get(address)
     ended = draft.over(turn_around(address))
-    retryable = retryable and (not ended or address.endswith(UNDO))
+    retryable = retryable and (not ended or address.endswith(UNDO)) and not _is_stale(draft, address)
     failed = e.StepFailed(
         address=address,
-        attempt=step.attempt if isinstance(step, InFlight) else 1,
+        attempt=step.attempt if isinstance(step, InFlight | Suspended) else 1,
         error=error,
-        unknown=isinstance(step, InFlight) and error.code in saga.DOUBTFUL and node.subflow is None,
+        unknown=isinstance(step, InFlight | Suspended) and error.code in saga.DOUBTFUL and node.subflow is None,
         at=draft.at,
     )
     if retryable and isinstance(step, InFlight) and _may_retry(node, step, error):
@@ -119,12 +126,18 @@ def fail(draft: Draft, address: str, error: e.StepError, *, jitter: float = 0.0,
     elif node.on_error == "continue" and node.default is not UNSET:
         failed = replace(failed, port="out", output=to_json(node.default))
     draft.emit(failed)
-    if isinstance(step, InFlight) and (step.doubt or failed.unknown):
+    if (isinstance(step, InFlight) and (step.doubt or failed.unknown)) or isinstance(step, Suspended):
         owing.capture(draft, address, step, unknown=True)
     if address.endswith(UNDO):
         saga.ask_after_failure(draft, address, error)
     elif not failed.port and node.on_error != "continue" and not ended:
         _unhandled(draft, address, error)
+
+
+def _is_stale(draft: Draft, address: str) -> bool:
+    """Tell whether it is a notice of an approval that has been decided meanwhile."""
+    approval = address.removesuffix(NOTIFY)
+    return approval != address and not isinstance(draft.running.steps.get(split_turn(approval)[0]), Deciding)
 
 
 def _may_retry(node: PlannedNode, step: InFlight, error: e.StepError) -> bool:

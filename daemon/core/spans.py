@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 from daemon.core import events as e
 from daemon.core.address import UNDO, node_of, stands_in
+from daemon.core.people import Deciding, Suspended
 from daemon.core.span_sources import Source, source_of
 from daemon.core.state import Awaiting, InFlight, Limited, Queued, Repeating, Retrying, Running, Sleeping, State, Step
 from daemon.core.trace_ids import (
@@ -40,12 +41,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 Attribute = str | int | bool
-_Settling = e.StepSucceeded | e.StepCached | e.StepFailed | e.StepPostponed
+Ending = e.StepSucceeded | e.StepCached | e.StepFailed | e.StepPostponed | e.StepSuspended
+"""How an attempt ends."""
 
 MAX_MESSAGE = 1000
 """Characters of an error that a span shows."""
 
-HANDLER, TIMER, SIGNAL = "handler", "timer", "signal"
+HANDLER, TIMER, SIGNAL, PERSON = "handler", "timer", "signal", "person"
 TURNS = "turns"
 PAUSE, QUEUE = "pause", "queue"
 """Between two attempts, and before one that needs a slot: waits that belong to no attempt."""
@@ -74,7 +76,7 @@ class Open(Struct, frozen=True):
     """What a step is at, since when: the span that will be closed next at its address."""
 
     kind: str
-    """`handler` | `timer` | `signal` | `turns` | `pause` | `queue`."""
+    """`handler` | `timer` | `signal` | `person` | `turns` | `pause` | `queue`."""
     attempt: int
     since: datetime
     signal: str = ""
@@ -121,8 +123,15 @@ def spans_of(trace: Trace | None, event: e.Event) -> tuple[Trace | None, tuple[S
             return trace, ()
         case e.StepQueued() | e.SlotsAsked() | e.StepStarted():
             after, spans = _step(trace, event)
-        case e.StepSucceeded() | e.StepCached() | e.StepFailed() | e.StepPostponed():
+        case e.StepSucceeded() | e.StepCached() | e.StepFailed():
             after, spans = _step(trace, event)
+        case e.StepPostponed() | e.StepSuspended():
+            after, spans = _step(trace, event)
+        case e.StepSkipped() if event.address in trace.open:
+            spans = (_cancelled(trace, event.address, trace.open[event.address], event.at),)
+            after = replace(trace, open=trace.open.delete(event.address))
+        case e.ApprovalRequested():
+            after, spans = _opened(trace, event.address, Open(PERSON, 1, event.at)), ()
         case e.SignalAwaited():
             after, spans = _opened(trace, event.address, Open(SIGNAL, 1, event.at, event.name)), ()
         case e.LoopStarted() | e.FanOutExpanded() | e.SagaStarted():
@@ -159,6 +168,10 @@ def _open(step: Step) -> Open | None:
             return Open(TIMER, 1, step.since)
         case Awaiting():
             return Open(SIGNAL, 1, step.since, step.name)
+        case Deciding():
+            return Open(PERSON, 1, step.since)
+        case Suspended():
+            return Open(PAUSE, step.attempt, step.since)
         case Retrying():
             return Open(PAUSE, step.attempt, step.since)
         case Queued() | Limited():
@@ -173,7 +186,7 @@ def _opened(trace: Trace, address: str, what: Open) -> Trace:
     return replace(trace, open=trace.open.set(address, what))
 
 
-def _step(trace: Trace, event: e.StepQueued | e.SlotsAsked | e.StepStarted | _Settling) -> tuple[Trace, Iterable[Span]]:
+def _step(trace: Trace, event: e.StepQueued | e.SlotsAsked | e.StepStarted | Ending) -> tuple[Trace, Iterable[Span]]:
     """Close what the step was at, and open what it is at now."""
     address, before = event.address, trace.open.get(event.address)
     between = before is not None and before.kind in {PAUSE, QUEUE}
@@ -193,14 +206,17 @@ def _step(trace: Trace, event: e.StepQueued | e.SlotsAsked | e.StepStarted | _Se
     return trace, spans
 
 
-def _goes_on(event: _Settling) -> bool:
+def _goes_on(event: Ending) -> bool:
     """Tell whether another attempt follows."""
-    return isinstance(event, e.StepPostponed) or (isinstance(event, e.StepFailed) and event.retry_at is not None)
+    return isinstance(event, e.StepPostponed | e.StepSuspended) or (
+        isinstance(event, e.StepFailed) and event.retry_at is not None
+    )
 
 
-def _settled(trace: Trace, event: _Settling, at_work: Open) -> Span:
-    if isinstance(event, e.StepPostponed):
-        return _step_span(trace, event.address, at_work, event.at, {"sagad.status": "postponed"})
+def _settled(trace: Trace, event: Ending, at_work: Open) -> Span:
+    if isinstance(event, e.StepPostponed | e.StepSuspended):
+        status = "postponed" if isinstance(event, e.StepPostponed) else "suspended"
+        return _step_span(trace, event.address, at_work, event.at, {"sagad.status": status})
     if isinstance(event, e.StepSucceeded | e.StepCached):
         chosen = {"sagad.to": ", ".join(event.to)} if event.to is not None else {}
         taken: dict[str, Attribute] = {"sagad.status": "succeeded", "sagad.port": event.port, **chosen}
@@ -287,7 +303,7 @@ def _step_span(
     error: str | None = None,
 ) -> Span:
     waited: dict[str, Attribute] = {}
-    if at_work.kind in {TIMER, SIGNAL, TURNS}:
+    if at_work.kind in {TIMER, SIGNAL, PERSON, TURNS}:
         waited["sagad.wait"] = at_work.kind
     if at_work.signal:
         waited["sagad.signal"] = at_work.signal

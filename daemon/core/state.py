@@ -17,6 +17,7 @@ from immutables import Map
 from msgspec import Struct
 
 from daemon.core.child_events import Parent
+from daemon.core.people import Waiting
 from daemon.core.state_limits import Slots
 from daemon.core.step_error import StepError
 from daemon.core.step_state import (
@@ -58,7 +59,7 @@ __all__ = (
 
 
 class Timer(Struct, frozen=True, gc=False):
-    """A durable due time and what it is for (`wait`, `retry`, `signal`, `child`, `turn`, `start`, `execution`)."""
+    """A durable due time and what it is for; see `events.TimerSet`."""
 
     address: str
     purpose: str
@@ -176,6 +177,10 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """Address -> attempt of the steps that a handler is owed for."""
     awaiting: Map[str, str] = Map()
     """Address -> signal name of the steps that wait for a signal."""
+    people: Map[str, int] = Map()
+    """Address -> question of the steps that wait for people: `Deciding` and `Suspended`."""
+    resumes: Map[str, tuple[Waiting, ...]] = Map()
+    """Inputs that no step has taken yet, by the address that they are for, in the order in which they came."""
     children: Map[str, UUID] = Map()
     """Address -> the child of the steps that wait for one."""
     leaving: Map[UUID, Leaving] = Map()
@@ -209,7 +214,7 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     def open(self) -> int:
         """How many things are waited for; none left means that the execution is at its end."""
         waiting = len(self.in_flight) + len(self.queue) + len(self.awaiting) + self.sleeping + len(self.asking)
-        return waiting + len(self.limited) + len(self.children) + len(self.leaving)
+        return waiting + len(self.limited) + len(self.people) + len(self.children) + len(self.leaving)
 
     def repeating(self, address: str) -> Repeating:
         """Return the loop or fan-out that is under way there. TypeError when there is none."""
@@ -275,7 +280,7 @@ def cause(state: State) -> str:
                 ("timer", state.sleeping),
                 ("signal", state.awaiting),
                 ("child", state.children or state.leaving),
-                ("person", state.asking),
+                ("person", state.asking or state.people),
             )
             return next((kind for kind, waiting in kinds if waiting), "")
         case _:

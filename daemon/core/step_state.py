@@ -10,13 +10,17 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from daemon.core.people import Deciding, Resumption, Suspended
 from daemon.core.step_error import StepError
 from daemon.core.templates import SecretSlot
 from daemon.core.values import NULL, Json
 
 
 class Queued(Struct, frozen=True, gc=False, tag=True):
-    """Ready, waiting for a slot; `ticket` gives its place in the queue. Attempt 2 and on has what it takes along."""
+    """Ready, waiting for a slot; `ticket` gives its place in the queue. Attempt 2 and on has what it takes along.
+
+    So has the first of one whose input is known already: a notice.
+    """
 
     ticket: int
     since: datetime
@@ -28,6 +32,7 @@ class Queued(Struct, frozen=True, gc=False, tag=True):
     began: int = 0
     doubt: bool = False
     cache_key: str = ""
+    resumed: Resumption | None = None
 
 
 class Limited(Struct, frozen=True, gc=False, tag=True):
@@ -42,6 +47,7 @@ class Limited(Struct, frozen=True, gc=False, tag=True):
     began: int = 0
     doubt: bool = False
     cache_key: str = ""
+    resumed: Resumption | None = None
 
 
 class InFlight(Struct, frozen=True, gc=False, tag=True):
@@ -63,6 +69,8 @@ class InFlight(Struct, frozen=True, gc=False, tag=True):
     """How many of the attempts before this one were postponed."""
     cache_key: str = ""
     """Hash of the key under which its result may be in the cache; empty for none."""
+    resumed: Resumption | None = None
+    """The input that it was resumed with last, if it has ever paused."""
     child: UUID | None = None
     """The execution whose end it waits for; no handler is owed then."""
 
@@ -87,6 +95,7 @@ class Retrying(Struct, frozen=True, gc=False, tag=True):
     began: int = 0
     doubt: bool = False
     cache_key: str = ""
+    resumed: Resumption | None = None
 
 
 class Sleeping(Struct, frozen=True, gc=False, tag=True):
@@ -179,18 +188,6 @@ class Skipped(Struct, frozen=True, gc=False, tag=True):
     at: datetime
 
 
-Step = (
-    Queued
-    | Limited
-    | InFlight
-    | Retrying
-    | Sleeping
-    | Awaiting
-    | Repeating
-    | Turn
-    | Succeeded
-    | Failed
-    | Skipped
-    | Abandoned
-)
+_Waits = Queued | Limited | InFlight | Retrying | Sleeping | Awaiting | Deciding | Suspended
+Step = _Waits | Repeating | Turn | Succeeded | Failed | Skipped | Abandoned
 Settled = (Succeeded, Failed, Skipped, Abandoned)

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from daemon.core import approving, saga, turns
 from daemon.core import events as e
-from daemon.core import saga, turns
-from daemon.core.address import node_of, turn_around, within
+from daemon.core.address import NOTIFY, node_of, turn_around, within
 from daemon.core.admission import admitted, enter
 from daemon.core.caching import key_of
 from daemon.core.expressions import EvaluationError
-from daemon.core.node import Assign, AwaitSignal, Beginning, Done, Fail, Repeat, Run, WaitUntil
+from daemon.core.node import AskApproval, Assign, AwaitSignal, Beginning, Done, Fail, Repeat, Run, WaitUntil
 from daemon.core.settling import fail, fail_turn, succeed, too_large
 from daemon.core.state import Failed, Limited, Queued, Retrying, Running, Settled, Skipped, Succeeded, Turn, depth_of
 from daemon.core.values import size_of, to_json
@@ -160,6 +160,8 @@ def begin(draft: Draft, address: str, *, granted: bool = False) -> None:
             draft.wait(address, "wait", ask.due)
         case AwaitSignal():
             _await_signal(draft, address, ask)
+        case AskApproval():
+            approving.request(draft, address, ask)
         case Assign():
             _assign(draft, address, ask)
         case Repeat():
@@ -246,6 +248,8 @@ def _fill_slots(draft: Draft) -> None:
         step = draft.running.steps[address]
         if isinstance(step, Queued) and step.attempt > 1:
             _start_again(draft, address, step.attempt)
+        elif address.endswith(NOTIFY) and isinstance(step, Queued):
+            draft.emit(e.StepStarted(address=address, input=step.input, secrets=step.secrets, at=draft.at))
         else:
             begin(draft, address)
 

@@ -60,6 +60,23 @@ class Again(Struct, frozen=True):
     recorded each time."""
 
 
+class Pause(Struct, frozen=True):
+    """Wait until somebody gives input, by the API or `sagad resume --step`; then call me again.
+
+    No failure: `retry.max_attempts` does not count it. The wait is recorded, so it outlives the daemon, and it takes no
+    slot. The next call is an attempt of its own, with the same input, and with what was given as `context.resumed`.
+    """
+
+    reason: str
+    """What people read who are to give the input."""
+    expects: Any = None
+    """JSON Schema (2020-12) of the input; what does not match is refused. None takes anything."""
+    state: Any = None
+    """What `context.state` is from then on: any value with a JSON form. Keep it small."""
+    timeout: str | timedelta | None = None
+    """`2d`, or a timedelta; after this time the step fails with code `timeout`. None waits for ever."""
+
+
 class Child(Struct, frozen=True):
     """The step has started an execution and waits for its end. For node types, not for handlers."""
 
@@ -69,4 +86,4 @@ class Child(Struct, frozen=True):
     """Hash of the definition that it is pinned to."""
 
 
-Answer: TypeAlias = Port | Route | End | Again
+Answer: TypeAlias = Port | Route | End | Again | Pause

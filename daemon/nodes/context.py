@@ -58,6 +58,16 @@ class Publication(Struct, frozen=True, kw_only=True):
     """`binary` | `structured`."""
 
 
+class Mail(Struct, frozen=True, kw_only=True):
+    """A mail that a notice is."""
+
+    to: tuple[str, ...]
+    subject: str
+    text: str
+    key: str
+    """The step's idempotency key; it becomes the message's id, so that a mail sent twice can be told."""
+
+
 class Services(Protocol):
     """What the daemon lends to node types. All of it may be used by many steps at once."""
 
@@ -87,6 +97,18 @@ class Services(Protocol):
 
         `connection` is a name under `[connections]`. Raises `StepFailure` with a code that begins with `sql_`.
         """
+
+    async def mail(self, mail: Mail) -> object:
+        """Send by the SMTP server of the settings, and return what is to be recorded.
+
+        Raises `StepFailure`: retryable with code `smtp_unavailable`, not retryable with `smtp_refused`, or with
+        `smtp_unknown` (the daemon has no server).
+        """
+
+    def approval_link(
+        self, execution_id: str, address: str, question: int, approver: str, due: datetime | None
+    ) -> str | None:
+        """Return the signed link by which the approver can decide; None when the settings give no secret or URL."""
 
     async def call(self, handler: str, value: Any, context: NodeContext) -> object:
         """Run a registered handler with this input and return its output, a value with a JSON form, or its `Answer`.
@@ -133,7 +155,9 @@ class NodeContext(Protocol):
     traceparent: str | None
     """W3C trace context of the attempt, to be passed on."""
     state: Any
-    """What the last `Again` of this step has left; None before the first."""
+    """What the last `Again` or `Pause` of this step has left; None before the first."""
+    resumed: Any
+    """What was given to this step when it had paused last; None before the first."""
     config: Any
     """What the node type's `parse` made."""
     max_output_bytes: int

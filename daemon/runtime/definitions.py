@@ -217,6 +217,14 @@ def _check_by_adapters(definition: Definition, findings: Findings) -> None:
             InputSchema(definition.input_schema)
         except BadSchema as error:
             findings.error(f"not a JSON Schema: {error}", ("input", *error.path))
+    for node in definition.nodes.values():
+        form = given.get("form") if isinstance(given := node.own.get("approval"), dict) else None
+        try:
+            if isinstance(form, dict):
+                InputSchema(form)
+        except BadSchema as error:
+            path = (*node.path, "approval", "form", *error.path)
+            findings.error(f"not a JSON Schema: {error}", path, node=node.id)
     for _, name, schema, key in _message_schemas(definition):
         try:
             InputSchema(schema)

@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from daemon.core.events import StepError
-from daemon.core.values import Json
-from daemon.runtime.step_answers import Postponed, Returned
+from daemon.core.values import NULL, Json
+from daemon.runtime.step_answers import Paused, Postponed, Returned
 
 LENGTH_BYTES = 4
 
@@ -39,6 +39,7 @@ class Call(Struct, frozen=True, tag=True, kw_only=True):
     traceparent: str | None
     state: Json
     max_output_bytes: int
+    resumed: Json = NULL
 
 
 class Loaded(Struct, frozen=True, tag=True):
@@ -69,7 +70,7 @@ class Failed(Struct, frozen=True, tag=True):
 
 
 Request = Load | Call
-Ended = Returned | Postponed | Failed
+Ended = Returned | Postponed | Paused | Failed
 Reply = Loaded | Progressed | Alive | Chunk | Ended
 
 _encode = msgspec.json.Encoder().encode

@@ -51,6 +51,7 @@ class ProcessContext:
         self.traceparent = call.traceparent
         self.state = from_json(call.state)
         self.max_output_bytes = call.max_output_bytes
+        self.resumed = from_json(call.resumed)
         self._replies = replies
 
     @cached_property

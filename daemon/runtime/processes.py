@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from daemon.core.values import to_json
 from daemon.nodes.context import StepFailure
 from daemon.runtime import process_frames as f
-from daemon.runtime.step_answers import Postponed, Returned, answer_of
+from daemon.runtime.step_answers import Paused, Postponed, Returned, answer_of
 from daemon.runtime.step_errors import ProcessFailure, describe
 
 if TYPE_CHECKING:
@@ -168,9 +168,10 @@ class _Process:
             traceparent=context.traceparent,
             state=to_json(context.state),
             max_output_bytes=context.max_output_bytes,
+            resumed=to_json(context.resumed),
         )
         match await self._ask(request, context):
-            case Returned() | Postponed() as read:
+            case Returned() | Postponed() | Paused() as read:
                 return answer_of(read)
             case f.Failed(error=error, retryable=retryable):
                 raise ProcessFailure(error, retryable=retryable)

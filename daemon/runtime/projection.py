@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from daemon.core import events as e
 from daemon.core.state import Finished, NotStarted, Paused, Running, State, Undoing, cause, has_work
+from daemon.runtime.projected_approvals import approvals_of
 from daemon.runtime.slot_changes import slot_changes
 from eventstore.index import UNCHANGED, ExecutionChange, ExecutionRow, IndexChange, TimerRow
 
@@ -36,10 +37,11 @@ def project(
     if hint and isinstance(after, Finished):
         busy = None
     slots = slot_changes(before, events, after)
+    approvals = approvals_of(execution_id, before, events, after)
     if isinstance(before, Running) and isinstance(after, Running) and before.timers is after.timers:
-        if changed is None and busy is None and not hint and not slots:
+        if changed is None and busy is None and not hint and not slots and not approvals:
             return UNCHANGED
-        return IndexChange(changed=changed, busy=busy, hint=hint, slots=slots)
+        return IndexChange(changed=changed, busy=busy, hint=hint, slots=slots, approvals=approvals)
     timers = after.timers if isinstance(after, Running) else {}
     touched = dict.fromkeys(event.timer_id for event in events if isinstance(event, e.TimerSet))
     gone = dict.fromkeys(event.timer_id for event in events if isinstance(event, e.TimerFired | e.TimerCancelled))
@@ -51,6 +53,7 @@ def project(
         busy=busy,
         hint=hint,
         slots=slots,
+        approvals=approvals,
     )
 
 

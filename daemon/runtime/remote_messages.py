@@ -19,11 +19,12 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from daemon.core.commands import CompleteStep, FailStep, PostponeStep
+from daemon.core.commands import CompleteStep, FailStep, PostponeStep, SuspendStep
+from daemon.core.people import Resumption
 from daemon.core.templates import SecretSlot
 from daemon.core.values import Json
 
-Result: TypeAlias = CompleteStep | PostponeStep | FailStep
+Result: TypeAlias = CompleteStep | PostponeStep | SuspendStep | FailStep
 
 
 class AttemptId(NamedTuple):
@@ -56,6 +57,7 @@ class Request(Struct, frozen=True, kw_only=True):
     progress_number: int
     since: datetime
     deadline: datetime | None
+    resumed: Resumption | None = None
 
     @property
     def attempt_id(self) -> AttemptId:
@@ -113,18 +115,19 @@ Order: TypeAlias = Begin | Leave
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """How an attempt has ended: one of the three. Secrets are struck out."""
+    """How an attempt has ended: one of the four. Secrets are struck out."""
 
     worker: str
     execution_id: UUID
     completed: CompleteStep | None = None
     postponed: PostponeStep | None = None
+    suspended: SuspendStep | None = None
     failed: FailStep | None = None
 
     @property
     def result(self) -> Result:
         """What is to be reported."""
-        result = self.completed or self.postponed or self.failed
+        result = self.completed or self.postponed or self.suspended or self.failed
         if result is None:
             raise ValueError("an outcome without a result")
         return result
@@ -145,6 +148,8 @@ def outcome_of(worker: str, execution_id: UUID, result: Result) -> Outcome:
             return Outcome(worker=worker, execution_id=execution_id, completed=result)
         case PostponeStep():
             return Outcome(worker=worker, execution_id=execution_id, postponed=result)
+        case SuspendStep():
+            return Outcome(worker=worker, execution_id=execution_id, suspended=result)
         case FailStep():
             return Outcome(worker=worker, execution_id=execution_id, failed=result)
 

@@ -197,7 +197,15 @@ class Work:
             on_error="stop",
             default=None,
         )
-        effect = RunStep(request.address, request.attempt, request.input, request.secrets, request.since, request.state)
+        effect = RunStep(
+            request.address,
+            request.attempt,
+            request.input,
+            request.secrets,
+            request.since,
+            request.state,
+            resumed=request.resumed,
+        )
         means = Means(
             clock=self._bench.clock,
             jitter=self._bench.jitter,

@@ -22,21 +22,24 @@ from triggers.errors import BadCloudEvent, BrokerUnavailable, Unroutable
 from triggers.publishing import Outbound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import timedelta
+    from collections.abc import Callable, Mapping
+    from datetime import datetime, timedelta
     from types import TracebackType
     from typing import Self
 
     import httpx
 
     from daemon.nodes.answers import Child
-    from daemon.nodes.context import ChildStart, NodeContext, Publication
+    from daemon.nodes.context import ChildStart, Mail, NodeContext, Publication
     from daemon.nodes.gates import GateStatus
     from daemon.runtime.handler_registry import Handler
     from daemon.runtime.lanes import Lane, Place
     from daemon.runtime.ports import ChildStarter
     from daemon.settings_outside import Outbound as OutboundSettings
+    from daemon.settings_people import Smtp
     from triggers.publishing import Publisher
+
+    MakeLink = Callable[[UUID, str, int, str, datetime | None], str | None]
 
 _CLOUDEVENT_PREFIXES: Mapping[str, Literal["ce-", "ce_", "cloudEvents_"]] = {
     "kafka": "ce_",
@@ -53,9 +56,17 @@ class Outgoing:
         publishers: Mapping[str, Publisher],
         policy: OutboundPolicy | None = None,
         databases: Databases | None = None,
+        *,
+        smtp: Smtp | None = None,
+        link: MakeLink = lambda *_: None,
     ) -> None:
-        """Take publishers by broker name (`kafka`, `rabbitmq`, `memory`); whoever made them closes them."""
+        """Take publishers by broker name (`kafka`, `rabbitmq`, `memory`); whoever made them closes them.
+
+        `link` makes the links for approvals.
+        """
         policy = policy or OutboundPolicy()
+        self._smtp = smtp
+        self.link = link
         self._gates = Gates(policy.gates)
         self.http: httpx.AsyncClient = http_client(policy, self._gates)
         self.databases = databases or Databases({}, str)
@@ -88,6 +99,14 @@ class Outgoing:
             raise StepFailure(str(error), "broker_unavailable") from error
         except Unroutable as error:
             raise StepFailure(str(error), "unroutable", retryable=False) from error
+
+    async def mail(self, mail: Mail) -> object:
+        """Send a mail; see `daemon.nodes.context.Services.mail`."""
+        if self._smtp is None:
+            raise StepFailure("the daemon has no mail server: set [smtp] host", "smtp_unknown", retryable=False)
+        from daemon.runtime.mail import send  # noqa: PLC0415  the mail library is slow to import, and seldom needed
+
+        return await send(self._smtp, mail)
 
 
 def outbound_policy(settings: OutboundSettings) -> OutboundPolicy:
@@ -170,6 +189,16 @@ class StepServices:
             max_bytes=max_bytes,
         )
         return await self._outgoing.databases.run(connection, statement)
+
+    async def mail(self, mail: Mail) -> object:
+        """Send a mail; see `daemon.nodes.context.Services.mail`."""
+        return await self._outgoing.mail(mail)
+
+    def approval_link(
+        self, execution_id: str, address: str, question: int, approver: str, due: datetime | None
+    ) -> str | None:
+        """Return a link; see `daemon.nodes.context.Services.approval_link`."""
+        return self._outgoing.link(UUID(execution_id), address, question, approver, due)
 
     async def call(self, handler: str, value: Any, context: NodeContext) -> object:
         """Run a handler; see `daemon.nodes.context.Services.call`. One that is unknown here fails retryably."""

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from daemon.handlers import Context
-from daemon.nodes.answers import Again, Answer, End, Port, Route
+from daemon.nodes.answers import Again, Answer, End, Pause, Port, Route
 from daemon.nodes.context import NodeContext, StepFailure
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def encode_output(value: object) -> object:
     match value:
         case Port() | Route() | End():
             return replace(value, output=_encoded(value.output))
-        case Again():
+        case Again() | Pause():
             return replace(value, state=_encoded(value.state))
         case _:
             return _encoded(value)

@@ -12,8 +12,9 @@ from msgspec import Struct
 
 from daemon.core.durations import LONGEST, DurationError, format_duration, parse_duration
 from daemon.core.values import Json, bounded_json, from_json
-from daemon.nodes.answers import Again, End, Port, Route
+from daemon.nodes.answers import Again, End, Pause, Port, Route
 from daemon.nodes.context import StepFailure
+from daemon.runtime.json_schema import BadSchema, InputSchema
 
 
 class Returned(Struct, frozen=True, tag=True):
@@ -31,11 +32,20 @@ class Postponed(Struct, frozen=True, tag=True):
     state: Json
 
 
-def read_answer(answer: object) -> Returned | Postponed:
+class Paused(Struct, frozen=True, tag=True):
+    """The handler waits for input; see `daemon.core.commands.SuspendStep`."""
+
+    reason: str
+    expects: Json
+    state: Json
+    timeout: timedelta | None
+
+
+def read_answer(answer: object) -> Returned | Postponed | Paused:
     """Read what a handler gave, a value with a JSON form or an `Answer`.
 
-    Raises `StepFailure`, never to be retried, with code `port`, `route`, `again` or `invalid_output` for what cannot be
-    meant.
+    Raises `StepFailure`, never to be retried, with code `port`, `route`, `again`, `pause` or `invalid_output` for what
+    cannot be meant.
     """
     match answer:
         case Port():
@@ -46,15 +56,32 @@ def read_answer(answer: object) -> Returned | Postponed:
             return Returned(_as_json(answer.output), port="")
         case Again():
             return Postponed(_length(answer.after), _as_json(answer.state))
+        case Pause():
+            return _paused(answer)
         case _:
             return Returned(_as_json(answer))
 
 
-def answer_of(read: Returned | Postponed) -> object:
+def _paused(answer: Pause) -> Paused:
+    reason: object = answer.reason
+    if not isinstance(reason, str) or not reason.strip():
+        raise _refused("Pause: the reason is text: people read it", "pause")
+    if answer.expects is not None:
+        try:
+            InputSchema(answer.expects)
+        except (BadSchema, TypeError, ValueError) as error:
+            raise _refused(f"Pause: expects is not a JSON Schema: {error}", "pause") from None
+    timeout = None if answer.timeout is None else _length(answer.timeout, "Pause", "pause")
+    return Paused(reason, _as_json(answer.expects), _as_json(answer.state), timeout)
+
+
+def answer_of(read: Returned | Postponed | Paused) -> object:
     """Return what `read_answer` gives this for."""
     match read:
         case Postponed(after=after, state=state):
             return Again(after, from_json(state))
+        case Paused(reason=reason, expects=expects, state=state, timeout=timeout):
+            return Pause(reason, from_json(expects), from_json(state), timeout)
         case Returned(output=output, to=tuple() as to):
             return Route(to, from_json(output))
         case Returned(output=output, port="out"):
@@ -77,13 +104,13 @@ def _targets(to: object) -> tuple[str, ...]:
     return ids
 
 
-def _length(after: object) -> timedelta:
+def _length(after: object, what: str = "Again", code: str = "again") -> timedelta:
     try:
         length = after if isinstance(after, timedelta) else parse_duration(after)
     except DurationError as error:
-        raise _refused(f"Again: {error}", "again") from error
+        raise _refused(f"{what}: {error}", code) from error
     if not timedelta() <= length <= LONGEST:
-        raise _refused(f"Again: {length} is not from 0s to {format_duration(LONGEST)}", "again")
+        raise _refused(f"{what}: {length} is not from 0s to {format_duration(LONGEST)}", code)
     return length
 
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from daemon.core.child_events import Parent
-from daemon.core.commands import AwaitChild, CompleteStep, FailStep, PostponeStep, ReportProgress
+from daemon.core.commands import AwaitChild, CompleteStep, FailStep, PostponeStep, ReportProgress, SuspendStep
 from daemon.core.decide import refusal
 from daemon.core.definition import Limits
 from daemon.core.durations import format_duration
@@ -33,8 +33,9 @@ from daemon.runtime.logs import bind_task
 from daemon.runtime.remote_calls import RemoteCalls
 from daemon.runtime.remote_messages import Request
 from daemon.runtime.result_cache import Wanted
+from daemon.runtime.resuming import pausing_again
 from daemon.runtime.secrets import Disclosed, SecretUnknown
-from daemon.runtime.step_answers import Postponed, Returned, read_answer
+from daemon.runtime.step_answers import Paused, Postponed, Returned, read_answer
 from daemon.runtime.step_context import ProgressFeed, StepContext
 from daemon.runtime.step_errors import describe, without_secrets
 from daemon.runtime.streams import StreamHub
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from daemon.runtime.result_cache import Hit
     from daemon.runtime.streams import Outlet
 
-Result = CompleteStep | PostponeStep | AwaitChild | FailStep
+Result = CompleteStep | PostponeStep | SuspendStep | AwaitChild | FailStep
 
 CLEANUP_S = 5.0
 """How long work that was given up may take to end before nobody waits for it any more."""
@@ -117,6 +118,7 @@ class Attempt:
         self.node = node
         self.workflow = state.workflow
         self.state = effect.state
+        self.resumed = effect.resumed
         self.context: StepContext | None = None
         """There since the work began."""
         self.streamed: tuple[StreamId, int] | None = None
@@ -252,6 +254,8 @@ class Attempt:
         try:
             traceparent = self._execution.traceparent
             bind_task(self.execution_id, traceparent=traceparent, address=self.address, attempt=self.number)
+            if (again := pausing_again(self.resumed, self.address, self.number, self.state, self.now())) is not None:
+                return again
             if (remote := self.remote) is not None:
                 return await self._call(remote, context)
             value = self._input()
@@ -290,13 +294,14 @@ class Attempt:
             input=effect.input,
             secrets=effect.secrets,
             state=effect.state,
+            resumed=effect.resumed,
             progress_number=step.progress_number if isinstance(step, InFlight) else 0,
             since=effect.since,
             deadline=context.deadline,
         )
         return await calls.call(remote.queue, request, context)
 
-    def _answered(self, answer: Returned | Postponed | Child, streamed: Streamed | None) -> Result:
+    def _answered(self, answer: Returned | Postponed | Paused | Child, streamed: Streamed | None) -> Result:
         address, attempt, at = self.address, self.number, self._means.clock.now()
         match answer:
             case Returned(output=output, port=port, to=to):
@@ -310,6 +315,12 @@ class Attempt:
                 )
             case Postponed(after=after, state=state):
                 return PostponeStep(address=address, attempt=attempt, after=after, state=self._told(state), at=at)
+            case Paused(reason=reason, expects=expects, state=state, timeout=timeout):
+                until = None if timeout is None else at + timeout
+                told = self._told(state)
+                return SuspendStep(
+                    address=address, attempt=attempt, reason=reason, expects=expects, state=told, until=until, at=at
+                )
 
     def _told(self, value: Json) -> Json:
         """Return the value with the secrets struck out that the step was given: some services echo them."""

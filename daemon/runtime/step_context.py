@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from daemon.core.child_events import Parent
+    from daemon.core.people import Resumption
     from daemon.core.plan import PlannedNode
     from daemon.nodes.context import Services
     from daemon.runtime.clock import Clock
@@ -41,7 +42,9 @@ class Told(Protocol):
     number: int
     node: PlannedNode
     state: Json
-    """What the last `Again` of the step has left."""
+    """What the last `Again` or `Pause` of the step has left."""
+    resumed: Resumption | None
+    """What was given to it when it had paused last."""
     max_output_bytes: int
 
     @property
@@ -166,13 +169,18 @@ class StepContext:
 
     @cached_property
     def state(self) -> Any:
-        """What the last `Again` of this step has left; None before the first."""
+        """What the last `Again` or `Pause` of this step has left; None before the first."""
         return from_json(self._attempt.state)
 
     @property
     def parent(self) -> Parent:
         """What an execution that the step starts has above it."""
         return self._attempt.parent
+
+    @cached_property
+    def resumed(self) -> Any:
+        """What was given to this step when it had paused last; None before the first."""
+        return None if self._attempt.resumed is None else from_json(self._attempt.resumed.input)
 
     @cached_property
     def traceparent(self) -> str | None:

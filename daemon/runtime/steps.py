@@ -30,7 +30,14 @@ from eventstore.errors import Conflict, StoreError, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 
-    from daemon.core.commands import AwaitChild, CompleteStep, FailStep, PostponeStep, ReportProgress
+    from daemon.core.commands import (
+        AwaitChild,
+        CompleteStep,
+        FailStep,
+        PostponeStep,
+        ReportProgress,
+        SuspendStep,
+    )
     from daemon.core.effects import RunStep
     from daemon.core.node import Remote
     from daemon.core.plan import Plan
@@ -50,7 +57,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 _logger = structlog.get_logger(__name__)
 
 
-Report: TypeAlias = "CompleteStep | PostponeStep | AwaitChild | FailStep | ReportProgress"
+Report: TypeAlias = "CompleteStep | PostponeStep | SuspendStep | AwaitChild | FailStep | ReportProgress"
 
 
 class AtWork(Struct, frozen=True):

@@ -62,7 +62,7 @@ def timings(history: Iterable[e.Event]) -> Mapping[str, Timing]:
             case e.StepStarted():
                 timing.attempts.append(Attempt(event.attempt, event.at))
                 timing.input = event.input if event.attempt == 1 else timing.input
-            case e.StepSucceeded() | e.StepCached() | e.StepFailed() | e.StepPostponed():
+            case e.StepSucceeded() | e.StepCached() | e.StepFailed() | e.StepPostponed() | e.StepSuspended():
                 _end_attempt(timing, event)
             case e.ChildStarted():
                 timing.child = event.child
@@ -77,7 +77,9 @@ def timings(history: Iterable[e.Event]) -> Mapping[str, Timing]:
     return found
 
 
-def _end_attempt(timing: Timing, event: e.StepSucceeded | e.StepCached | e.StepFailed | e.StepPostponed) -> None:
+def _end_attempt(
+    timing: Timing, event: e.StepSucceeded | e.StepCached | e.StepFailed | e.StepPostponed | e.StepSuspended
+) -> None:
     """End the attempt that is under way, if there is one."""
     if not timing.attempts or timing.attempts[-1].ended_at is not None:
         return

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from daemon.core.people import Deciding, Suspended
 from daemon.core.state import (
     Abandoned,
     Awaiting,
@@ -57,6 +58,8 @@ STEP_STATUSES: Mapping[type[Step], str] = {
     Retrying: "retrying",
     Sleeping: "sleeping",
     Awaiting: "awaiting",
+    Deciding: "deciding",
+    Suspended: "suspended",
     Repeating: "running",
     Turn: "running",
     Succeeded: "succeeded",
@@ -212,6 +215,12 @@ def step_view(address: str, step: Step, timing: Timing | None = None) -> View:
             view |= {"since": step.since, "due": step.due}
         case Awaiting():
             view |= {"since": step.since, "due": step.due, "signal": step.name}
+        case Deciding():
+            view |= {"since": step.since, "due": step.due, **approval_view(step)}
+        case Suspended():
+            view |= {"attempt": step.attempt, "since": step.since, "due": step.due, "input": step.input}
+            view |= {"question": str(step.question), "reason": step.reason, "expects": step.expects}
+            view |= {"problem": step.problem or None}
         case Repeating():
             names = ("total", "begun", "running", "succeeded", "failed")
             view |= {"since": step.since, "turns": {name: getattr(step, name) for name in names}}
@@ -226,26 +235,30 @@ def step_view(address: str, step: Step, timing: Timing | None = None) -> View:
             view |= {"port": step.port or None, "output": step.output}
         case Skipped() | Abandoned():
             view |= {"finished_at": step.at}
-    if isinstance(step, InFlight | Retrying | Queued | Limited) and step.postponed:
+    if isinstance(step, InFlight | Retrying | Queued | Limited | Suspended) and step.postponed:
         view |= {"state": step.state, "postponed": step.postponed}
     if timing is not None:
-        view |= {"started_at": timing.begun_at, "attempts": [_attempt_view(one) for one in timing.attempts]}
-        view.setdefault("input", timing.input)
-        if timing.child is not None:
-            view["child"] = timing.child
-        if isinstance(step, Succeeded) and step.released:
-            view["output"] = timing.output
-        if timing.cached is not None:
-            hit = timing.cached
-            view["cached"] = {
-                "name": hit.cache,
-                "key": hit.key,
-                "age_s": _seconds(hit.at - hit.origin.stored_at),
-                **_plain(hit.origin),
-            }
-        if timing.streamed is not None:
-            view["streamed"] = _plain(timing.streamed)
+        _add_timing(view, step, timing)
     return view
+
+
+def _add_timing(view: View, step: Step, timing: Timing) -> None:
+    view |= {"started_at": timing.begun_at, "attempts": [_attempt_view(one) for one in timing.attempts]}
+    view.setdefault("input", timing.input)
+    if timing.child is not None:
+        view["child"] = timing.child
+    if isinstance(step, Succeeded) and step.released:
+        view["output"] = timing.output
+    if timing.cached is not None:
+        hit = timing.cached
+        view["cached"] = {
+            "name": hit.cache,
+            "key": hit.key,
+            "age_s": _seconds(hit.at - hit.origin.stored_at),
+            **_plain(hit.origin),
+        }
+    if timing.streamed is not None:
+        view["streamed"] = _plain(timing.streamed)
 
 
 _plain = msgspec.structs.asdict
@@ -253,6 +266,23 @@ _plain = msgspec.structs.asdict
 
 def _seconds(length: timedelta) -> float:
     return round(max(length.total_seconds(), 0.0), 3)
+
+
+def approval_view(step: Deciding) -> View:
+    """Return what is asked, of whom, and what they have said."""
+    return {
+        "question": str(step.question),
+        "prompt": step.prompt,
+        "needed": step.need,
+        "comment": step.comment,
+        "form": step.form,
+        "on_timeout": step.on_timeout if step.due is not None else None,
+        "escalated": step.escalated,
+        "approvers": [
+            {**msgspec.structs.asdict(voice), "decision": voice.decision or None, "actor": voice.actor or None}
+            for voice in (*step.overruled, *step.voices)
+        ],
+    }
 
 
 def error_view(error: StepError | None) -> View | None:

@@ -11,8 +11,10 @@ from uuid import UUID
 from msgspec import Struct
 
 from daemon.core.address import node_of
+from daemon.core.people import Deciding, Suspended
 from daemon.core.saga import CHOICES
 from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Queued, Retrying, Running, Sleeping
+from daemon.core.values import NULL
 from daemon.runtime.projection import status_of
 from daemon.runtime.why_limits import limit_causes, start_causes
 from daemon.runtime.why_words import Cause, ago, span, time, until
@@ -106,7 +108,9 @@ def _ending(state: Finished) -> str:
 
 def _waiting(state: Running) -> list[tuple[str, Step]]:
     """Return the open steps, those nearest to progress first, as `state.cause` ranks them."""
-    ranks: dict[type[Step], int] = {InFlight: 0, Queued: 1, Retrying: 2, Sleeping: 2, Awaiting: 3}
+    ranks: dict[type[Step], int] = {
+        InFlight: 0, Queued: 1, Retrying: 2, Sleeping: 2, Awaiting: 3, Deciding: 4, Suspended: 4,
+    }  # fmt: skip
     steps = [(address, step) for address, step in state.steps.items() if type(step) in ranks]
     return sorted(steps, key=lambda item: (ranks[type(item[1])], item[0]))
 
@@ -157,8 +161,34 @@ def _cause(address: str, step: Step, state: Running, plan: Plan | None, now: dat
             return Cause(
                 kind="signal", sentence=sentence, address=address, since=step.since, due=step.due, signal=step.name
             )
+        case Deciding() | Suspended():
+            sentence = _decision(address, step, now) if isinstance(step, Deciding) else _input(address, step, now)
+            return Cause(kind="person", sentence=sentence, address=address, since=step.since, due=step.due)
         case _:
             raise TypeError(f"step {address} is settled")
+
+
+def _decision(address: str, step: Deciding, now: datetime) -> str:
+    silent = ", ".join(voice.approver for voice in step.voices if not voice.decision)
+    decided = ", ".join(f"{voice.actor} ({voice.decision})" for voice in step.voices if voice.decision) or "nobody"
+    end = "without a time limit"
+    if step.due is not None:
+        then = {"approve": "it is approved", "reject": "it is rejected", "fail": "the step fails"}
+        end = f"at the latest {until(step.due, now)}: then {then.get(step.on_timeout, 'others are asked')}"
+    return (
+        f"Step {address}: {step.prompt!r} is asked of {silent} since {ago(step.since, now)};"
+        f" {step.need} of {len(step.voices)} must approve, decided has {decided}, {end}."
+    )
+
+
+def _input(address: str, step: Suspended, now: datetime) -> str:
+    end = f", at the latest {until(step.due, now)}" if step.due is not None else ""
+    shape = "" if step.expects == NULL else f" It must match {bytes(step.expects).decode()}."
+    problem = f" The last one was refused: {step.problem}." if step.problem else ""
+    return (
+        f"Step {address}: the handler has paused since {ago(step.since, now)}: {step.reason};"
+        f" somebody gives it input{end}.{shape}{problem}"
+    )
 
 
 def _question(address: str, ask: Ask, now: datetime) -> Cause:

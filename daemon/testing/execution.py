@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from daemon.core import events as e
 from daemon.core.address import node_of
-from daemon.core.commands import CancelExecution
-from daemon.core.state import Failed, Finished, InFlight, Limited, Queued, Retrying, Succeeded
+from daemon.core.commands import AnswerUndo, CancelExecution
+from daemon.core.state import Failed, Finished, InFlight, Limited, Queued, Retrying, Running, Succeeded
 from daemon.core.values import from_json
 from daemon.runtime.projection import status_of
 from daemon.runtime.views import STEP_STATUSES
@@ -39,7 +39,8 @@ class StepSeen(Struct, frozen=True, kw_only=True):
 
     address: str
     status: str
-    """`not reached`, `queued`, `running`, `retrying`, `sleeping`, `awaiting`, `succeeded`, `failed` or `skipped`."""
+    """`not reached`, `queued`, `running`, `retrying`, `sleeping`, `awaiting`, `deciding`, `suspended`, `succeeded`,
+    `failed` or `skipped`."""
     attempt: int = 0
     """0 for a step that has none, or none yet."""
     input: Any = None
@@ -130,6 +131,49 @@ class Execution:
         """Ask it to end."""
         command = CancelExecution(reason=reason, actor=ACTOR, at=self._stage.time.clock.now())
         await self._stage.act(lambda daemon: daemon.engine.send(self.id, command), "the cancellation")
+
+    async def approve(self, step: str, *, by: str, comment: str = "", data: object = None) -> None:
+        """Approve as this person. Raises NotAllowed for who is not asked, InvalidInput for data against the form."""
+        await self._decide(step, "approved", by, comment, data)
+
+    async def reject(self, step: str, *, by: str, comment: str = "", data: object = None) -> None:
+        """Reject as this person; see `approve`."""
+        await self._decide(step, "rejected", by, comment, data)
+
+    async def delegate(self, step: str, to: str, *, by: str) -> None:
+        """Let another decide what this person is asked."""
+        await self._stage.act(lambda daemon: daemon.people.delegate(self.id, step, to, actor=by), "the delegation")
+
+    async def resume_step(self, step: str, given: object = None, *, resume_id: str | None = None) -> None:
+        """Give a step input that its handler pauses for, or will. The same `resume_id` counts once."""
+        self._stage.signals += 1
+        identity = resume_id or f"test-{self._stage.signals}"
+        await self._stage.act(
+            lambda daemon: daemon.people.resume_step(self.id, step, given, resume_id=identity, actor=ACTOR),
+            f"the input for {step}",
+        )
+
+    async def answer_undo(self, choice: str, step: str = "", *, note: str = "") -> None:
+        """Answer what the undo asks about a step, or about the plan. Raises Misused when it asks nothing there."""
+        asking = self.state.asking if isinstance(self.state, Running) else {}
+        if step not in asking:
+            what = f"about {step}" if step else "about the plan"
+            raise Misused(f"the undo asks nothing {what}. {self.waits_for}")
+        command = AnswerUndo(
+            address=step,
+            question=asking[step].version,
+            choice=choice,
+            note=note,
+            actor=ACTOR,
+            at=self._stage.time.clock.now(),
+        )
+        await self._stage.act(lambda daemon: daemon.engine.send(self.id, command), "the answer")
+
+    async def _decide(self, step: str, decision: str, by: str, comment: str, data: object) -> None:
+        await self._stage.act(
+            lambda daemon: daemon.people.decide(self.id, step, decision, actor=by, comment=comment, data=data),
+            f"the decision about {step}",
+        )
 
     def _seen(self, address: str, step: Step) -> StepSeen:
         started = self.events(e.StepStarted, step=address)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from msgspec import Struct
 from msgspec.structs import replace
 
-from daemon.core.address import node_of
+from daemon.core.address import NOTIFY, node_of
 from daemon.core.values import to_json
 from daemon.nodes.context import StepFailure
 from daemon.runtime.handler_registry import Handler
@@ -152,6 +152,7 @@ class Cast:
             if node.type.execute is not None
             and node.type.handler(node.config) is None
             and node.id not in self._node_fakes
+            and not node.id.endswith(NOTIFY)
         ]
         if missing:
             raise Unfaked("\n".join([f"{self._workflow} needs what is neither faked nor given:", *missing]))
@@ -176,7 +177,13 @@ class Cast:
 
             return replace(node_type, execute=execute, remote=lambda _config: None)
 
-        return {name: played(each) if each.execute is not None else each for name, each in types.items()}
+        def whole(node_type: NodeType) -> NodeType:
+            notifier = node_type.notifier
+            told = None if notifier is None else replace(notifier, type=played(notifier.type))
+            node_type = replace(node_type, notifier=told)
+            return played(node_type) if node_type.execute is not None else node_type
+
+        return {name: whole(each) for name, each in types.items()}
 
     async def _play(
         self, node_type: NodeType, handler: str | None, context: NodeContext, value: Any, nap: Callable[[float], Any]
@@ -186,6 +193,8 @@ class Cast:
         fake, function, name = self._node_fakes.get(node_id), _function_of(node_id), f"node {node_id}"
         if fake is None and handler is not None:
             fake, function, name = self._fakes.get(handler), handler, handler
+        if fake is None and node_id.endswith(NOTIFY):
+            return {"told": value["notice"]["approver"]}  # a notice leaves the test: it is noted, and not sent
         if fake is None:
             if handler is None or node_type.execute is None:
                 raise Unfaked(f"node {node_id} is not faked")

@@ -82,6 +82,10 @@ SELECT min(due_at) FROM timers WHERE due_at > :after;
 -- latest_dedupe_key: the greatest key of a trigger, by code point
 SELECT max(dedupe_key) FROM latest_keys WHERE trigger_name = :trigger;
 
+-- approvals: oldest first, each once; the caller puts its conditions in the place of {conditions}
+SELECT DISTINCT requested_at, execution_id, address, question, workflow, status, prompt, due_at, decided_at
+FROM approvals WHERE {conditions} ORDER BY requested_at, execution_id, address LIMIT :limit;
+
 -- without_cause: unfinished executions that wait for nothing recorded; no index helps, it would cost every update
 SELECT execution_id FROM executions WHERE finished_at IS NULL AND cause = '' ORDER BY execution_id LIMIT :limit;
 

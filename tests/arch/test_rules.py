@@ -29,6 +29,7 @@ MAY_IMPORT = {
         "daemon.flow",
         "daemon.settings",
         "daemon.settings_outside",
+        "daemon.settings_people",
         "triggers",
         "eventstore",
     },

@@ -10,9 +10,10 @@ from daemon.core.decide import decide
 from daemon.core.effects import ArmTimer, CancelChild, RunStep, owed
 from daemon.core.evolve import fold
 from daemon.core.leaving import child_id_of
+from daemon.core.people import Deciding
 from daemon.core.saga import CHOICES
 from daemon.core.state import InFlight, Running, State
-from daemon.core.values import to_json
+from daemon.core.values import NULL, to_json
 from tests.core.histories import starts_child
 from tests.core.spec import EXECUTION, minute
 
@@ -58,6 +59,8 @@ def _next(plan: Plan, state: State, number: int) -> c.Command | None:
         return _finish(address, step.attempt, at) if isinstance(step, InFlight) else None
     for name in sorted(set(state.awaiting.values())):
         return c.ReceiveSignal(signal_id=f"drive-{number}", name=name, data=to_json(number), actor="test", at=at)
+    for address in sorted(state.people):
+        return _of_people(state, address, number)
     for address, ask in state.asking.items():
         choice = CHOICES[ask.kind][0]
         return c.AnswerUndo(address=address, question=ask.version, choice=choice, actor="test", at=at)
@@ -67,3 +70,11 @@ def _next(plan: Plan, state: State, number: int) -> c.Command | None:
 def _finish(address: str, attempt: int, at: datetime) -> c.FinishChild:
     child = child_id_of(EXECUTION, address, attempt)
     return c.FinishChild(address=address, attempt=attempt, child=child, status="completed", at=at)
+
+
+def _of_people(state: Running, address: str, number: int) -> c.Command:
+    step, at = state.steps[address], minute(10_000 + number)
+    if not isinstance(step, Deciding):
+        return c.ResumeStep(address=address, resume_id=f"drive-{number}", input=NULL, actor="test", at=at)
+    name = next(voice.approver for voice in step.voices if not voice.decision)
+    return c.GiveApproval(address=address, question=step.question, decision="approved", actor=name, at=at)

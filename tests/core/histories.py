@@ -51,6 +51,15 @@ KINDS = (
     "{subflow: s, retry: {max_attempts: 2, initial: 1m}, result: '{{ child.output }}', on_close: terminate}",
     "{subflow: s, timeout: 5m, on_close: abandon}",
     "{task: t.x, cache: {key: '{{ input.flag }}', ttl: 1h}, retry: {max_attempts: 2, initial: 1m}}",
+    "{approval: {prompt: ok?, approvers: [ann, bob], rule: all, notify: [{handler: t.tell}]}}",
+    (
+        "{approval: {prompt: ok?, approvers: [ann, group:g], timeout: 3m, on_timeout: approve, reminder: 1m,"
+        " notify: [{handler: t.tell}, {webhook: '{{ input.missing }}'}]}}"
+    ),
+    (
+        "{approval: {prompt: ok?, approvers: [ann, bob], timeout: 3m, on_timeout: {escalate: {to: cid, timeout: 2m,"
+        " then: reject}}, notify: [{handler: t.tell}]}}"
+    ),
 )
 REPEATS = (
     "saga: automatic",
@@ -133,6 +142,7 @@ def graphs(draw: st.DrawFn, prefix: str, levels: int, most: int) -> tuple[str, s
         for source in draw(st.sets(st.integers(0, target - 1), max_size=3)):
             ports = ["true", "false", "error"] if "branch" in kinds[source] else ["out", "out", "error"]
             ports = ["out", "other"] if "ports" in kinds[source] else ports
+            ports = ["approved", "rejected", "error"] if "approval" in kinds[source] else ports
             edges.append(f"{prefix}{source}.{draw(st.sampled_from(ports))} -> {prefix}{target}")
         if edges and edges[-1].endswith(f"-> {prefix}{target}") and "with" not in kinds[target] and draw(st.booleans()):
             source_id = edges[-1].partition(".")[0]
@@ -203,6 +213,7 @@ def _next_command(plan: Plan, state: State, at: datetime) -> st.SearchStrategy[c
                     _complete(plan, address, attempt, at),
                     _complete(plan, address, attempt, at),
                     _postpone(address, attempt, at),
+                    _suspend(address, attempt, at),
                     _fail(address, attempt, at),
                 ]
             case ArmTimer(timer_id=timer_id, due=due):
@@ -226,6 +237,10 @@ def _next_command(plan: Plan, state: State, at: datetime) -> st.SearchStrategy[c
             at=st.just(at),
         )
         choices += [answer, answer]
+    for address, question in state.people.items():
+        choices += [_decision(address, question, at), _decision(address, question, at)]
+        choices.append(_delegation(address, question, at))
+    choices += [_input(address, at) for address in sorted({*state.in_flight, *state.people})[:2]]
     pausing: type[c.PauseExecution | c.ResumeExecution] = (
         c.PauseExecution if state.paused is None else c.ResumeExecution
     )
@@ -305,6 +320,54 @@ def _postpone(address: str, attempt: int, at: datetime) -> st.SearchStrategy[c.C
         attempt=st.just(attempt),
         after=st.integers(1, 3600).map(lambda seconds: timedelta(seconds=seconds)),
         state=st.sampled_from([None, {"page": 2}]).map(to_json),
+        at=st.just(at),
+    )
+
+
+def _suspend(address: str, attempt: int, at: datetime) -> st.SearchStrategy[c.Command]:
+    return st.builds(
+        c.SuspendStep,
+        address=st.just(address),
+        attempt=st.just(attempt),
+        reason=st.just("look"),
+        state=st.sampled_from([None, {"page": 2}, "x" * 1100]).map(to_json),
+        until=st.sampled_from([None, at + timedelta(minutes=2)]),
+        at=st.just(at),
+    )
+
+
+def _input(address: str, at: datetime) -> st.SearchStrategy[c.Command]:
+    return st.builds(
+        c.ResumeStep,
+        address=st.just(address),
+        resume_id=st.sampled_from(["r1", "r2"]),
+        input=st.integers(0, 3).map(to_json),
+        actor=st.just("test"),
+        at=st.just(at),
+    )
+
+
+def _decision(address: str, question: int, at: datetime) -> st.SearchStrategy[c.Command]:
+    return st.builds(
+        c.GiveApproval,
+        address=st.just(address),
+        question=st.sampled_from([question, question, question, 1]),
+        decision=st.sampled_from(["approved", "approved", "rejected"]),
+        actor=st.sampled_from(["ann", "bob", "cid", "eve"]),
+        groups=st.sampled_from([(), ("g",)]),
+        data=st.integers(0, 3).map(to_json),
+        at=st.just(at),
+    )
+
+
+def _delegation(address: str, question: int, at: datetime) -> st.SearchStrategy[c.Command]:
+    return st.builds(
+        c.DelegateApproval,
+        address=st.just(address),
+        question=st.just(question),
+        to=st.sampled_from(["bob", "cid", "eve"]),
+        actor=st.sampled_from(["ann", "bob", "cid", "eve"]),
+        groups=st.sampled_from([(), ("g",)]),
         at=st.just(at),
     )
 

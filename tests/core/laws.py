@@ -147,6 +147,7 @@ def the_derived_fields_agree_with_the_steps(history: History) -> None:
         assert len(state.in_flight) + len(state.children) == kinds.count("InFlight")
         assert len(state.queue) == kinds.count("Queued")
         assert len(state.awaiting) == kinds.count("Awaiting")
+        assert len(state.people) == kinds.count("Deciding") + kinds.count("Suspended")
         begins = int("" in state.limited)
         assert len(state.limited) == kinds.count("Limited") + begins
         assert set(state.holding) <= {*state.in_flight, *state.children, "", COLLECTING}

@@ -194,6 +194,71 @@ class Story:
             c.AnswerUndo(address=address, question=number, choice=choice, actor="ann", at=minute(self.clock))
         )
 
+    def decide(
+        self,
+        address: str,
+        actor: str,
+        decision: str = "approved",
+        *,
+        comment: str = "",
+        data: Any = None,
+        groups: tuple[str, ...] = (),
+        question: int | None = None,
+    ) -> list[str]:
+        """Have somebody approve or reject."""
+        return self.when(
+            c.GiveApproval(
+                address=address,
+                question=question or self.question(address),
+                decision=decision,
+                actor=actor,
+                groups=groups,
+                comment=comment,
+                data=to_json(data),
+                at=minute(self.clock),
+            )
+        )
+
+    def delegate(self, address: str, actor: str, to: str, *, groups: tuple[str, ...] = ()) -> list[str]:
+        question, at = self.question(address), minute(self.clock)
+        return self.when(
+            c.DelegateApproval(address=address, question=question, to=to, actor=actor, groups=groups, at=at)
+        )
+
+    def question(self, address: str) -> int:
+        """Return the version by which the step waits for people now."""
+        assert isinstance(self.state, Running)
+        return self.state.people[address]
+
+    def suspend(
+        self,
+        address: str,
+        reason: str = "look",
+        *,
+        expects: Any = None,
+        state: Any = None,
+        within: float | None = None,
+        problem: str = "",
+        attempt: int = 1,
+    ) -> list[str]:
+        """Have the handler pause for input, for so many minutes at most."""
+        return self.when(
+            c.SuspendStep(
+                address=address,
+                attempt=attempt,
+                reason=reason,
+                expects=to_json(expects),
+                state=to_json(state),
+                until=None if within is None else minute(self.clock + within),
+                problem=problem,
+                at=minute(self.clock),
+            )
+        )
+
+    def give_input(self, address: str, value: Any = None, *, resume_id: str = "r1") -> list[str]:
+        at, given = minute(self.clock), to_json(value)
+        return self.when(c.ResumeStep(address=address, resume_id=resume_id, input=given, actor="ann", at=at))
+
     @property
     def told(self) -> list[str]:
         """All events, a line for each."""

@@ -11,7 +11,7 @@ from daemon.core.decide import decide
 from daemon.core.draft import Draft
 from daemon.core.evolve import evolve, fold
 from daemon.core.leaving import leave
-from daemon.core.node import Repeat
+from daemon.core.node import Beginning, Repeat
 from daemon.core.saga import proceed
 from daemon.core.state import INITIAL, Running
 from daemon.core.values import to_json
@@ -135,3 +135,34 @@ def test_a_step_that_has_settled_has_no_child_to_end() -> None:
     story.finish_child("a")
     with pytest.raises(TypeError, match="waits for no child"):
         leave(Draft(story.plan, story.state, NOW), "a", "why")
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        (
+            e.ApprovalGiven(address="a", approver="ann", decision="approved", actor="ann", at=NOW),
+            "waits for no decision",
+        ),
+        (e.StepSuspended(address="b", reason="look", at=NOW), "was not in flight"),
+        (e.StepResumed(address="a", resume_id="r1", at=NOW), "was not suspended"),
+    ],
+)
+def test_people_answer_only_what_was_asked(event: e.Event, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        evolve(started().state, event)
+
+
+@pytest.mark.parametrize("purpose", ["approval", "input"])
+def test_a_timer_of_what_people_do_not_do_is_a_bug_that_is_told(purpose: str) -> None:
+    story, due = started(), minute(1)
+    state = evolve(story.state, e.TimerSet(timer_id="t", address="a", purpose=purpose, due=due, at=NOW))
+    with pytest.raises(TypeError, match="waits for no"):
+        decide(story.plan, state, c.FireTimer(timer_id="t", at=due))
+
+
+def test_a_notice_never_begins_by_itself() -> None:
+    story = Story.of("workflow: w\nnodes: {a: {approval: {prompt: x, approvers: ann, notify: [{handler: t.t}]}}}")
+    notice = story.plan.nodes["a~notify"]
+    with pytest.raises(TypeError, match="never begins by itself"):
+        notice.type.begin(notice.config, Beginning({}, (), NOW))

@@ -114,6 +114,25 @@ edges: [quote -> write]
 """
 
 
+APPROVAL = """
+workflow: approval
+nodes:
+  ask:
+    approval:
+      prompt: "Pay {{ input.total }}?"
+      approvers: [ann, "group:finance"]
+      rule: all
+      timeout: 3h
+      on_timeout: {escalate: {to: [cfo], timeout: 1h, then: reject}}
+      reminder: 2h
+      comment: on_reject
+      form: {type: object}
+      notify: [{webhook: {url: "http://x/{{ secret.KEY }}"}}, {handler: t.tell}]
+  pay: {task: t.pay}
+edges: [ask.approved -> pay]
+"""
+
+
 def stories() -> Iterator[Story]:
     """Tell stories in which every event type occurs."""
     first = Story.of(EVERYTHING)
@@ -156,6 +175,7 @@ def stories() -> Iterator[Story]:
     yield _story_of_a_lookup()
     yield from _stories_of_results()
     yield from _stories_of_limits()
+    yield from _stories_of_people()
 
 
 def _stories_of_limits() -> Iterator[Story]:
@@ -275,6 +295,28 @@ def _stories_of_results() -> Iterator[Story]:
     streamed = Streamed(run=2, chunks=3, bytes=21, counted=to_json({"tokens": 7}))
     first.when(c.CompleteStep(address="write", attempt=1, output=to_json("all"), streamed=streamed, at=at))
     yield first
+
+
+def _stories_of_people() -> Iterator[Story]:
+    first = Story.of(APPROVAL)
+    first.start({"total": 5})
+    first.decide("ask", "eve")
+    first.delegate("ask", "ann", "bea")
+    first.decide("ask", "bob", comment="für ü", data={"limit": 7}, groups=("finance",))
+    first.fire("ask#reminder", after=120)
+    yield first
+    second = Story.of(APPROVAL)
+    second.start({"total": 5})
+    second.decide("ask", "bob", groups=("finance",))
+    second.fire("ask#approval", after=180)
+    second.decide("ask", "cfo", "rejected", comment="no")
+    yield second
+    third = Story.of(ANSWERS)
+    third.start({})
+    third.give_input("poll", {"page": 1}, resume_id="early")
+    third.suspend("poll", "which?", expects={"type": "object"}, state=[1], within=5)
+    third.suspend("poll", "which?", state=[1], within=5, problem="no", attempt=2)
+    yield third
 
 
 def told(story: Story) -> dict[str, Any]:

@@ -379,3 +379,22 @@ def test_what_is_given_up_for_an_undo_is_cancelled_and_what_is_waited_for_goes_o
     assert trace is not None
     assert set(trace.open) == {"pay", "old~undo"}
     assert [(span.name, span.attributes["sagad.status"]) for span in spans] == [("look", "cancelled")]
+
+
+def test_waits_for_people_have_spans() -> None:
+    """An approval is one from its question to its decision; a dropped notice and a pause for input are waits."""
+    events: list[e.Event] = [
+        started(),
+        e.ApprovalRequested(address="ask", prompt="?", approvers=("ann",), need=1, at=minute(1)),
+        e.StepQueued(address="ask[0]~notify", at=minute(1)),
+        begun("pick", 1),
+        e.StepSuspended(address="pick", reason="which?", at=minute(2)),
+    ]
+    assert trace_of(fold(events)) == traced(events)[0]
+    skipped = e.StepSkipped(address="ask[0]~notify", at=minute(4))
+    assert lines(*events, skipped, done("ask", 4, port="approved"), begun("pick", 5, attempt=2)) == [
+        "pick 1-2 suspended",
+        "ask~notify queue 1-4 cancelled",
+        "ask 1-4 succeeded",
+        "pick pause 2-5 ended",
+    ]

@@ -289,6 +289,7 @@ def test_a_message_is_rendered() -> None:
 def test_all_types_are_found() -> None:
     loops = {"for", "forEach", "while", "doWhile", "parallel", "saga"}
     names = {
+        "approval",
         "branch",
         "fail",
         "http",

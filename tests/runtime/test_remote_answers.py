@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daemon.core.events import StepFailed, StepProgressed
+from daemon.core.state import Running
 from daemon.core.values import from_json
 from daemon.runtime.handler_registry import load_handlers
 from daemon.settings import Limits, Settings
@@ -53,6 +54,19 @@ output: "{{ b }}"
     assert from_json(state.output) == 3
     told = [from_json(event.progress) for event in events if isinstance(event, StepProgressed)]
     assert {"calls": 1} in told
+
+
+async def test_a_pause_travels_and_so_does_the_input(tmp_path: Path) -> None:
+    settings = far(tmp_path, "workflow: w\nnodes: {a: {task: far.pauses, worker: far}}")
+    async with (
+        running(settings) as daemon,
+        working(settings, daemon.brokers, handlers=load_handlers([HANDLERS]), environ=WORDS),
+    ):
+        target = await start(daemon, "w", None)
+        await until(daemon, target, lambda state: isinstance(state, Running) and bool(state.people))
+        await daemon.people.resume_step(target, "a", 7, resume_id="r1", actor="ann")
+        state = await finished(daemon, target)
+    assert from_json(state.output) == {"a": [7, "asked"]}
 
 
 async def test_a_failure_in_a_thread_comes_back_as_it_is_without_its_secret(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     hang_up: bool = False
     after: threading.Event | None = None
+    came: threading.Event | None = None
+    """Set when the request is there."""
 
 
 @dataclass
@@ -57,6 +59,8 @@ def service() -> Iterator[Service]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             running.asked.append(Asked(self.command, self.path, headers, body))
             answer = running.answers.popleft() if len(running.answers) > 1 else running.answers[0]
+            if answer.came is not None:
+                answer.came.set()
             if answer.after is not None:
                 answer.after.wait()
             if answer.hang_up:

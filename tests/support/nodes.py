@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daemon.core.node import Begin, NodeType
-    from daemon.nodes.context import ChildStart, NodeContext, Publication, Services
+    from daemon.nodes.context import ChildStart, Mail, NodeContext, Publication, Services
 
 PARENT = Parent(UUID("0c0ffee0-0000-5000-8000-000000000001"), "b", 2)
 CHILD = UUID("0c0ffee0-0000-5000-8000-000000000002")
@@ -76,6 +76,15 @@ class FakeServices:
         self.asked.append((connection, query, dict(params or {}), how))
         return self.rows
 
+    async def mail(self, mail: Mail) -> object:
+        raise AssertionError(f"no test sends a mail this way: {mail.subject}")
+
+    def approval_link(
+        self, execution_id: str, address: str, question: int, approver: str, due: datetime | None
+    ) -> str | None:
+        del execution_id, address, question, approver, due
+        return None
+
     async def call(self, handler: str, value: Any, context: NodeContext) -> object:
         del context
         return self.handlers[handler](value)
@@ -106,6 +115,7 @@ class FakeContext:
     traceparent: str | None = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     logger: Any = field(default_factory=structlog.get_logger)
     state: Any = None
+    resumed: Any = None
     parent: Parent = PARENT
     max_output_bytes: int = 2**20
     cancelled: bool = False

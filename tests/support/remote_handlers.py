@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from daemon.handlers import Again, Context, Port, StepFailure, handler
+from daemon.handlers import Again, Context, Pause, Port, StepFailure, handler
 
 
 @handler("far.thrice")
@@ -13,6 +13,14 @@ async def thrice(context: Context) -> Any:
     calls = (context.state or 0) + 1
     context.progress({"calls": calls})
     return Port("enough", calls) if calls == 3 else Again("0s", calls)
+
+
+@handler("far.pauses")
+async def pauses(context: Context) -> Any:
+    """Ask for a number, and give it back with what was kept."""
+    if context.resumed is None:
+        return Pause("which number?", expects={"type": "integer"}, state="asked")
+    return [context.resumed, context.state]
 
 
 @handler("far.thread")

@@ -11,7 +11,7 @@ from immutables import Map
 
 from daemon.core.address import node_of
 from daemon.core.child_events import Parent
-from daemon.core.commands import AwaitChild, CompleteStep, FailStep, PostponeStep, ReportProgress
+from daemon.core.commands import AwaitChild, CompleteStep, FailStep, PostponeStep, ReportProgress, SuspendStep
 from daemon.core.definition import Definition
 from daemon.core.effects import RunStep
 from daemon.core.errors import Rejected
@@ -36,7 +36,7 @@ from eventstore.errors import StoreError
 from eventstore.memory import MemoryIndex
 from eventstore.memory_streams import MemoryStreams
 
-Command = CompleteStep | PostponeStep | AwaitChild | FailStep | ReportProgress
+Command = CompleteStep | PostponeStep | SuspendStep | AwaitChild | FailStep | ReportProgress
 
 EXECUTION = UUID("5f0c5d8e-6f2b-5a53-9d5e-3c0a3d1e9a11")
 

@@ -52,6 +52,9 @@ SELECT sagad_put_index(
     %s, %s, %s, %s
 );
 
+-- put_approvals: replace the rows of some approvals
+SELECT sagad_put_approvals(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
+
 -- lock_log: keep all who append waiting until the transaction ends
 SELECT sagad_lock_log();
 
@@ -60,6 +63,9 @@ DELETE FROM executions;
 
 -- clear_timers: all of them, before a rebuild
 DELETE FROM timers;
+
+-- clear_approvals: all of them, before a rebuild
+DELETE FROM approvals;
 
 -- clear_latest_keys: all of them, before a rebuild
 DELETE FROM latest_keys;

@@ -33,6 +33,14 @@ DELETE FROM timers WHERE execution_id = ? AND timer_id = ?;
 INSERT INTO timers (execution_id, timer_id, due_at) VALUES (?, ?, ?)
 ON CONFLICT (execution_id, timer_id) DO UPDATE SET due_at = excluded.due_at;
 
+-- drop_approval: all rows of one approval
+DELETE FROM approvals WHERE execution_id = ? AND address = ?;
+
+-- put_approval: one row of an approval
+INSERT INTO approvals (execution_id, address, approver, question, status, workflow, prompt, requested_at, due_at,
+    decided_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
 -- drop_timers: all of an execution
 DELETE FROM timers WHERE execution_id = ?;
 
@@ -107,6 +115,9 @@ DELETE FROM executions;
 
 -- clear_timers: all of them, before a rebuild
 DELETE FROM timers;
+
+-- clear_approvals: all of them, before a rebuild
+DELETE FROM approvals;
 
 -- clear_latest_keys: all of them, before a rebuild
 DELETE FROM latest_keys;

@@ -233,9 +233,11 @@ def _http() -> httpx.AsyncClient:
 
 
 class _SharedHttp(Outgoing):
-    def __init__(self, publishers: Any, *_: Any) -> None:
+    def __init__(self, publishers: Any, *_: Any, smtp: Any, link: Any) -> None:
         self.http = _http()
         self.databases = Databases({}, str)
+        self.link = link
+        self._smtp = smtp
         self._publishers = dict(publishers)
 
     async def __aexit__(self, *_: object) -> None:
