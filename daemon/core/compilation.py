@@ -260,11 +260,10 @@ def _check_signals(definition: Definition, findings: Findings) -> None:
     if not definition.signals:
         return
     used: list[tuple[str | None, Path]] = []
-    for node in definition.nodes.values():
-        if node.type == "signal":
-            written = node.own.get("signal")
-            name, key = (written.get("name"), ("name",)) if isinstance(written, dict) else (written, ())
-            used.append((name, (*node.path, "signal", *key)))
+    for node in (node for node in definition.nodes.values() if node.type == "signal"):
+        written = node.own.get("signal")
+        name, key = (written.get("name"), ("name",)) if isinstance(written, dict) else (written, ())
+        used.append((name, (*node.path, "signal", *key)))
     used += [(update.signal, (*update.path, "signal")) for update in definition.updates.values()]
     for trigger in definition.triggers:
         used.append((trigger.signal.name if trigger.signal else None, ("triggers", trigger.index, "signal", "name")))

@@ -55,6 +55,8 @@ def test_the_demonstration_fails_without_its_services(tmp_path: Path) -> None:
 @pytest.mark.parametrize("config", EXAMPLES, ids=lambda path: path.parent.name)
 def test_an_example_is_valid(config: Path) -> None:
     """Settings, handlers and definition fit each other."""
-    command = [sys.executable, "-m", "daemon.cli", "validate", str(config.parent), "--config", str(config)]
+    flow = config.with_name("flow.py")
+    written = str(flow if flow.exists() else config.parent)
+    command = [sys.executable, "-m", "daemon.cli", "validate", written, "--config", str(config)]
     done = run(command, ROOT)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -18,6 +18,7 @@ from eventstore.errors import Unavailable
 from eventstore.index import IndexChange
 from eventstore.store import open_store
 from tests.runtime.recovering import TTL, Bench, started
+from tests.support.stores import row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -194,8 +195,10 @@ async def test_a_claim_under_way_at_the_stop_starts_no_other(bench: Bench) -> No
 async def test_the_lease_of_one_that_another_has_ended_is_dropped_once_it_was_looked_at(bench: Bench) -> None:
     one = await bench.started()
     (execution_id,) = await bench.busy(by=one.membership.id)
-    one.engine.states[execution_id] = fold([started(execution_id), ExecutionCancelled(reason="", at=bench.clock.now())])
-    await bench.change(execution_id, IndexChange(hint=True))
+    now = bench.clock.now()
+    one.engine.states[execution_id] = fold([started(execution_id), ExecutionCancelled(reason="", at=now)])
+    ended = row(execution_id, status="cancelled", finished_at=now)
+    await bench.change(execution_id, IndexChange(ended, hint=True))
     await bench.clock.advance(0)
     assert await bench.store.index.busy(after=None, limit=10) == []
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from daemon import main
+from daemon import foundations, main
 from daemon.nodes.outbound import OutboundPolicy, http_client
 from daemon.runtime.brokers import Brokers
 from daemon.runtime.databases import Databases
@@ -210,12 +210,12 @@ def wired(profile: Profile, broker: SimulatedBroker) -> Iterator[tuple[Plan, ...
         return made
 
     with ExitStack() as stack:
-        for name, substitute in {
-            "Brokers": brokers,
-            "Compiler": lambda **parts: _Compiled(**parts, plans=plans),
-            "Outgoing": _SharedHttp,
-        }.items():
-            stack.enter_context(patch.object(main, name, substitute))
+        for module, name, substitute in (
+            (foundations, "Brokers", brokers),
+            (foundations, "Compiler", lambda **parts: _Compiled(**parts, plans=plans)),
+            (main, "Outgoing", _SharedHttp),
+        ):
+            stack.enter_context(patch.object(module, name, substitute))
         yield plans
 
 
