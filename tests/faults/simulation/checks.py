@@ -215,7 +215,7 @@ def _of_history(history: Sequence[Recorded]) -> Iterator[str]:
     ends = [index for index, event in enumerate(events) if isinstance(event, ENDS)]
     if len(starts) > 1:
         yield f"{len(starts)} starts"
-    if len(ends) > 1 or (ends and ends[0] != len(events) - 1):
+    if any(not isinstance(after, e.UndoRequested) for end in ends for after in events[end + 1 : end + 2]):
         yield f"ends at {ends} of {len(events)}"
     settled: set[str] = set()
     began: set[tuple[str, int]] = set()
