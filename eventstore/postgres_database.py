@@ -69,6 +69,8 @@ _BEFORE_REBUILD = (
     "clear_latest_keys",
     "clear_executions",
     "clear_approvals",
+    "clear_slots",
+    "clear_rates",
 )
 _DEFAULTS: Mapping[str, Any] = {
     "application_name": "sagad",

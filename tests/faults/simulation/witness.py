@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from daemon.core import events as e
 from daemon.core.state import InFlight, Running
 
 if TYPE_CHECKING:
@@ -51,10 +52,26 @@ class Witness:
             self.problems.append(f"the idempotency key of {context.address} is {key}")
         if any(earlier.member == member for earlier in runs):
             self.problems.append(f"one daemon has run attempt {attempt} of {key} twice")
-        self._look_at_lease(context, member)
+        if not (runs and self._began_with_its_execution(context)):
+            self._look_at_lease(context, member)
         runs.append(run)
         self._world.tell(f"handler {context.address} attempt {attempt} run {len(runs)}")
         return run
+
+    def _began_with_its_execution(self, context: Context) -> bool:
+        """Tell whether the step began in the append that started its execution.
+
+        Here two daemons may decide that from one message in the same microsecond, with equal events: whose answer was
+        lost then takes the other's append for its own, and runs the step too. It runs twice with one key, no more.
+        """
+        target = self._world.target(context.execution_id)
+        events = [recorded.event for recorded in self._world.events() if recorded.execution_id == target]
+        began = next((event.at for event in events if isinstance(event, e.ExecutionStarted)), None)
+        return any(
+            isinstance(event, e.StepStarted)
+            and (event.address, event.attempt, event.at) == (context.address, context.attempt, began)
+            for event in events
+        )
 
     def _look_at_lease(self, context: Context, member: UUID | None) -> None:
         """Object to a daemon that nobody has fenced, and that works on what is not its own."""
