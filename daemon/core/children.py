@@ -61,11 +61,12 @@ def _record_start(draft: Draft, command: AwaitChild | FinishChild) -> None:
 
 def too_late(draft: Draft, address: str) -> None:
     """End the wait: the child is asked to end, and the step fails when it has. One to be abandoned fails it now."""
-    child = draft.running.children[address]
-    if subflow_at(draft, address).on_close == "abandon":
-        fail(draft, address, e.StepError(f"the child {child} has not ended in time", "timeout"))
-    else:
+    if subflow_at(draft, address).on_close != "abandon":
         leave(draft, address, TOO_LATE)
+        return
+    child, step = draft.running.children[address], draft.running.steps[address]
+    attempt = step.attempt if isinstance(step, InFlight) else 1
+    fail(draft, address, e.StepError(f"the child {child} has not ended in time", "timeout", attempt=attempt))
 
 
 def finish(draft: Draft, command: FinishChild) -> None:

@@ -217,9 +217,9 @@ class Children:
         """Bring it to the parent; False for one that is parked, which is to be told when somebody resumes the child."""
         try:
             await self._patiently(lambda: self._engine.send(parent, command))
-        except Rejected as error:
-            _logger.warning("parent_gone", child=str(command.child), parent=str(parent), error=str(error))
-        except StoreError as error:
+        except ExecutionNotFound:
+            _logger.warning("parent_gone", child=str(command.child), parent=str(parent))
+        except (Rejected, StoreError) as error:
             _logger.error("parent_not_told", child=str(command.child), parent=str(parent), error=str(error))  # noqa: TRY400  foreseen: the message says all
             return False
         return True
