@@ -61,11 +61,12 @@ async def events(
     accepted = request.headers.get("accept", "")
     if SSE in accepted or NDJSON in accepted:
         return await _stream(daemon, execution_id, max(after, _version(last_event_id)), sse=SSE in accepted)
-    page = (await daemon.history.events(execution_id, after_version=after))[:limit]
+    there = await daemon.history.events(execution_id, after_version=after)
+    page = there[:limit]
     row = await daemon.store.index.execution(execution_id)
     if row is None:
         raise ExecutionNotFound(execution_id)
-    ended = bool(page) and isinstance(page[-1].event, ENDINGS)
+    ended = bool(there) and len(page) == len(there) and isinstance(there[-1].event, ENDINGS)
     return answer(
         {
             "events": [event_view(recorded) for recorded in page],

@@ -263,7 +263,7 @@ class Steps:
                 job.making.made(handled)
             if job.attempt.streamed is not None and _settles(job.attempt.address, handled):
                 self._streams.settled(*job.attempt.streamed)
-            elif self.calls is not None and error is None and job.attempt.remote is not None:
+            if self.calls is not None and error is None and job.attempt.remote is not None:
                 self.calls.over(AttemptId(job.attempt.execution_id, *job.key), recorded=True)
         self._over(job)
 

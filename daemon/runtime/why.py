@@ -177,7 +177,7 @@ def _decision(address: str, step: Deciding, now: datetime) -> str:
         end = f"at the latest {until(step.due, now)}: then {then.get(step.on_timeout, 'others are asked')}"
     return (
         f"Step {address}: {step.prompt!r} is asked of {silent} since {ago(step.since, now)};"
-        f" {step.need} of {len(step.voices)} must approve, decided has {decided}, {end}."
+        f" {step.need} of {len(step.voices)} must approve; decided so far: {decided}; {end}."
     )
 
 

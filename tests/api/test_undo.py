@@ -96,3 +96,24 @@ async def test_a_signalled_execution_has_nothing_to_undo_yet(client: httpx.Async
     await client.post(f"/executions/{target}/signals/go?before_start=true", json=1)
     shown = (await client.get(f"/executions/{target}/undo")).json()
     assert (shown["plan"], shown["effects"], shown["mode"]) == ([], [], None)
+
+
+DONE = """
+workflow: done
+nodes: {book: {task: pass, compensate: {task: pass}}}
+"""
+
+
+async def test_a_completed_execution_is_undone_and_its_events_go_on_after_its_first_end(tmp_path: Path) -> None:
+    async with running(settings_for(tmp_path, DONE)) as daemon, client_of(daemon) as client:
+        target = UUID((await started(client, "done", None))["execution_id"])
+        await finished(daemon, target)
+        begun = await client.post(f"/executions/{target}/undo", json={"choice": "start", "note": "sent twice"})
+        assert begun.json()["changed"] is True
+        await until(daemon, target, lambda state: getattr(state, "status", "") == "cancelled")
+        again = await client.post(f"/executions/{target}/undo", json={"choice": "start"})
+        assert (again.json()["changed"], again.json()["reason"]) == (False, "sent twice")
+        whole = (await client.get(f"/executions/{target}/events")).json()
+        ends = [each["version"] for each in whole["events"] if each["type"].startswith("ExecutionC")]
+        part = (await client.get(f"/executions/{target}/events", params={"limit": ends[0]})).json()
+        assert (len(ends), whole["finished"], part["finished"]) == (2, True, False)
