@@ -25,7 +25,8 @@ from daemon.runtime.clock import Clock, SharedClock, SystemClock
 from daemon.runtime.codec import codec_of
 from daemon.runtime.definitions import Compiler, InputSchemas
 from daemon.runtime.engine import Engine
-from daemon.runtime.handler_registry import handlers_of
+from daemon.runtime.functions import Functions
+from daemon.runtime.handler_registry import handlers_of, naming_of
 from daemon.runtime.history import History
 from daemon.runtime.intake import Intake
 from daemon.runtime.leases import ALONE, Membership
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
     from daemon.core.node import NodeType
     from daemon.core.plan import Plan
-    from daemon.runtime.handler_registry import Handler
+    from daemon.runtime.handler_registry import DurableFunction, Handler
     from daemon.runtime.otlp import OtlpCollector
     from daemon.runtime.supervisor import Follower
     from daemon.settings import Settings
@@ -66,6 +67,7 @@ class _Tools:
     clock: SharedClock
     jitter: Callable[[], float]
     handlers: Mapping[str, Handler]
+    functions: Mapping[str, DurableFunction]
     brokers: Brokers
     compiler: Compiler
     secrets: SecretResolver
@@ -82,20 +84,26 @@ async def open_daemon(
     jitter: Callable[[], float] = random.random,
     store: Store | None = None,
     handlers: Mapping[str, Handler] | None = None,
+    functions: Mapping[str, DurableFunction] | None = None,
     node_types: Mapping[str, NodeType] | None = None,
 ) -> AsyncIterator[Daemon]:
     """Open the store, wire everything, and stop it in order at the end. `Daemon.start` begins the work.
 
     Raises Misconfigured for settings and handlers that cannot work, `eventstore.Unavailable` when there is no store. A
     failing task of the daemon ends the block with its error in an ExceptionGroup. A `store` that is given is used, and
-    left open, in place of the one that the settings name; `handlers` and `node_types` that are given are all there are.
+    left open, in place of the one that the settings name; `handlers`, `functions` and `node_types` that are given are
+    all there are.
     """
+    if handlers is None:
+        registry = handlers_of(settings)
+        handlers, functions = registry, registry.functions
     tools = _tools(
         settings,
         clock=SharedClock(clock or SystemClock()),
         environ=os.environ if environ is None else environ,
         jitter=jitter,
-        handlers=handlers_of(settings) if handlers is None else handlers,
+        handlers=handlers,
+        functions=functions or {},
         node_types=all_node_types() if node_types is None else node_types,
     )
     async with AsyncExitStack() as stack:
@@ -119,6 +127,7 @@ def _tools(
     environ: Mapping[str, str],
     jitter: Callable[[], float],
     handlers: Mapping[str, Handler],
+    functions: Mapping[str, DurableFunction],
     node_types: Mapping[str, NodeType],
 ) -> _Tools:
     env = {name: environ[name] for name in settings.workflows.env if name in environ}
@@ -127,8 +136,9 @@ def _tools(
         clock=clock,
         jitter=jitter,
         handlers=handlers,
+        functions=functions,
         brokers=Brokers(settings, now=clock.now),
-        compiler=Compiler(node_types=node_types, handlers=frozenset(handlers), env=env),
+        compiler=Compiler(node_types=node_types, handlers=frozenset(handlers), env=env, functions=frozenset(functions)),
         secrets=SecretResolver(environ, settings.secrets.dir),
         env=env,
         metrics=Metrics(),
@@ -143,6 +153,7 @@ def _wire(tools: _Tools, store: Store, outgoing: Outgoing, collector: OtlpCollec
     steps = _steps(base, engine, children)
     timers = _timers(base, engine)
     engine.steps, engine.timers, engine.children = steps, timers, children
+    engine.functions = _functions(base, engine)
     base.membership.engine, base.membership.steps = engine, steps
     intake = _intake(base, engine)
     subscriptions = _subscriptions(tools, store, intake, spawn)
@@ -280,6 +291,20 @@ def _intake(base: _Base, engine: Engine) -> Intake:
         tools.clock,
         check_input=base.check_input,
         on_verdict=tools.metrics.message,
+    )
+
+
+def _functions(base: _Base, engine: Engine) -> Functions:
+    tools = base.tools
+    return Functions(
+        post=engine.post,
+        history=base.history,
+        functions=tools.functions,
+        naming=naming_of(tools.handlers),
+        clock=tools.clock,
+        random=tools.jitter,
+        spawn=base.spawn,
+        soon=asyncio.get_running_loop().call_soon,
     )
 
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
-from daemon.core import children, saga, updates
+from daemon.core import children, functions, saga, updates
 from daemon.core import commands as c
 from daemon.core import events as e
-from daemon.core.address import node_of
 from daemon.core.draft import Draft, timer_id_of
 from daemon.core.errors import ExecutionFinished, Rejected
 from daemon.core.evolve import evolve
@@ -134,6 +133,10 @@ def _while_running(draft: Draft, command: c.Command) -> None:
             saga.undo_again(draft, command)
         case c.AnswerUndo():
             saga.answer(draft, command)
+        case c.AdvanceFunction():
+            functions.advance(draft, command)
+        case c.StopFunction():
+            functions.stop(draft, command)
         case _:
             assert_never(command)
 
@@ -162,7 +165,7 @@ def _start(draft: Draft, command: c.StartExecution) -> None:
 
 
 def _complete_step(draft: Draft, command: c.CompleteStep) -> None:
-    if (refused := _refused(draft.plan.nodes[node_of(command.address)], command)) is not None:
+    if (refused := _refused(draft.node(command.address), command)) is not None:
         fail(draft, command.address, refused, retryable=False)
         return
     succeed(draft, command.address, command.output, attempt=command.attempt, port=command.port, to=command.to)

@@ -20,6 +20,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from daemon.core.child_events import ChildCancelRequested, ChildFinished, ChildStarted, Parent, UndoRequested
+from daemon.core.function_events import FunctionAdvanced, FunctionDiverged, FunctionStarted
 from daemon.core.pause_events import ExecutionPaused, ExecutionResumed
 from daemon.core.saga_events import (
     CompensationOwed,
@@ -56,6 +57,9 @@ __all__ = (
     "ExecutionPaused",
     "ExecutionResumed",
     "FanOutExpanded",
+    "FunctionAdvanced",
+    "FunctionDiverged",
+    "FunctionStarted",
     "LoopStarted",
     "ManualActionDone",
     "ManualActionRequested",
@@ -332,6 +336,7 @@ class ExecutionFailed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 
 _Steps = StepQueued | StepStarted | StepProgressed | StepSucceeded | StepFailed | StepPostponed | StepSkipped
 _Loops = LoopStarted | FanOutExpanded | SagaStarted
+_Functions = FunctionStarted | FunctionAdvanced | FunctionDiverged
 _Turns = TurnStarted | TurnSkipped | TurnSucceeded | TurnFailed | TurnAbandoned
 _Values = OutputsReleased | VariableSet
 _Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived | UpdateHandled
@@ -347,7 +352,7 @@ _Undo = (
     | UndoCompleted
 )
 
-Event = ExecutionStarted | _Steps | _Children | _Loops | _Turns | _Values | _Waits | _Undo | _Ends
+Event = ExecutionStarted | _Steps | _Children | _Loops | _Functions | _Turns | _Values | _Waits | _Undo | _Ends
 
 EVENT_TYPES: tuple[type[Event], ...] = Event.__args__
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from daemon.core import events as e
 from daemon.core.address import LOOKUP, UNDO
 from daemon.core.evolve_children import CHILDREN, reopened
+from daemon.core.evolve_functions import FUNCTIONS, noted, resumed
 from daemon.core.evolve_saga import SAGA, compensated
 from daemon.core.evolve_turns import TURNS, left, put
 from daemon.core.state import (
@@ -259,7 +260,7 @@ def _paused(state: Running, event: e.ExecutionPaused, version: int) -> Running:
 
 
 def _resumed(state: Running, _: e.ExecutionResumed, version: int) -> Running:
-    return replace(state, version=version, paused=None)
+    return replace(resumed(state), version=version, paused=None)
 
 
 def _cancel_requested(state: Running, _: e.CancelRequested, version: int) -> Running:
@@ -316,6 +317,7 @@ def _finished(
         reason=reason,
         owed=state.owed,
         newest_owed=state.newest_owed,
+        calls=state.calls,
         size=state.size,
     )
 
@@ -325,8 +327,8 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.StepQueued: _step_queued,
     e.StepStarted: _step_started,
     e.StepProgressed: _step_progressed,
-    e.StepSucceeded: _step_succeeded,
-    e.StepFailed: _step_failed,
+    e.StepSucceeded: noted(_step_succeeded),
+    e.StepFailed: noted(_step_failed),
     e.StepPostponed: _step_postponed,
     e.StepSkipped: _step_skipped,
     e.OutputsReleased: _outputs_released,
@@ -345,6 +347,7 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.ExecutionFailed: _failed,
     **CHILDREN,
     **TURNS,
+    **FUNCTIONS,
     **SAGA,
 }
 """A table and not a `match`: this is asked for every event, and a ladder of classes costs as much as the fold."""

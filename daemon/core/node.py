@@ -74,7 +74,14 @@ class Repeat(Struct, frozen=True, gc=False):
     step: int = 1
 
 
-Begin = Run | Done | WaitUntil | AwaitSignal | Assign | Repeat | Fail
+class RunFunction(Struct, frozen=True, gc=False):
+    """Run a durable function: its calls are steps of types that `NodeType.calls` names."""
+
+    function: str
+    input: object
+
+
+Begin = Run | Done | WaitUntil | AwaitSignal | Assign | Repeat | RunFunction | Fail
 
 
 class Turns(Struct, frozen=True, kw_only=True):
@@ -167,6 +174,8 @@ class NodeType(Struct, frozen=True, kw_only=True):
     """For types that answer `Repeat`: how. Such a node has a body, the graph under its key `do`."""
     subflow: Callable[[Any], Subflow] | None = None
     """For types whose `execute` answers `Child`: how the node stands to it."""
+    calls: Mapping[str, NodeType] = {}
+    """For types that answer `RunFunction`: the type of each kind of call, and of what undoes one (`undo`)."""
     variables: Callable[[Any], tuple[str, ...]] = lambda _config: ()
     """Names of the variables that it sets, for the compiler's checks."""
     collects: bool = False

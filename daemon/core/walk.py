@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from daemon.core import events as e
-from daemon.core import saga, turns
-from daemon.core.address import node_of, turn_around, within
+from daemon.core import functions, saga, turns
+from daemon.core.address import is_call, node_of, turn_around, within
 from daemon.core.expressions import EvaluationError
-from daemon.core.node import Assign, AwaitSignal, Beginning, Done, Fail, Repeat, Run, WaitUntil
+from daemon.core.node import Assign, AwaitSignal, Beginning, Done, Fail, Repeat, Run, RunFunction, WaitUntil
 from daemon.core.settling import fail, fail_turn, succeed, too_large
 from daemon.core.state import Failed, Queued, Retrying, Running, Settled, Skipped, Succeeded, Turn, depth_of
 from daemon.core.values import size_of, to_json
@@ -73,6 +73,8 @@ def _begin_unless_over(draft: Draft, address: str) -> None:
 
 def _follow(draft: Draft, address: str) -> None:
     """Follow the edges of a settled step, unless the turn that it stands in was given up meanwhile."""
+    if is_call(address):
+        return  # what follows is the function's to say
     turn = turn_around(address)
     if turn:
         draft.touched[turn] = None
@@ -134,7 +136,7 @@ def _edge_condition(state: Running, turn: str, edge: Edge) -> str:
 
 def begin(draft: Draft, address: str) -> None:
     """Begin the step, or queue it for a slot."""
-    node = draft.plan.nodes[node_of(address)]
+    node = draft.node(address)
     if node.type.execute is not None and not _slot_free(draft):
         draft.emit(e.StepQueued(address=address, at=draft.at))
         return
@@ -161,6 +163,8 @@ def begin(draft: Draft, address: str) -> None:
             _assign(draft, address, ask)
         case Repeat():
             turns.start(draft, address, ask)
+        case RunFunction():
+            functions.start(draft, address, ask)
         case Fail():
             fail(draft, address, ask.error, retryable=False)
         case _:

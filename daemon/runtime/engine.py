@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from daemon.core.commands import Command, StartExecution
 from daemon.core.effects import (
+    Advance,
     ArmTimer,
     CancelChild,
     CancelSteps,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from daemon.runtime.clock import Clock
     from daemon.runtime.history import History
     from daemon.runtime.mailbox import Answer
-    from daemon.runtime.ports import ChildKeeper, Pinned, StepRunner, TimerService
+    from daemon.runtime.ports import ChildKeeper, FunctionRunner, Pinned, StepRunner, TimerService
     from eventstore.writer import Writer
 
 MAX_CONFLICTS = 20
@@ -108,6 +109,7 @@ class Engine:
         self.steps: StepRunner
         self.timers: TimerService
         self.children: ChildKeeper
+        self.functions: FunctionRunner
 
     @property
     def active(self) -> int:
@@ -162,6 +164,7 @@ class Engine:
         forgotten, self._mailboxes = self._mailboxes, {}
         for mailbox in forgotten.values():
             mailbox.forgotten = True
+        self.functions.forget_all()
         self._update_room()
 
     async def send(self, execution_id: UUID, command: Command, *, plan: Plan | None = None) -> Handled:
@@ -221,6 +224,7 @@ class Engine:
             mailbox.at_work = False
             if not mailbox.holds_work:
                 self._mailboxes.pop(execution_id, None)
+                self.functions.forget(execution_id)
                 self._update_room()
 
     def _forward(self, execution_id: UUID, letters: Sequence[Letter]) -> None:
@@ -339,6 +343,9 @@ class Engine:
                         self.children.cancel(execution_id, effect)
                 case TellParent():
                     self.children.tell(execution_id, effect)
+                case Advance() if isinstance(after, Running):
+                    if round_.mailbox.ours:
+                        self.functions.advance(execution_id, effect, after)
                 case ArmTimer():
                     self.timers.arm(effect)
                 case CancelSteps():

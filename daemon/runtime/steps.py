@@ -17,7 +17,7 @@ from uuid import UUID
 import structlog
 from msgspec import Struct
 
-from daemon.core.address import node_of
+from daemon.core.calls import node_at
 from daemon.core.errors import Rejected
 from daemon.runtime.services import Lanes, Outgoing, StepServices
 from daemon.runtime.step_attempt import CLEANUP_S, Attempt, Means, Result
@@ -117,7 +117,7 @@ class Steps:
         jobs = self._jobs.get(execution_id)
         if self._stopped or (jobs is not None and (effect.address, effect.attempt) in jobs):
             return
-        job = _Job(Attempt(execution_id, plan.nodes[node_of(effect.address)], effect, state, self._means))
+        job = _Job(Attempt(execution_id, node_at(plan, state, effect.address), effect, state, self._means))
         if jobs is None:
             jobs = self._jobs[execution_id] = {}
         jobs[job.key] = job

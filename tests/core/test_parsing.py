@@ -195,7 +195,10 @@ def test_a_wrong_node_is_told_with_what_to_write(node: str, hint: str) -> None:
 
 def test_a_node_without_a_type_is_told_the_types() -> None:
     [line] = lines_of(with_node("{x: 1}"))
-    assert "add one of: branch, doWhile, fail, for, forEach, http, join, parallel, publish, saga, set, signal" in line
+    assert (
+        "add one of: branch, doWhile, fail, for, forEach, function, http, join, parallel, publish, saga, set, signal"
+        in line
+    )
 
 
 @pytest.mark.parametrize("node_id", ["n-1", "1n", "a b", "x" * 65, "steps", "input", "loop", "and", "None", "error"])
