@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from daemon.core.node import NodeType
     from daemon.runtime.clock import SharedClock
-    from daemon.runtime.handler_registry import Handler
+    from daemon.runtime.handler_registry import DurableFunction, Handler
     from daemon.runtime.otlp import OtlpCollector
     from daemon.settings import Settings
     from eventstore.results import Results
@@ -49,6 +49,7 @@ class Tools:
     clock: SharedClock
     jitter: Callable[[], float]
     handlers: Mapping[str, Handler]
+    functions: Mapping[str, DurableFunction]
     brokers: Brokers
     compiler: Compiler
     secrets: SecretResolver
@@ -76,6 +77,7 @@ def make_tools(
     environ: Mapping[str, str],
     jitter: Callable[[], float],
     handlers: Mapping[str, Handler],
+    functions: Mapping[str, DurableFunction],
     node_types: Mapping[str, NodeType],
 ) -> Tools:
     """Make them; nothing is opened."""
@@ -85,11 +87,13 @@ def make_tools(
         clock=clock,
         jitter=jitter,
         handlers=handlers,
+        functions=functions,
         brokers=Brokers(settings, now=clock.now),
         compiler=Compiler(
             node_types=node_types,
             handlers=frozenset(handlers) | settings.workers.sent_away().keys(),
             env=env,
+            functions=frozenset(functions),
             connections=frozenset(settings.connections),
             shared=shared_limits(settings),
         ),

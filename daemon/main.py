@@ -28,8 +28,9 @@ from daemon.runtime.codec import codec_of
 from daemon.runtime.databases import Databases
 from daemon.runtime.definitions import InputSchemas
 from daemon.runtime.engine import Engine
+from daemon.runtime.functions import Functions
 from daemon.runtime.grants import Grants
-from daemon.runtime.handler_registry import handlers_of
+from daemon.runtime.handler_registry import handlers_of, naming_of
 from daemon.runtime.history import History
 from daemon.runtime.intake import Intake
 from daemon.runtime.leases import ALONE, Membership
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 
     from daemon.core.node import NodeType
     from daemon.core.plan import Plan
-    from daemon.runtime.handler_registry import Handler
+    from daemon.runtime.handler_registry import DurableFunction, Handler
     from daemon.runtime.metrics import Metrics
     from daemon.runtime.otlp import OtlpCollector
     from daemon.runtime.supervisor import Follower
@@ -70,20 +71,26 @@ async def open_daemon(
     jitter: Callable[[], float] = random.random,
     store: Store | None = None,
     handlers: Mapping[str, Handler] | None = None,
+    functions: Mapping[str, DurableFunction] | None = None,
     node_types: Mapping[str, NodeType] | None = None,
 ) -> AsyncIterator[Daemon]:
     """Open the store, wire everything, and stop it in order at the end. `Daemon.start` begins the work.
 
     Raises Misconfigured for settings and handlers that cannot work, `eventstore.Unavailable` when there is no store. A
     failing task of the daemon ends the block with its error in an ExceptionGroup. A `store` that is given is used, and
-    left open, in place of the one that the settings name; `handlers` and `node_types` that are given are all there are.
+    left open, in place of the one that the settings name; `handlers`, `functions` and `node_types` that are given are
+    all there are.
     """
+    if handlers is None:
+        registry = handlers_of(settings)
+        handlers, functions = registry, registry.functions
     tools = make_tools(
         settings,
         clock=SharedClock(clock or SystemClock()),
         environ=os.environ if environ is None else environ,
         jitter=jitter,
-        handlers=handlers_of(settings) if handlers is None else handlers,
+        handlers=handlers,
+        functions=functions or {},
         node_types=all_node_types() if node_types is None else node_types,
     )
     async with AsyncExitStack() as stack:
@@ -115,6 +122,7 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
     steps = _steps(base, engine, children)
     timers = _timers(base, engine)
     engine.steps, engine.timers, engine.children = steps, timers, children
+    engine.functions = _functions(base, engine)
     base.membership.engine, base.membership.steps = engine, steps
     intake = _intake(base, engine)
     subscriptions = _subscriptions(tools, store, intake, spawn)
@@ -265,6 +273,20 @@ def _intake(base: _Base, engine: Engine) -> Intake:
         slots=base.store.slots,
         check_input=base.check_input,
         on_verdict=tools.metrics.message,
+    )
+
+
+def _functions(base: _Base, engine: Engine) -> Functions:
+    tools = base.tools
+    return Functions(
+        post=engine.post,
+        history=base.history,
+        functions=tools.functions,
+        naming=naming_of(tools.handlers),
+        clock=tools.clock,
+        random=tools.jitter,
+        spawn=base.spawn,
+        soon=asyncio.get_running_loop().call_soon,
     )
 
 

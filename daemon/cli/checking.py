@@ -75,7 +75,8 @@ def compiler_of(settings: Settings, files: Iterable[Path] = ()) -> Compiler:
         return plain
     flows = python_files([*workflows.paths, *files])
     search = [settings.file.parent if settings.file is not None else Path(), *(file.parent for file in flows)]
-    return replace(plain, handlers=frozenset(load_handlers([*workflows.handlers, *map(str, flows)], search=search)))
+    handlers = load_handlers([*workflows.handlers, *map(str, flows)], search=search)
+    return replace(plain, handlers=frozenset(handlers), functions=frozenset(handlers.functions))
 
 
 def plain_compiler_of(settings: Settings) -> Compiler:

@@ -75,7 +75,7 @@ def check_definitions(settings: Settings) -> list[Finding]:
     found: list[Finding] = []
     try:
         handlers = load_handlers(settings.workflows.handlers, search=search)
-        compiler = replace(compiler, handlers=frozenset(handlers))
+        compiler = replace(compiler, handlers=frozenset(handlers), functions=frozenset(handlers.functions))
         found.append(fine("handlers", f"{len(handlers)} found"))
     except Misconfigured as error:
         found += problems("handlers", error, "mend the modules named in [workflows] handlers")

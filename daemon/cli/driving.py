@@ -49,7 +49,7 @@ async def _drive(daemon: Daemon, execution_id: UUID) -> tuple[State, str | None]
         if state is None:
             holder = await daemon.store.leases.holder(execution_id)
             return await daemon.history.existing(execution_id), None if holder is None else holder.name
-        while isinstance(state, Running) and state.in_flight:
+        while isinstance(state, Running) and state.busy:
             await first_of(hint.wait(), daemon.clock.sleep(LOOK_S))  # another daemon's appends are not hinted at here
             hint.clear()
             state = await daemon.history.load(execution_id)

@@ -2,7 +2,8 @@
 
 An address is the path of node ids from the outermost scope, each loop or fan-out turn in brackets: `charge`,
 `each[3].charge`, `fanout[2].fetch[0].get`. A turn has an address too: `each[3]`. Node ids match `NODE_ID`, so the text
-form needs no escaping.
+form needs no escaping. A call of a durable function stands in the function's journal, which is a turn: `flow[0].2:pay`
+(see `function_events`); its last part begins with a digit, as no node id does.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ def node_of(address: str) -> str:
 def turn_around(address: str) -> str:
     """Return the address of the turn that a step stands in; empty for the outermost scope, and for compensations."""
     return address.rpartition(".")[0] if "." in address and not address.endswith(UNDO) else ""
+
+
+def is_call(address: str) -> bool:
+    """Tell whether a step is a call of a durable function, or undoes one."""
+    return address[address.rfind(".") + 1 :][:1].isdigit()
 
 
 def within(turn: str, node_id: str) -> str:

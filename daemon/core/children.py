@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from daemon.core import events as e
-from daemon.core.address import UNDO, node_of, turn_around
+from daemon.core.address import UNDO, turn_around
 from daemon.core.draft import timer_id_of
 from daemon.core.expressions import EvaluationError
 from daemon.core.leaving import TOO_LATE, leave, subflow_at
@@ -37,7 +37,7 @@ def wait_for(draft: Draft, command: AwaitChild) -> None:
     if step is None or step.child is not None:
         return
     _record_start(draft, command)
-    timeout = draft.plan.nodes[node_of(address)].timeout
+    timeout = draft.node(address).timeout
     if address.endswith(UNDO):
         return
     if draft.over(turn_around(address)):
@@ -119,7 +119,7 @@ def _error_of(command: FinishChild, *, late: bool) -> e.StepError:
 
 def _owe(draft: Draft, address: str, child: UUID, began: int) -> None:
     """Record that the child is to be undone if its parent is, unless the step has a compensation of its own."""
-    compensation = draft.plan.nodes[node_of(address)].compensation
+    compensation = draft.node(address).compensation
     if compensation is None or not compensation.of_child or address.endswith(UNDO):
         return
     draft.emit(

@@ -11,6 +11,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from daemon.core.events import Origin, Parent, StepError, Streamed
+from daemon.core.function_events import Call, Drawn
 from daemon.core.values import NULL, Json
 
 
@@ -255,6 +256,39 @@ class ResumeStep(Struct, frozen=True, gc=False, kw_only=True):
     at: datetime
 
 
+class AdvanceFunction(Struct, frozen=True, gc=False, kw_only=True):
+    """A durable function has run until it could not go on. Identity: its journal, and the number of the advance.
+
+    `outcome` is None while it waits for its calls.
+    """
+
+    address: str
+    """Of the journal."""
+    number: int
+    """How many advances there were before."""
+    seen: int
+    """How many results it was given so far."""
+    calls: tuple[Call, ...] = ()
+    cancelled: tuple[str, ...] = ()
+    """Addresses of the calls that it does not want any more; one that has settled meanwhile is left alone."""
+    drawn: tuple[Drawn, ...] = ()
+    outcome: Json | StepError | None = None
+    """What it has returned, or failed with."""
+    at: datetime
+
+
+class StopFunction(Struct, frozen=True, gc=False, kw_only=True):
+    """The code does not do what the journal says. Identity: the journal, and the number of its advance."""
+
+    address: str
+    number: int
+    version: int
+    recorded: str
+    found: str
+    place: str = ""
+    at: datetime
+
+
 Command = (
     StartExecution
     | CompleteStep
@@ -277,4 +311,6 @@ Command = (
     | ResumeExecution
     | UndoExecution
     | AnswerUndo
+    | AdvanceFunction
+    | StopFunction
 )

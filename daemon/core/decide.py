@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
 
 from msgspec.structs import replace
 
-from daemon.core import admission, approving, children, saga, suspending, updates
+from daemon.core import admission, approving, children, functions, saga, suspending, updates
 from daemon.core import commands as c
 from daemon.core import events as e
-from daemon.core.address import node_of
 from daemon.core.caching import use_cached
 from daemon.core.draft import Draft, timer_id_of
 from daemon.core.errors import ExecutionFinished, Rejected
@@ -151,6 +150,8 @@ def _while_running(draft: Draft, command: c.Command) -> None:
             saga.undo_again(draft, command)
         case c.AnswerUndo():
             saga.answer(draft, command)
+        case c.AdvanceFunction() | c.StopFunction():
+            _with_function(draft, command)
         case _:
             assert_never(command)
 
@@ -166,6 +167,13 @@ def _with_people(draft: Draft, command: c.SuspendStep | c.ResumeStep | c.GiveApp
             approving.give(draft, command)
         case _:
             approving.delegate(draft, command)
+
+
+def _with_function(draft: Draft, command: c.AdvanceFunction | c.StopFunction) -> None:
+    if isinstance(command, c.AdvanceFunction):
+        functions.advance(draft, command)
+    else:
+        functions.stop(draft, command)
 
 
 def _start(draft: Draft, command: c.StartExecution) -> None:
@@ -203,7 +211,7 @@ def _grant(draft: Draft, command: c.GrantSlots) -> None:
 
 
 def _complete_step(draft: Draft, command: c.CompleteStep, step: InFlight) -> None:
-    address, node = command.address, draft.plan.nodes[node_of(command.address)]
+    address, node = command.address, draft.node(command.address)
     if (refused := refusal(node, command)) is not None:
         fail(draft, address, refused, retryable=False)
     elif command.origin is None:

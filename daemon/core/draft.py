@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from daemon.core import events as e
 from daemon.core.address import stands_in, turn_around
+from daemon.core.calls import node_at
 from daemon.core.evolve import evolve
 from daemon.core.scope import Scope
 from daemon.core.state import Repeating, Running, State, Turn
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
     from datetime import datetime
 
-    from daemon.core.plan import Plan
+    from daemon.core.plan import Plan, PlannedNode
 
 
 class Draft:
@@ -79,6 +80,10 @@ class Draft:
         if not isinstance(self.state, Running):
             raise TypeError("decided on after the end")
         return self.state
+
+    def node(self, address: str) -> PlannedNode:
+        """Return the node that a step executes."""
+        return node_at(self.plan, self.running, address)
 
     def repeating_at(self, address: str) -> Repeating | None:
         """Return the loop or fan-out that is under way there; None when it, or the execution, has ended."""

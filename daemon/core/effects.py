@@ -15,6 +15,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from daemon.core import events as e
+from daemon.core.address import turn_around, turn_of
 from daemon.core.child_events import Parent
 from daemon.core.people import Resumption
 from daemon.core.state import Finished, InFlight, Leaving, Running, State
@@ -23,7 +24,7 @@ from daemon.core.templates import SecretSlot
 from daemon.core.values import NULL, Json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
 
 class RunStep(Struct, frozen=True, gc=False):
@@ -50,6 +51,14 @@ class ArmTimer(Struct, frozen=True, gc=False):
 
     timer_id: str
     due: datetime
+
+
+class Advance(Struct, frozen=True, gc=False):
+    """A durable function can go on: answer with `AdvanceFunction`, or `StopFunction`."""
+
+    address: str
+    """Of its journal."""
+    number: int
 
 
 class CancelSteps(Struct, frozen=True, gc=False):
@@ -89,10 +98,10 @@ class StopSteps(Struct, frozen=True, gc=False):
     """The execution has ended: cancel what still runs for it, tell who waits for it, forget it."""
 
 
-Effect = RunStep | ArmTimer | CancelSteps | RetainSteps | CancelChild | TellParent | StopSteps
+Effect = RunStep | ArmTimer | Advance | CancelSteps | RetainSteps | CancelChild | TellParent | StopSteps
 
 
-def effects(state: State, events: Iterable[e.Event]) -> tuple[Effect, ...]:
+def effects(state: State, events: Sequence[e.Event]) -> tuple[Effect, ...]:
     """Return what the events ask for; `state` is the one after them."""
     if isinstance(state, Finished):
         return (StopSteps(), *owed(state))
@@ -109,9 +118,32 @@ def effects(state: State, events: Iterable[e.Event]) -> tuple[Effect, ...]:
                 owed_now.append(RetainSteps())
             case e.ChildCancelRequested() if isinstance(state, Running) and event.child in state.leaving:
                 owed_now.append(_cancel(event.child, state.leaving[event.child]))
+            case e.FunctionAdvanced() if event.cancelled:
+                owed_now.append(RetainSteps())
             case _:
                 pass
+    if isinstance(state, Running) and state.advancing:
+        told = {_journal(event) for event in events}
+        owed_now += (each for each in _advances(state) if each.address in told or _ALL in told)
     return tuple(owed_now)
+
+
+_ALL = "*"
+
+
+def _journal(event: e.Event) -> str:
+    """Return the journal of the function that the event may let go on; `_ALL` for any of them."""
+    match event:
+        case e.FunctionStarted():
+            return turn_of(event.address, 0)
+        case e.FunctionAdvanced():
+            return event.address
+        case e.StepSucceeded() | e.StepFailed():
+            return turn_around(event.address)
+        case e.ExecutionResumed():
+            return _ALL
+        case _:
+            return ""
 
 
 def owed(state: State) -> tuple[Effect, ...]:
@@ -124,7 +156,11 @@ def owed(state: State) -> tuple[Effect, ...]:
     runs = tuple(_run(address, step) for address, step in steps if step is not None)
     timers = tuple(ArmTimer(timer_id, timer.due) for timer_id, timer in sorted(state.timers.items()))
     cancels = tuple(_cancel(child, leaving) for child, leaving in sorted(state.leaving.items()))
-    return (*runs, *timers, *cancels)
+    return (*runs, *timers, *cancels, *_advances(state))
+
+
+def _advances(state: Running) -> list[Advance]:
+    return [Advance(address, number) for address, number in sorted(state.advancing.items())]
 
 
 def _in_flight(state: State, address: str) -> InFlight | None:

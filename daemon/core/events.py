@@ -27,6 +27,7 @@ from daemon.core.approval_events import (
     ApprovalRequested,
 )
 from daemon.core.child_events import ChildCancelRequested, ChildFinished, ChildStarted, Parent, UndoRequested
+from daemon.core.function_events import FunctionAdvanced, FunctionDiverged, FunctionStarted
 from daemon.core.limit_events import ExecutionBegan, MessageCollected, Slot, SlotsAsked, SlotsTaken
 from daemon.core.pause_events import ExecutionPaused, ExecutionResumed
 from daemon.core.result_events import Origin, StepCached, Streamed
@@ -73,6 +74,9 @@ __all__ = (
     "ExecutionPaused",
     "ExecutionResumed",
     "FanOutExpanded",
+    "FunctionAdvanced",
+    "FunctionDiverged",
+    "FunctionStarted",
     "LoopStarted",
     "ManualActionDone",
     "ManualActionRequested",
@@ -367,7 +371,7 @@ class ExecutionFailed(Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 _Steps = (
     StepQueued | StepStarted | StepProgressed | StepSucceeded | StepFailed | StepPostponed | StepSkipped | StepCached
 )
-_Loops = LoopStarted | FanOutExpanded | SagaStarted
+_Loops = LoopStarted | FanOutExpanded | SagaStarted | FunctionStarted | FunctionAdvanced | FunctionDiverged
 _Turns = TurnStarted | TurnSkipped | TurnSucceeded | TurnFailed | TurnAbandoned
 _Values = OutputsReleased | VariableSet
 _Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived | UpdateHandled
@@ -384,9 +388,7 @@ _Undo = (
     | UndoCompleted
 )
 _Asked = ApprovalRequested | ApprovalGiven | ApprovalDelegated | ApprovalRefused | ApprovalReminded | ApprovalEscalated
-_Inputs = StepSuspended | ResumeReceived | StepResumed
-
-_People = _Asked | _Inputs
+_People = _Asked | StepSuspended | ResumeReceived | StepResumed
 
 Event = ExecutionStarted | _Steps | _Children | _Loops | _Turns | _Values | _Waits | _Limits | _People | _Undo | _Ends
 

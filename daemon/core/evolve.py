@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from daemon.core import events as e
 from daemon.core.address import LOOKUP, UNDO
 from daemon.core.evolve_children import CHILDREN, reopened
+from daemon.core.evolve_functions import FUNCTIONS, noted, resumed
 from daemon.core.evolve_limits import LIMITS
 from daemon.core.evolve_people import PEOPLE
 from daemon.core.evolve_saga import SAGA, compensated
@@ -265,7 +266,7 @@ def _paused(state: Running, event: e.ExecutionPaused, version: int) -> Running:
 
 
 def _resumed(state: Running, _: e.ExecutionResumed, version: int) -> Running:
-    return replace(state, version=version, paused=None)
+    return replace(resumed(state), version=version, paused=None)
 
 
 def _cancel_requested(state: Running, _: e.CancelRequested, version: int) -> Running:
@@ -322,6 +323,7 @@ def _finished(
         reason=reason,
         owed=state.owed,
         newest_owed=state.newest_owed,
+        calls=state.calls,
         size=state.size,
     )
 
@@ -331,9 +333,9 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.StepQueued: _step_queued,
     e.StepStarted: _step_started,
     e.StepProgressed: _step_progressed,
-    e.StepSucceeded: _step_succeeded,
+    e.StepSucceeded: noted(_step_succeeded),
     e.StepCached: _step_cached,
-    e.StepFailed: _step_failed,
+    e.StepFailed: noted(_step_failed),
     e.StepPostponed: _step_postponed,
     e.StepSkipped: _step_skipped,
     e.OutputsReleased: _outputs_released,
@@ -353,6 +355,7 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     **LIMITS,
     **CHILDREN,
     **TURNS,
+    **FUNCTIONS,
     **SAGA,
     **PEOPLE,
 }

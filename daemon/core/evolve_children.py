@@ -35,6 +35,7 @@ def reopened(state: Finished, event: e.UndoRequested) -> Running:
         variables=state.variables,
         owed=state.owed,
         newest_owed=state.newest_owed,
+        calls=state.calls,
         size=state.size,
     )
 

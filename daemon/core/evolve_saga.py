@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from daemon.core import events as e
 from daemon.core.address import UNDO, stands_in
+from daemon.core.evolve_functions import without_functions
 from daemon.core.evolve_turns import kept_by, left, put
 from daemon.core.state import (
     Abandoned,
@@ -88,6 +89,7 @@ def _undo_planned(state: Running, event: e.UndoPlanned, version: int) -> Running
         if stands_in(address, event.scope):
             state = left(state, address, step)
             state = replace(state, steps=put(state, address, step, Abandoned(event.at)))
+    state = without_functions(state, event.scope)
     undoing = Undoing(
         status=event.status,
         mode=event.mode,

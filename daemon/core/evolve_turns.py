@@ -33,10 +33,11 @@ from daemon.core.state import (
 from daemon.core.values import NULL, from_json_list, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from immutables import Map
 
+    from daemon.core.function_events import Call
     from daemon.core.turn_events import Repeats
 
 
@@ -186,11 +187,26 @@ def _emptied(state: Running, address: str) -> Running:
             state = _without_turns(state, member, step)
         elif not isinstance(step, Settled):
             state = left(state, member, step)
+    if address in state.functions:
+        functions = state.functions.delete(address)
+        advancing = state.advancing.delete(address) if address in state.advancing else state.advancing
+        state = replace(state, functions=functions, advancing=advancing)
+    if state.calls:
+        state = replace(state, calls=without_calls(state, turn.members))
     steps, size = state.steps.mutate(), state.size
     for member in turn.members:
         size -= kept_by(steps[member])
         del steps[member]
     return replace(state, steps=steps.finish(), size=size)
+
+
+def without_calls(state: Running, addresses: Iterable[str]) -> Map[str, Call]:
+    """Return the calls of durable functions without these; those that can be undone stay."""
+    calls = state.calls
+    for address in addresses:
+        if address in calls and not calls[address].undoable:
+            calls = calls.delete(address)
+    return calls
 
 
 def _without_turns(state: Running, address: str, repeating: Repeating) -> Running:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
 from daemon.core import events as e
-from daemon.core.address import node_of
 from daemon.core.state import InFlight
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def leave(draft: Draft, address: str, reason: str) -> None:
 
 def subflow_at(draft: Draft, address: str) -> Subflow:
     """Return how the step's node stands to the execution that it starts. TypeError for one that starts none."""
-    how = draft.plan.nodes[node_of(address)].subflow
+    how = draft.node(address).subflow
     if how is None:
         raise TypeError(f"{address} starts no execution")
     return how

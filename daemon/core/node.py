@@ -92,7 +92,14 @@ class Repeat(Struct, frozen=True, gc=False):
     step: int = 1
 
 
-Begin = Run | Done | WaitUntil | AwaitSignal | AskApproval | Assign | Repeat | Fail
+class RunFunction(Struct, frozen=True, gc=False):
+    """Run a durable function: its calls are steps of types that `NodeType.calls` names."""
+
+    function: str
+    input: object
+
+
+Begin = Run | Done | WaitUntil | AwaitSignal | AskApproval | Assign | Repeat | RunFunction | Fail
 
 
 class Notice(Struct, frozen=True, gc=False, kw_only=True):
@@ -230,6 +237,8 @@ class NodeType(Struct, frozen=True, kw_only=True):
     """For types that answer `AskApproval` and tell the approvers."""
     subflow: Callable[[Any], Subflow] | None = None
     """For types whose `execute` answers `Child`: how the node stands to it."""
+    calls: Mapping[str, NodeType] = {}
+    """For types that answer `RunFunction`: the type of each kind of call, and of what undoes one (`undo`)."""
     variables: Callable[[Any], tuple[str, ...]] = lambda _config: ()
     """Names of the variables that it sets, for the compiler's checks."""
     collects: bool = False

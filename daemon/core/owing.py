@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from daemon.core import events as e
-from daemon.core.address import node_of, turn_around
+from daemon.core.address import turn_around
 from daemon.core.evolve_saga import newest_first
 from daemon.core.expressions import EvaluationError
 from daemon.core.node import Beginning, Run
@@ -38,7 +38,7 @@ def capture(
     draft: Draft, address: str, before: InFlight | Retrying | Queued | Limited | Suspended, *, unknown: bool = False
 ) -> None:
     """Record what would undo the step that has just settled, if its node declares that."""
-    compensation = draft.plan.nodes[node_of(address)].compensation
+    compensation = draft.node(address).compensation
     if compensation is None or compensation.of_child:
         return
     step = draft.running.steps[address]
@@ -70,7 +70,7 @@ def capture(
 def take_lookup(draft: Draft, address: str, output: Json) -> None:
     """Record what a lookup has found: nothing, or the step's output, of which its compensation is made."""
     owed = next(owed for _, owed in newest_first(draft.running) if owed.address == address)
-    compensation = draft.plan.nodes[node_of(address)].compensation
+    compensation = draft.node(address).compensation
     found, sent = bool(from_json(output)), _Sent(Run(None))
     if found and compensation is not None and compensation.node is not None:
         sent = _sent(draft, address, compensation.node, owed.sent, output)

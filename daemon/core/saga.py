@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from daemon.core import events as e
 from daemon.core import owing
-from daemon.core.address import LOOKUP, UNDO, node_of, stands_in, turn_of
+from daemon.core.address import LOOKUP, UNDO, stands_in, turn_of
 from daemon.core.errors import Rejected
 from daemon.core.evolve_saga import newest_first
 from daemon.core.leaving import leave
@@ -90,7 +90,7 @@ def _draining(draft: Draft, scope: str, *, children_only: bool) -> tuple[str, ..
     """Return the steps that are waited for: those at work that can be undone when they end, and those with a child."""
 
     def drains(address: str) -> bool:
-        node = draft.plan.nodes[node_of(address)]
+        node = draft.node(address)
         if node.subflow is not None:
             return node.subflow.on_close != "abandon"
         return node.compensation is not None and not children_only
@@ -118,21 +118,29 @@ def settle_doubts(draft: Draft, turn: str = "", *, but: Collection[str] = ()) ->
     """
     running = draft.running
     for address in sorted(_inside(running, turn) if turn else running.steps):
-        step = running.steps[address]
-        if address in but or not isinstance(step, InFlight | Retrying | Queued | Limited | Suspended):
-            continue
-        node = draft.plan.nodes[node_of(address)]
-        if node.subflow is not None:
-            if isinstance(step, InFlight):
-                leave(draft, address, "its step was given up")
-            continue
-        if node.compensation is None:
-            continue
-        if not isinstance(step, InFlight) and not (step.doubt or step.postponed):
-            continue
-        error = e.StepError("given up; whether it took effect is not known", "given_up", attempt=step.attempt)
-        draft.emit(e.StepFailed(address=address, attempt=step.attempt, error=error, unknown=True, at=draft.at))
-        owing.capture(draft, address, step, unknown=True)
+        if address not in but:
+            settle_doubt(draft, address)
+
+
+def settle_doubt(draft: Draft, address: str) -> bool:
+    """Let a step fail that is given up and may have taken effect; False for one that has not, or need not be undone.
+
+    A child that it has started is asked to end.
+    """
+    step = draft.running.steps[address]
+    if not isinstance(step, InFlight | Retrying | Queued | Limited | Suspended):
+        return False
+    node = draft.node(address)
+    if node.subflow is not None:
+        if isinstance(step, InFlight):
+            leave(draft, address, "its step was given up")
+        return False
+    if node.compensation is None or not (isinstance(step, InFlight) or step.doubt or step.postponed):
+        return False
+    error = e.StepError("given up; whether it took effect is not known", "given_up", attempt=step.attempt)
+    draft.emit(e.StepFailed(address=address, attempt=step.attempt, error=error, unknown=True, at=draft.at))
+    owing.capture(draft, address, step, unknown=True)
+    return True
 
 
 def _inside(running: Running, turn: str) -> Iterator[str]:

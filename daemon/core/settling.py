@@ -105,7 +105,7 @@ def state_too_large(draft: Draft, state: Json) -> e.StepError | None:
 
 def fail(draft: Draft, address: str, error: e.StepError, *, jitter: float = 0.0, retryable: bool = True) -> None:
     """Record the failure and what follows: another attempt, an `error` edge, going on without, or the end."""
-    node = draft.plan.nodes[node_of(address)]
+    node = draft.node(address)
     step = draft.running.steps.get(address)
     ended = draft.over(turn_around(address))
     retryable = retryable and (not ended or address.endswith(UNDO)) and not _is_stale(draft, address)
@@ -161,7 +161,7 @@ def fail_turn(draft: Draft, turn: str, error: e.StepError) -> None:
         ending = e.UndoPlanned(status="failed", mode=how.undo, error=error, scope=turn, at=draft.at)
         if saga.undo_first(draft, ending):
             return
-    _give_up(draft, turn)
+    leave_turn(draft, turn)
     draft.emit(e.TurnFailed(address=turn, error=error, at=draft.at))
     if how is not None and how.tolerant:
         draft.repeating[address] = None
@@ -177,7 +177,7 @@ def abandon_turns(draft: Draft, address: str) -> None:
     for index in range(repeating.begun if repeating.running else 0):
         turn = turn_of(address, index)
         if isinstance(draft.running.steps.get(turn), Turn):
-            _give_up(draft, turn)
+            leave_turn(draft, turn)
             draft.emit(e.TurnAbandoned(address=turn, at=draft.at))
 
 
@@ -186,11 +186,17 @@ def breath_of(address: str, repeating: Repeating) -> str:
     return timer_id_of(address, f"turn-{repeating.begun}")
 
 
-def _give_up(draft: Draft, turn: str) -> None:
+def leave_turn(draft: Draft, turn: str) -> None:
     """Cancel the timers in the turn, and note what may have taken effect there."""
     saga.settle_doubts(draft, turn)
     for timer_id in sorted(timer_id for timer_id in draft.running.timers if timer_id.startswith(f"{turn}.")):
         _cancel_timer(draft, timer_id)
+
+
+def cancel_timers(draft: Draft, address: str) -> None:
+    """Cancel the timers that a step waits for."""
+    for purpose in ("retry", "signal", "wait", "input"):
+        _cancel_timer(draft, timer_id_of(address, purpose))
 
 
 def _cancel_timer(draft: Draft, timer_id: str) -> None:

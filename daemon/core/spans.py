@@ -38,7 +38,7 @@ from daemon.core.trace_ids import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 Attribute = str | int | bool
 Ending = e.StepSucceeded | e.StepCached | e.StepFailed | e.StepPostponed | e.StepSuspended
@@ -134,10 +134,12 @@ def spans_of(trace: Trace | None, event: e.Event) -> tuple[Trace | None, tuple[S
             after, spans = _opened(trace, event.address, Open(PERSON, 1, event.at)), ()
         case e.SignalAwaited():
             after, spans = _opened(trace, event.address, Open(SIGNAL, 1, event.at, event.name)), ()
-        case e.LoopStarted() | e.FanOutExpanded() | e.SagaStarted():
+        case e.LoopStarted() | e.FanOutExpanded() | e.SagaStarted() | e.FunctionStarted():
             after, spans = _opened(trace, event.address, Open(TURNS, 1, event.at)), ()
         case e.TurnFailed() | e.TurnAbandoned() | e.UndoPlanned():
             after, spans = _given_up(trace, event)
+        case e.FunctionAdvanced():
+            after, spans = _closed(trace, event.cancelled, event.at)
         case e.TimerSet(purpose="wait"):
             after, spans = _opened(trace, event.address, Open(TIMER, 1, event.at)), ()
         case e.ExecutionCompleted() | e.ExecutionFailed() | e.ExecutionCancelled():
@@ -235,9 +237,14 @@ def _given_up(trace: Trace, event: e.TurnFailed | e.TurnAbandoned | e.UndoPlanne
     else:
         scope, but = event.address, set()
     inside = [address for address in sorted(trace.open) if stands_in(address, scope) and address not in but]
-    spans = [_cancelled(trace, address, trace.open[address], event.at) for address in inside]
+    return _closed(trace, inside, event.at)
+
+
+def _closed(trace: Trace, addresses: Collection[str], at: datetime) -> tuple[Trace, Iterable[Span]]:
+    """Close what is open at these addresses: it was given up."""
+    spans = [_cancelled(trace, address, trace.open[address], at) for address in addresses]
     still_open = trace.open
-    for address in inside:
+    for address in addresses:
         still_open = still_open.delete(address)
     return replace(trace, open=still_open), spans
 

@@ -17,6 +17,7 @@ from immutables import Map
 from msgspec import Struct
 
 from daemon.core.child_events import Parent
+from daemon.core.function_events import Call
 from daemon.core.people import Waiting
 from daemon.core.state_limits import Slots
 from daemon.core.step_error import StepError
@@ -140,6 +141,22 @@ class Paused(Struct, frozen=True, gc=False):
     since: datetime
 
 
+class Journal(Struct, frozen=True, gc=False, kw_only=True):
+    """A durable function under way, as far as deciding needs it; the rest of its journal is in the log."""
+
+    function: str
+    input: Json
+    """Null once the function has begun: it is in the log."""
+    number: int = 0
+    """How many times it has gone on."""
+    seen: int = 0
+    """How many results of its calls it was given."""
+    done: tuple[str, ...] = ()
+    """Addresses of the calls whose results it was not given yet, in the order in which they settled."""
+    diverged: bool = False
+    """Whether the code that there was did not fit the journal: it does not go on until the execution is resumed."""
+
+
 class NotStarted(Struct, frozen=True, gc=False, tag=True):
     """No start yet; signals may already be here."""
 
@@ -207,14 +224,26 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """What is undone of groups that have failed, by their turn; the others go on meanwhile."""
     asking: Map[str, Ask] = Map()
     """By the step's address; empty for the plan."""
+    functions: Map[str, Journal] = Map()
+    """The durable functions under way, by the address of their journals."""
+    advancing: Map[str, int] = Map()
+    """Journal -> its number, of the functions that can go on: the shell owes them that."""
+    calls: Map[str, Call] = Map()
+    """By address: the calls that are open or not yet seen, and those that can be undone."""
     size: int = 0
     """Bytes of its input, of the outputs and items in `steps`, and of `variables`: the execution's context."""
 
     @property
     def open(self) -> int:
         """How many things are waited for; none left means that the execution is at its end."""
-        waiting = len(self.in_flight) + len(self.queue) + len(self.awaiting) + self.sleeping + len(self.asking)
-        return waiting + len(self.limited) + len(self.people) + len(self.children) + len(self.leaving)
+        waits = len(self.in_flight) + len(self.queue) + len(self.awaiting) + self.sleeping + len(self.asking)
+        waits += len(self.limited) + len(self.people) + len(self.functions)
+        return waits + len(self.children) + len(self.leaving)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a handler is owed, or a durable function can go on."""
+        return bool(self.in_flight or self.advancing)
 
     def repeating(self, address: str) -> Repeating:
         """Return the loop or fan-out that is under way there. TypeError when there is none."""
@@ -251,6 +280,7 @@ class Finished(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     owed: Map[int, Owed] = Map()
     """What could still be undone, as in `Running`."""
     newest_owed: int = 0
+    calls: Map[str, Call] = Map()
     size: int = 0
 
 
@@ -273,7 +303,7 @@ def cause(state: State) -> str:
             return "start"
         case Running():
             kinds = (
-                ("step", state.in_flight),
+                ("step", state.busy),
                 ("pause", state.paused),
                 ("limit", state.limited),
                 ("slot", state.queue),
@@ -288,13 +318,13 @@ def cause(state: State) -> str:
 
 
 def has_work(state: State) -> bool:
-    """Tell whether the shell owes more than timers: a handler, the end of a child, or word to a parent of its own end.
+    """Tell whether the shell owes more than timers: a handler, a function, the end of a child, or word to a parent.
 
     Such an execution has a lease.
     """
     match state:
         case Running():
-            return bool(state.in_flight or state.leaving)
+            return bool(state.busy or state.leaving)
         case Finished():
             return state.parent is not None
         case NotStarted():

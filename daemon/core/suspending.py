@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from daemon.core import events as e
-from daemon.core.address import UNDO, node_of, turn_around
+from daemon.core.address import UNDO, is_call, node_of, turn_around
 from daemon.core.draft import timer_id_of
 from daemon.core.errors import Rejected
 from daemon.core.evolve_people import resume_key
@@ -63,8 +63,7 @@ def resume(draft: Draft, command: ResumeStep) -> None:
     address = command.address
     if resume_key(address, command.resume_id) in draft.running.seen:
         return
-    node = draft.plan.nodes.get(node_of(address))
-    if node is None or node.type.execute is None:
+    if not _may_pause(draft, address):
         raise Rejected(f"there is no step {address!r} that could pause for input")
     step = draft.running.steps.get(address)
     if isinstance(step, Settled):
@@ -85,6 +84,14 @@ def resume(draft: Draft, command: ResumeStep) -> None:
         if timer_id in draft.running.timers:
             draft.emit(e.TimerCancelled(timer_id=timer_id, at=draft.at))
         _go_on(draft, address)
+
+
+def _may_pause(draft: Draft, address: str) -> bool:
+    """Tell whether there is, or can be, a step at the address that runs something."""
+    if is_call(address):
+        return address.removesuffix(UNDO) in draft.running.calls and draft.node(address).type.execute is not None
+    node = draft.plan.nodes.get(node_of(address))
+    return node is not None and node.type.execute is not None
 
 
 def fire(draft: Draft, address: str) -> None:

@@ -11,13 +11,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from daemon.core import approving, saga, turns
+from daemon.core import approving, functions, saga, turns
 from daemon.core import events as e
-from daemon.core.address import NOTIFY, node_of, turn_around, within
+from daemon.core.address import NOTIFY, is_call, node_of, turn_around, within
 from daemon.core.admission import admitted, enter
 from daemon.core.caching import key_of
 from daemon.core.expressions import EvaluationError
-from daemon.core.node import AskApproval, Assign, AwaitSignal, Beginning, Done, Fail, Repeat, Run, WaitUntil
+from daemon.core.node import (
+    AskApproval,
+    Assign,
+    AwaitSignal,
+    Beginning,
+    Done,
+    Fail,
+    Repeat,
+    Run,
+    RunFunction,
+    WaitUntil,
+)
 from daemon.core.settling import fail, fail_turn, succeed, too_large
 from daemon.core.state import Failed, Limited, Queued, Retrying, Running, Settled, Skipped, Succeeded, Turn, depth_of
 from daemon.core.values import size_of, to_json
@@ -75,6 +86,8 @@ def _begin_unless_over(draft: Draft, address: str) -> None:
 
 def _follow(draft: Draft, address: str) -> None:
     """Follow the edges of a settled step, unless the turn that it stands in was given up meanwhile."""
+    if is_call(address):
+        return  # what follows is the function's to say
     turn = turn_around(address)
     if turn:
         draft.touched[turn] = None
@@ -136,7 +149,7 @@ def _edge_condition(state: Running, turn: str, edge: Edge) -> str:
 
 def begin(draft: Draft, address: str, *, granted: bool = False) -> None:
     """Begin the step, or queue it for a slot. With `granted` it has waited for limits, and has a slot of each."""
-    node = draft.plan.nodes[node_of(address)]
+    node = draft.node(address)
     if node.type.execute is not None and not granted and not _slot_free(draft):
         draft.emit(e.StepQueued(address=address, at=draft.at))
         return
@@ -166,6 +179,8 @@ def begin(draft: Draft, address: str, *, granted: bool = False) -> None:
             _assign(draft, address, ask)
         case Repeat():
             turns.start(draft, address, ask)
+        case RunFunction():
+            functions.start(draft, address, ask)
         case Fail():
             fail(draft, address, ask.error, retryable=False)
         case _:
@@ -175,7 +190,7 @@ def begin(draft: Draft, address: str, *, granted: bool = False) -> None:
 def _run(draft: Draft, address: str, ask: Run, key: str, *, granted: bool) -> None:
     """Start the first attempt, or let the step wait for its limits."""
     try:
-        if not admitted(draft, address, draft.plan.nodes[node_of(address)], granted=granted):
+        if not admitted(draft, address, draft.node(address), granted=granted):
             return
     except EvaluationError as error:
         fail(draft, address, e.StepError(str(error), "expression"), retryable=False)
@@ -233,7 +248,7 @@ def grant(draft: Draft, address: str) -> None:
 def _start_again(draft: Draft, address: str, attempt: int, *, granted: bool = False) -> None:
     """Begin another attempt, which sends what the first has sent, or wait for its limits."""
     try:
-        if not admitted(draft, address, draft.plan.nodes[node_of(address)], granted=granted):
+        if not admitted(draft, address, draft.node(address), granted=granted):
             return
     except EvaluationError as error:
         fail(draft, address, e.StepError(str(error), "expression"), retryable=False)

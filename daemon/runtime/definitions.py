@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Compiler", "InputSchemas", "Loaded", "definition_schema"]
 
+FUNCTION = "function"
+"""The node type that runs durable functions."""
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -59,6 +61,8 @@ class Compiler(Struct, frozen=True, kw_only=True):
     """The limits of the settings, by name; None does not check that they are there."""
     connections: Collection[str] | None = None
     """Names of the database connections; None does not check that they are there."""
+    functions: Collection[str] | None = None
+    """Names of the registered durable functions; None does not check that they are there."""
 
     @collector_paused()
     def load_files(self, paths: Iterable[str | Path]) -> Loaded:
@@ -141,6 +145,8 @@ class Compiler(Struct, frozen=True, kw_only=True):
             problems += _in_file(found.errors, document.file)
             return None, None
         _check_by_adapters(parsed.definition, found)
+        if self.functions is not None:
+            _check_functions(parsed.definition, self.functions, found)
         try:
             compiled = compile_plan(
                 parsed.definition,
@@ -237,6 +243,14 @@ def _check_by_adapters(definition: Definition, findings: Findings) -> None:
                 msgspec.convert(settings, ScheduleSettings)
             except msgspec.ValidationError as error:
                 findings.error(str(error), ("triggers", trigger.index, "schedule"))
+
+
+def _check_functions(definition: Definition, functions: Collection[str], findings: Findings) -> None:
+    """Report nodes whose durable function is not registered."""
+    for node in definition.nodes.values():
+        if node.type == FUNCTION and (name := node.own[FUNCTION]) not in functions:
+            message = f"no durable function is registered as {name!r}"
+            findings.error(message, (*node.path, FUNCTION), node=node.id, hint=did_you_mean(name, functions))
 
 
 def _read_every(key: str, value: object) -> object:

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from daemon.core.commands import Command, StartExecution
 from daemon.core.effects import (
+    Advance,
     ArmTimer,
     CancelChild,
     CancelSteps,
@@ -33,9 +34,10 @@ from daemon.core.effects import (
 )
 from daemon.core.errors import Rejected
 from daemon.core.events import Event
-from daemon.core.state import INITIAL, Finished, Running, State, has_work
+from daemon.core.state import INITIAL, Running, State, has_work
 from daemon.runtime.mailbox import Answered, Handled, Letter, Mailbox, Round, refuse
 from daemon.runtime.projection import project
+from daemon.runtime.snapshot_times import snapshot_due
 from eventstore.errors import Conflict, Fenced, Full, StoreError, Unavailable
 from eventstore.log import Append
 
@@ -48,14 +50,11 @@ if TYPE_CHECKING:
     from daemon.runtime.clock import Clock
     from daemon.runtime.history import History
     from daemon.runtime.mailbox import Answer
-    from daemon.runtime.ports import ChildKeeper, Pinned, StepRunner, TimerService
+    from daemon.runtime.ports import ChildKeeper, FunctionRunner, Pinned, StepRunner, TimerService
     from eventstore.writer import Writer
 
 MAX_CONFLICTS = 20
 """How often a batch is decided anew because another writer was first, before the caller is told."""
-
-BYTES_AN_EVENT = 1_000
-"""A large state is stored less often: so many bytes of snapshots are worth an event that need not be read again."""
 
 
 class Committed(Struct, frozen=True, gc=False):
@@ -110,6 +109,7 @@ class Engine:
         self.steps: StepRunner
         self.timers: TimerService
         self.children: ChildKeeper
+        self.functions: FunctionRunner
 
     @property
     def active(self) -> int:
@@ -164,6 +164,7 @@ class Engine:
         forgotten, self._mailboxes = self._mailboxes, {}
         for mailbox in forgotten.values():
             mailbox.forgotten = True
+        self.functions.forget_all()
         self._update_room()
 
     async def send(self, execution_id: UUID, command: Command, *, plan: Plan | None = None) -> Handled:
@@ -223,6 +224,7 @@ class Engine:
             mailbox.at_work = False
             if not mailbox.holds_work:
                 self._mailboxes.pop(execution_id, None)
+                self.functions.forget(execution_id)
                 self._update_room()
 
     def _forward(self, execution_id: UUID, letters: Sequence[Letter]) -> None:
@@ -316,7 +318,8 @@ class Engine:
             for listener in self._listeners:
                 listener(committed)
             self._changes.notify(execution_id)
-            self._snapshot_if_due(execution_id, plan, before, after)
+            if snapshot_due(plan, before, after):
+                self._spawn(self._history.take_snapshot(execution_id, after, self._clock.now()))
         if not mailbox.forgotten:
             self._carry_out(round_)
         if self._parked:
@@ -344,6 +347,9 @@ class Engine:
                         self.children.cancel(execution_id, effect)
                 case TellParent():
                     self.children.tell(execution_id, effect)
+                case Advance() if isinstance(after, Running):
+                    if round_.mailbox.ours:
+                        self.functions.advance(execution_id, effect, after)
                 case ArmTimer():
                     self.timers.arm(effect)
                 case CancelSteps():
@@ -354,13 +360,6 @@ class Engine:
                     self.steps.cancel(execution_id)
                 case _:
                     raise TypeError(f"an effect without a plan: {effect}")
-
-    def _snapshot_if_due(self, execution_id: UUID, plan: Plan | None, before: State, after: State) -> None:
-        every = plan.definition.snapshot_every if plan is not None else 0
-        if isinstance(after, Running):
-            every *= 1 + after.size // (every * BYTES_AN_EVENT) if every else 1
-        if every and after.version // every > before.version // every and not isinstance(after, Finished):
-            self._spawn(self._history.take_snapshot(execution_id, after, self._clock.now()))
 
     def _give_up(self, round_: Round, error: Exception) -> None:
         """Refuse the letters. A store that is away, or busy, says nothing about the execution; else it is parked."""

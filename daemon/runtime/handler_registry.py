@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from daemon.core.errors import Misconfigured
 from daemon.core.problems import Problem
+from daemon.durable import durable_spec_of
 from daemon.flow.steps import Step
 from daemon.flow.workflows import Workflow
 from daemon.handlers import LOADED_AS, Collect, Count, spec_of
@@ -54,11 +55,22 @@ class Handler(Struct, frozen=True, kw_only=True):
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
 
-class HandlerRegistry(Mapping[str, Handler]):
-    """Handlers by name."""
+class DurableFunction(Struct, frozen=True, kw_only=True):
+    """One durable function, ready to be run."""
 
-    def __init__(self, handlers: Iterable[Handler] = ()) -> None:
+    name: str
+    function: Callable[..., Any]
+    signature: Signature
+    source: str
+    """As `Handler.source`."""
+
+
+class HandlerRegistry(Mapping[str, Handler]):
+    """Handlers by name, and the durable functions beside them."""
+
+    def __init__(self, handlers: Iterable[Handler] = (), functions: Iterable[DurableFunction] = ()) -> None:
         self._handlers = {handler.name: handler for handler in handlers}
+        self.functions: Mapping[str, DurableFunction] = {function.name: function for function in functions}
 
     def __getitem__(self, name: str) -> Handler:
         return self._handlers[name]
@@ -90,7 +102,7 @@ def load_handlers(sources: Iterable[str], *, search: Iterable[Path] = ()) -> Han
         loading.load(source)
     if loading.problems:
         raise Misconfigured(loading.problems)
-    return HandlerRegistry(loading.found.values())
+    return HandlerRegistry(loading.found.values(), loading.functions.values())
 
 
 class _Loading:
@@ -99,6 +111,7 @@ class _Loading:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.found: dict[int, Handler] = {}
+        self.functions: dict[int, DurableFunction] = {}
 
     def load(self, source: str) -> None:
         try:
@@ -107,8 +120,12 @@ class _Loading:
             self._refuse(f"cannot be imported: {type(error).__name__}: {error}", source, error)
             return
         marked = list(_marked(module))
-        if not marked and not workflows_of(module):
-            hint = "decorate a function with @handler, or take the module out of the settings"
+        durable = [value for value in vars(module).values() if durable_spec_of(value) is not None]
+        for function in durable:
+            if id(function) not in self.functions:
+                self._take_durable(function, source, prefix)
+        if not marked and not durable and not workflows_of(module):
+            hint = "decorate a function with @handler or @durable, or take the module out of the settings"
             self.problems.append(Problem(message="there is no handler in it", path=(source,), hint=hint))
         for function in marked:
             if id(function) not in self.found:
@@ -126,11 +143,24 @@ class _Loading:
             self._refuse(f"the name {handler.name!r} is taken by {where}", source, None, function)
         self.found[id(function)] = handler
 
+    def _take_durable(self, function: Callable[..., Any], source: str, prefix: str | None) -> None:
+        try:
+            durable = durable_of(function, source=source, prefix=prefix)
+        except BadSignature as error:
+            self._refuse(str(error), source, None, function)
+            return
+        twin = next((other for other in self.functions.values() if other.name == durable.name), None)
+        if twin is not None:
+            where = f"{twin.function.__module__}.{twin.function.__qualname__}"
+            self._refuse(f"the name {durable.name!r} is taken by {where}", source, None, function)
+        self.functions[id(function)] = durable
+
     def _refuse(
         self, message: str, source: str, error: BaseException | None, function: Callable[..., Any] | None = None
     ) -> None:
         file, line = place_in_code(error, function)
-        subject = "" if function is None else f"handler {getattr(function, '__qualname__', function)}: "
+        kind = "handler" if durable_spec_of(function) is None else "durable function"
+        subject = "" if function is None else f"{kind} {getattr(function, '__qualname__', function)}: "
         self.problems.append(Problem(message=subject + message, file=file, line=line, path=(source,)))
 
 
@@ -164,6 +194,33 @@ def handler_of(function: Callable[..., Any], *, source: str = "", prefix: str | 
         count=spec.count,
         source=source,
     )
+
+
+def durable_of(function: Callable[..., Any], *, source: str = "", prefix: str | None = None) -> DurableFunction:
+    """Return the durable function that a decorated function is; see `handler_of`. Raises `BadSignature`."""
+    spec = durable_spec_of(function)
+    if spec is None or not inspect.iscoroutinefunction(inspect.unwrap(function)):
+        raise BadSignature("@durable is for `async def`")
+    name = spec.name or f"{prefix or function.__module__}.{function.__qualname__}"
+    if not _NAME.fullmatch(name):
+        raise BadSignature(f"the name {name!r} must be words joined by dots, such as orders.fulfil")
+    first = next(iter(inspect.signature(function).parameters), None)
+    if first is None:
+        raise BadSignature("it takes no context: its first parameter is `ctx`")
+    return DurableFunction(name=name, function=function, signature=signature_of(function, context=first), source=source)
+
+
+def naming_of(handlers: Mapping[str, Handler]) -> Callable[[Callable[..., Any]], str]:
+    """Return what gives the name of a handler's function; it raises TypeError for a function that is no handler."""
+
+    def name_of(function: Callable[..., Any]) -> str:
+        spec = spec_of(function)
+        if spec is None:
+            raise TypeError(f"{getattr(function, '__qualname__', function)} is no handler: decorate it with @handler")
+        known = (name for name, handler in handlers.items() if handler.function is function)
+        return spec.name or next(known, f"{function.__module__}.{function.__qualname__}")
+
+    return name_of
 
 
 def python_files(paths: Iterable[Path]) -> list[Path]:

@@ -65,7 +65,7 @@ class Mailbox:
 
     @property
     def holds_work(self) -> bool:
-        """Whether handlers of this daemon are at work for it."""
+        """Whether handlers or durable functions of this daemon are at work for it."""
         return self.ours and isinstance(self.state, Running) and has_work(self.state)
 
 

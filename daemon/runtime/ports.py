@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from daemon.core.child_events import Parent
-    from daemon.core.effects import ArmTimer, CancelChild, RunStep, TellParent
+    from daemon.core.effects import Advance, ArmTimer, CancelChild, RunStep, TellParent
     from daemon.core.plan import Plan
     from daemon.core.state import Running
     from daemon.nodes.answers import Child
@@ -57,6 +57,22 @@ class ChildKeeper(Protocol):
 
     def tell(self, child: UUID, ended: TellParent) -> None:
         """See that the parent knows how the child has ended."""
+
+
+class FunctionRunner(Protocol):
+    """Runs durable functions; see `functions.Functions`."""
+
+    def advance(self, execution_id: UUID, effect: Advance, state: Running) -> None:
+        """Let a function go on."""
+
+    def forget(self, execution_id: UUID) -> None:
+        """Let go of what is in memory of the execution's functions."""
+
+    def forget_all(self) -> None:
+        """Let go of all that is in memory."""
+
+    def stop(self) -> None:
+        """Begin nothing more."""
 
 
 class TimerService(Protocol):

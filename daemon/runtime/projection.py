@@ -127,5 +127,5 @@ def _error_of(state: State) -> str | None:
 
 def _shown(state: State) -> tuple[str, str]:
     if isinstance(state, Running):
-        return status_of(state), "step" if state.in_flight else cause(state)
+        return status_of(state), "step" if state.busy else cause(state)
     return status_of(state) if state.version else "", cause(state)

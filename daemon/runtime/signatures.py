@@ -66,8 +66,11 @@ class Signature(Struct, frozen=True):
         return schema_of(self.output)
 
 
-def signature_of(function: Callable[..., Any]) -> Signature:
-    """Read a function's signature. Raises `BadSignature`."""
+def signature_of(function: Callable[..., Any], *, context: str | None = None) -> Signature:
+    """Read a function's signature; `context` names the parameter that gets the context, if it is known.
+
+    Raises `BadSignature`.
+    """
     try:
         hints = get_type_hints(inspect.unwrap(function), include_extras=True)
     except (NameError, TypeError, AttributeError, SyntaxError) as error:
@@ -77,7 +80,7 @@ def signature_of(function: Callable[..., Any]) -> Signature:
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise BadSignature(f"it takes {parameter}; a handler names each of its parameters")
-        if _is_context(parameter, hints):
+        if parameter.name == context or (context is None and _is_context(parameter, hints)):
             if context_name is not None:
                 raise BadSignature(f"both {context_name} and {parameter.name} would get the context")
             context_name = parameter.name

@@ -19,7 +19,7 @@ import structlog
 from msgspec import Struct
 
 from daemon.core import events as e
-from daemon.core.address import node_of
+from daemon.core.calls import node_at
 from daemon.core.errors import Rejected
 from daemon.runtime.remote_messages import AttemptId
 from daemon.runtime.result_cache import Hit, Making
@@ -154,7 +154,7 @@ class Steps:
         jobs = self._jobs.get(execution_id)
         if self._stopped or (jobs is not None and (effect.address, effect.attempt) in jobs):
             return
-        node, most = plan.nodes[node_of(effect.address)], plan.definition.limits.output_bytes
+        node, most = node_at(plan, state, effect.address), plan.definition.limits.output_bytes
         job = _Job(Attempt(execution_id, node, effect, state, self._means, max_output_bytes=most))
         if jobs is None:
             jobs = self._jobs[execution_id] = {}

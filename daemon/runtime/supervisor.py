@@ -128,6 +128,7 @@ class Supervisor:
         await asyncio.wait({leaving}, timeout=self._grace_s)  # longer while the store is away: then the writer ends it
         await self._steps.stop(self._grace_s)
         self._children.stop()
+        self._engine.functions.stop()
         await asyncio.gather(*(follower.stop() for follower in self._followers))
         await _end(self._tasks)
         await self._writer.close(grace_s=self._grace_s)

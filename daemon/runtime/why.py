@@ -10,7 +10,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from daemon.core.address import node_of
+from daemon.core.address import split_turn
+from daemon.core.calls import node_at
 from daemon.core.people import Deciding, Suspended
 from daemon.core.saga import CHOICES
 from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Queued, Retrying, Running, Sleeping
@@ -60,14 +61,15 @@ def why(
         case Running():
             causes = tuple(_cause(address, step, state, plan, now) for address, step in _waiting(state))
             causes += (*limit_causes(state, standings, now), *start_causes(state, now))
+            causes += tuple(_advance(address, state) for address in sorted(state.advancing))
             causes += tuple(_question(address, ask, now) for address, ask in sorted(state.asking.items()))
             if state.paused is not None:
                 causes = (_pause(state.paused, now), *causes)
             causes += tuple(_leaving(child, leaving) for child, leaving in sorted(state.leaving.items()))
             causes += tuple(_breath(timer) for _, timer in sorted(state.timers.items()) if timer.purpose == "turn")
             limit = _limit(state, now)
-            holder = holder if state.in_flight else None
-            lease = _lease(holder) if state.in_flight else ""
+            holder = holder if state.busy else None
+            lease = _lease(holder) if state.busy else ""
             if not causes:
                 summary = "It is not finished and waits for nothing that is recorded. This is a fault of sagad."
                 return Why(status="running", summary=summary, alarm=True)
@@ -116,7 +118,7 @@ def _waiting(state: Running) -> list[tuple[str, Step]]:
 
 
 def _cause(address: str, step: Step, state: Running, plan: Plan | None, now: datetime) -> Cause:
-    most = _max_attempts(plan, address, step)
+    most = _max_attempts(plan, address, step, state)
     match step:
         case InFlight(child=UUID() as child):
             sentence = f"Step {address}: waits for the execution {child} since {ago(step.since, now)}."
@@ -191,6 +193,12 @@ def _input(address: str, step: Suspended, now: datetime) -> str:
     )
 
 
+def _advance(journal: str, state: Running) -> Cause:
+    address, function = split_turn(journal)[0], state.functions[journal].function
+    sentence = f"Step {address}: the durable function {function} goes on at once, with what has come for it."
+    return Cause(kind="step", sentence=sentence, address=address)
+
+
 def _question(address: str, ask: Ask, now: datetime) -> Cause:
     what = f"Step {address}" if address else "The undo plan"
     choices = ", ".join(CHOICES[ask.kind])
@@ -226,9 +234,9 @@ def _next_attempt(address: str, step: Retrying, most: int | None, now: datetime)
     return f"Step {address}: attempt {step.attempt - 1} failed ({step.error.message}); {next_one} is due {due}."
 
 
-def _max_attempts(plan: Plan | None, address: str, step: Step) -> int | None:
+def _max_attempts(plan: Plan | None, address: str, step: Step, state: Running) -> int | None:
     """Return how many attempts there are at most as it stands: those that were postponed are not counted."""
-    node = plan.nodes.get(node_of(address)) if plan is not None else None
+    node = node_at(plan, state, address) if plan is not None else None
     postponed = step.postponed if isinstance(step, InFlight | Retrying) else 0
     return node.retry.max_attempts + postponed if node is not None else None
 

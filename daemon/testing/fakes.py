@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from daemon.core.address import NOTIFY, node_of
 from daemon.core.values import to_json
 from daemon.nodes.context import StepFailure
-from daemon.runtime.handler_registry import Handler
+from daemon.runtime.handler_registry import DurableFunction, Handler
 from daemon.runtime.signatures import BadSignature, signature_of
 from daemon.testing.errors import Misused, Unfaked
 from daemon.testing.virtual_time import duration
@@ -97,8 +97,12 @@ class Record:
 class Cast:
     """Everything that can be asked by one workflow's steps: fakes, and real handlers where there are no fakes."""
 
-    def __init__(self, plan: Plan, given: Mapping[str, Handler]) -> None:
+    def __init__(
+        self, plan: Plan, given: Mapping[str, Handler], functions: Mapping[str, DurableFunction] | None = None
+    ) -> None:
         self._plan = plan
+        self.functions = functions or {}
+        """The durable functions: these are never faked, but what they call may be."""
         self._fakes: dict[str, Fake] = {}
         self._node_fakes: dict[str, Fake] = {}
         self._given = given
@@ -127,9 +131,9 @@ class Cast:
         self._node_fakes[node_id] = fake
 
     def check_handler(self, name: str) -> None:
-        """Raise Misused for a handler that the workflow does not use."""
+        """Raise Misused for a handler that the workflow does not use; what a durable function uses is not known."""
         used = {handler for _, handler in self._tasks()}
-        if name not in used:
+        if name not in used and not any(self._functions()):
             raise Misused(f"no node of {self._workflow} uses a handler {name!r}{meant(name, used)}")
 
     def check_node(self, node_id: str) -> PlannedNode:
@@ -145,6 +149,11 @@ class Cast:
             f'  handler {handler}, of node {node.id}: flow.fake("{handler}", returns=...), or handlers=[...]'
             for node, handler in self._tasks()
             if handler not in self._fakes and handler not in self._given and node.id not in self._node_fakes
+        ]
+        missing += [
+            f"  durable function {name}, of node {node.id}: handlers=[...]"
+            for node, name in self._functions()
+            if name not in self.functions
         ]
         missing += [
             f'  node {node.id}, which is `{node.type.name}`: flow.fake_node("{node.id}", returns=...)'
@@ -178,9 +187,9 @@ class Cast:
             return replace(node_type, execute=execute, remote=lambda _config: None)
 
         def whole(node_type: NodeType) -> NodeType:
-            notifier = node_type.notifier
+            notifier, calls = node_type.notifier, {kind: whole(each) for kind, each in node_type.calls.items()}
             told = None if notifier is None else replace(notifier, type=played(notifier.type))
-            node_type = replace(node_type, notifier=told)
+            node_type = replace(node_type, notifier=told, calls=calls)
             return played(node_type) if node_type.execute is not None else node_type
 
         return {name: whole(each) for name, each in types.items()}
@@ -198,6 +207,8 @@ class Cast:
         if fake is None:
             if handler is None or node_type.execute is None:
                 raise Unfaked(f"node {node_id} is not faked")
+            if handler not in self._given:
+                raise Unfaked(f'{handler} is neither faked nor given: flow.fake("{handler}", returns=...)')
             return await node_type.execute(context, value)
         if fake.takes:
             await nap(fake.takes.total_seconds())
@@ -210,6 +221,9 @@ class Cast:
     @property
     def _workflow(self) -> str:
         return self._plan.definition.workflow
+
+    def _functions(self) -> Iterator[tuple[PlannedNode, str]]:
+        return ((node, node.config.name) for node in self._plan.nodes.values() if node.type.calls)
 
     def _tasks(self) -> Iterator[tuple[PlannedNode, str]]:
         for node in self._plan.nodes.values():

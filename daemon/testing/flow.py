@@ -10,11 +10,20 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Unpack
 
 from daemon.core.errors import Misconfigured
+from daemon.durable import durable_spec_of
 from daemon.flow.steps import Step
 from daemon.flow.workflows import Workflow
 from daemon.nodes import all_node_types
 from daemon.runtime.definitions import Compiler
-from daemon.runtime.handler_registry import Handler, handler_of, load_handlers, python_files, split_name
+from daemon.runtime.handler_registry import (
+    DurableFunction,
+    Handler,
+    durable_of,
+    handler_of,
+    load_handlers,
+    python_files,
+    split_name,
+)
 from daemon.runtime.python_files import read_python
 from daemon.runtime.secrets import PREFIX
 from daemon.runtime.shared_limits import shared_names
@@ -140,17 +149,17 @@ class Sagad:
     ) -> Flow:
         """Read a workflow: from a file, beside the test or below the working directory, from YAML text, or in Python.
 
-        `handlers` are real ones: modules, their names, files, decorated functions, steps. `name` chooses among several
-        workflows in one file. `store` is `memory`, `sqlite` or the URL of a Postgres server. Raises Misconfigured with
-        every mistake in the text, its line and column.
+        `handlers` are real ones: modules, their names, files, decorated functions, durable ones too, steps. `name`
+        chooses among several workflows in one file. `store` is `memory`, `sqlite` or the URL of a Postgres server.
+        Raises Misconfigured with every mistake in the text, its line and column.
         """
         text, file = self._read(source)
-        given = self._handlers(handlers)
+        given, functions = self._handlers(handlers)
         types = all_node_types()
         loaded = Compiler(node_types=types, handlers=None, env=env or {}).load_text(text, file)
         plan = _chosen(loaded.plans, name, file)
         environ = {**(env or {}), **{f"{PREFIX}{key}": value for key, value in (secrets or {}).items()}}
-        cast = Cast(plan, given)
+        cast = Cast(plan, given, functions)
         script = Script(
             text=text,
             file=file,
@@ -187,9 +196,10 @@ class Sagad:
             raise Misused(f"there is no workflow file {str(source)!r}: looked for {places}")
         return _python(path) if python_files([path]) else path.read_text(encoding="utf-8"), str(path)
 
-    def _handlers(self, sources: Iterable[HandlerSource]) -> dict[str, Handler]:
+    def _handlers(self, sources: Iterable[HandlerSource]) -> tuple[dict[str, Handler], dict[str, DurableFunction]]:
         named: list[str] = []
         found: dict[str, Handler] = {}
+        functions: dict[str, DurableFunction] = {}
         for source in sources:
             match source:
                 case ModuleType():
@@ -200,11 +210,15 @@ class Sagad:
                     named.append(source)
                 case Path():
                     raise Misused(f"handlers={source}: name a module, or a file that ends in .py")
+                case _ if durable_spec_of(source) is not None:
+                    durable = durable_of(source, source="the test")
+                    functions[durable.name] = durable
                 case _:
                     function = source.function if isinstance(source, Step) else source
                     handler = handler_of(function, source="the test")
                     found[handler.name] = handler
-        return {**load_handlers(named), **found}
+        loaded = load_handlers(named)
+        return {**loaded, **found}, {**loaded.functions, **functions}
 
 
 def _python(path: Path) -> str:

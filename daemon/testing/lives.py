@@ -150,6 +150,7 @@ class Life:
             jitter=lambda: 0.0,
             store=replace(mortal(store, self, log), url="testing"),  # a Postgres would have the clock go by its own
             handlers=script.cast.handlers,
+            functions=script.cast.functions,
             node_types=node_types,
         ) as daemon:
             compiler = msgspec.structs.replace(daemon.compiler, handlers=None)

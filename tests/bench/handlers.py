@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+from daemon.durable import DurableContext, durable
 from daemon.handlers import handler
 
 
@@ -33,6 +34,14 @@ async def add(n: int) -> int:
     """Add one."""
     FUSE.burn()
     return n + 1
+
+
+@durable("bench.chain")
+async def chain(ctx: DurableContext, n: int, steps: int) -> int:
+    """Add one so many times, one after the other: what `workflows.chain` does, as code."""
+    for _ in range(steps):
+        n = await ctx.step(add, {"n": n})
+    return n
 
 
 @handler("bench.arrive")

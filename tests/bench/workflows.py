@@ -16,6 +16,12 @@ def chain(steps: int) -> str:
     return "\n".join([f"workflow: {NAME}", "nodes:", *nodes, f"edges: [{edges}]", ""])
 
 
+def function(steps: int) -> str:
+    """Do the same as `chain` in a durable function: one node, whose calls are the steps."""
+    node = f'{{function: bench.chain, with: {{n: "{{{{ input.n }}}}", steps: {steps}}}}}'
+    return "\n".join([f"workflow: {NAME}", "nodes:", f"  f: {node}", ""])
+
+
 def first_step(broker: str) -> str:
     """Run one step for each message; `broker` is the trigger's part that names one."""
     node = '{task: bench.arrive, with: {sent: "{{ input.sent }}"}}'

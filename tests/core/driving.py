@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from daemon.core import commands as c
 from daemon.core.decide import decide
-from daemon.core.effects import ArmTimer, CancelChild, RunStep, owed
+from daemon.core.effects import Advance, ArmTimer, CancelChild, RunStep, owed
 from daemon.core.evolve import fold
 from daemon.core.leaving import child_id_of
 from daemon.core.people import Deciding
@@ -41,7 +41,7 @@ def _next(plan: Plan, state: State, number: int) -> c.Command | None:
         return c.ResumeExecution(actor="test", at=at)
     for effect in owed(state):
         match effect:
-            case RunStep(address=address, attempt=attempt) if starts_child(plan, address):
+            case RunStep(address=address, attempt=attempt) if starts_child(plan, state, address):
                 child = child_id_of(EXECUTION, address, attempt)
                 return c.AwaitChild(address=address, attempt=attempt, child=child, workflow="s", definition="d", at=at)
             case CancelChild(address=address, attempt=attempt):
@@ -50,6 +50,10 @@ def _next(plan: Plan, state: State, number: int) -> c.Command | None:
                 return c.CompleteStep(address=address, attempt=attempt, output=to_json(number), at=at)
             case ArmTimer(timer_id=timer_id) if state.timers[timer_id].purpose != "execution":
                 return c.FireTimer(timer_id=timer_id, at=at)
+            case Advance(address=address, number=advances):
+                journal = state.functions[address]
+                seen = journal.seen + len(journal.done)
+                return c.AdvanceFunction(address=address, number=advances, seen=seen, outcome=to_json(number), at=at)
             case _:
                 pass
     for address in sorted(state.limited):

@@ -9,14 +9,17 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from daemon.core import commands as c
-from daemon.core.address import node_of
+from daemon.core.address import turn_around
+from daemon.core.calls import node_at
 from daemon.core.decide import decide
-from daemon.core.effects import ArmTimer, CancelChild, RunStep, owed
+from daemon.core.effects import Advance, ArmTimer, CancelChild, RunStep, owed
 from daemon.core.errors import Rejected
 from daemon.core.events import Event, Origin, StepError
 from daemon.core.evolve import fold
+from daemon.core.function_events import Call, CallUndo, Drawn
 from daemon.core.leaving import child_id_of
 from daemon.core.plan import Plan
+from daemon.core.retry import RetryPolicy
 from daemon.core.saga import CHOICES
 from daemon.core.state import INITIAL, Finished, InFlight, Running, State
 from daemon.core.values import to_json
@@ -60,6 +63,14 @@ KINDS = (
         "{approval: {prompt: ok?, approvers: [ann, bob], timeout: 3m, on_timeout: {escalate: {to: cid, timeout: 2m,"
         " then: reject}}, notify: [{handler: t.tell}]}}"
     ),
+    "{function: t.f}",
+)
+AROUND_FUNCTIONS = (
+    "{f: {function: t.f}}",
+    "{f: {function: t.f}, x: {task: t.x}}",
+    "{g: {saga: automatic, on_error: continue, do: {nodes: {f: {function: t.f}, x: {task: t.x}}}}}",
+    "{each: {parallel: 3, concurrency: 2, on_failure: collect, do: {nodes: {f: {function: t.f}}}}, x: {function: t.f}}",
+    "{each: {parallel: 2, enough: 1, do: {nodes: {f: {function: t.f}}}}}",
 )
 REPEATS = (
     "saga: automatic",
@@ -118,7 +129,7 @@ class History(Struct, frozen=True):
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
     """Draw a workflow without cycles, with bodies in bodies."""
-    nodes, edges = draw(graphs("n", 2, 8))
+    nodes, edges = draw(graphs("n", 2, 8) if draw(st.integers(0, 3)) else st.sampled_from(AROUND_FUNCTIONS).map(_alone))
     lines = [
         "workflow: random",
         "vars: {count: 0}",
@@ -131,6 +142,10 @@ def plans(draw: st.DrawFn) -> Plan:
         f"edges: {edges}",
     ]
     return plan_of("\n".join(lines))
+
+
+def _alone(nodes: str) -> tuple[str, str]:
+    return nodes, "[]"
 
 
 @st.composite
@@ -205,13 +220,13 @@ def _next_command(plan: Plan, state: State, at: datetime) -> st.SearchStrategy[c
         return st.one_of(start, start, *choices)
     for effect in owed(state):
         match effect:
-            case RunStep(address=address, attempt=attempt) if starts_child(plan, address):
+            case RunStep(address=address, attempt=attempt) if starts_child(plan, state, address):
                 choices += [_await(address, attempt, at), _await(address, attempt, at)]
                 choices += [_finish(address, attempt, at), _fail(address, attempt, at)]
             case RunStep(address=address, attempt=attempt):
                 choices += [
-                    _complete(plan, address, attempt, at),
-                    _complete(plan, address, attempt, at),
+                    _complete(plan, state, address, attempt, at),
+                    _complete(plan, state, address, attempt, at),
                     _postpone(address, attempt, at),
                     _suspend(address, attempt, at),
                     _fail(address, attempt, at),
@@ -220,6 +235,10 @@ def _next_command(plan: Plan, state: State, at: datetime) -> st.SearchStrategy[c
                 choices.append(st.just(c.FireTimer(timer_id=timer_id, at=max(at, due))))
             case CancelChild(address=address, attempt=attempt):
                 choices.append(_finish(address, attempt, at))
+            case Advance(address=address, number=number):
+                choices += [_advance(state, address, at)] * 6
+                stop = c.StopFunction(address=address, number=number, version=1, recorded="this", found="that", at=at)
+                choices.append(st.just(stop))
     for address in state.children:
         step = state.steps[address]
         assert isinstance(step, InFlight)
@@ -270,13 +289,13 @@ def _signal(at: datetime) -> st.SearchStrategy[c.Command]:
     )
 
 
-def _complete(plan: Plan, address: str, attempt: int, at: datetime) -> st.SearchStrategy[c.Command]:
+def _complete(plan: Plan, state: Running, address: str, attempt: int, at: datetime) -> st.SearchStrategy[c.Command]:
     """Leave by a port, by none, to some of what follows; now and then to what the node does not have."""
-    targets = [edge.target for edge in plan.nodes[node_of(address)].outgoing if edge.port == "out"]
+    targets = [edge.target for edge in node_at(plan, state, address).outgoing if edge.port == "out"]
     chosen = st.lists(st.sampled_from([*targets, "nowhere"]), max_size=2, unique=True).map(tuple)
     leave = st.one_of(st.just(("out", None)), st.tuples(st.sampled_from(["out", "other", ""]), st.none() | chosen))
     output = st.sampled_from([0, 1, 7, "x" * 1100]).map(to_json)
-    cached = plan.nodes[node_of(address)].cache is not None
+    cached = node_at(plan, state, address).cache is not None
     origin = st.sampled_from([None, ELSEWHERE] if cached else [None])
     return st.builds(
         lambda output, leave, origin: c.CompleteStep(
@@ -288,9 +307,9 @@ def _complete(plan: Plan, address: str, attempt: int, at: datetime) -> st.Search
     )
 
 
-def starts_child(plan: Plan, address: str) -> bool:
+def starts_child(plan: Plan, state: Running, address: str) -> bool:
     """Tell whether the step starts an execution, or has one undone."""
-    return plan.nodes[node_of(address)].type.subflow is not None
+    return node_at(plan, state, address).type.subflow is not None
 
 
 def _await(address: str, attempt: int, at: datetime) -> st.SearchStrategy[c.Command]:
@@ -309,6 +328,40 @@ def _finish(address: str, attempt: int, at: datetime) -> st.SearchStrategy[c.Com
         status=st.sampled_from(["completed", "completed", "failed", "cancelled"]),
         output=st.integers(0, 3).map(to_json),
         owes=st.booleans(),
+        at=st.just(at),
+    )
+
+
+def _advance(state: Running, address: str, at: datetime) -> st.SearchStrategy[c.Command]:
+    """Let a function see some of its results, call something, give something up, or end."""
+    journal = state.functions[address]
+    undo = CallUndo(handler="t.undo", input=to_json("{{ step.output }}"), kind="idempotent")
+    policy = {"retry": RetryPolicy(max_attempts=2, initial=timedelta(minutes=1)), "undo": undo}
+    kinds: list[dict[str, Any]] = [
+        {"kind": "step", "name": "t.x"},
+        {"kind": "step", "name": "t.x", **policy},
+        {"kind": "sleep", "due": at + timedelta(minutes=2)},
+        {"kind": "sleep", "due": at},
+        {"kind": "signal", "name": "go"},
+        {"kind": "signal", "name": "go", "timeout": timedelta(minutes=2)},
+        {"kind": "child", "name": "s", "timeout": timedelta(minutes=2)},
+        {"kind": "child", "name": "s", "on_close": "abandon"},
+    ]
+    open_calls = [one for one in state.calls if turn_around(one) == address]
+    most = 3 if journal.number < 5 else 0
+    calls = st.lists(st.sampled_from(kinds), max_size=most).map(
+        lambda drawn: tuple(Call(id=f"{journal.number + 1}@{index}:x", **one) for index, one in enumerate(drawn))
+    )
+    error = StepError("broken", "broken")
+    return st.builds(
+        c.AdvanceFunction,
+        address=st.just(address),
+        number=st.just(journal.number),
+        seen=st.integers(journal.seen + min(1, len(journal.done)), journal.seen + len(journal.done)),
+        calls=calls,
+        cancelled=st.lists(st.sampled_from(open_calls), unique=True).map(tuple) if open_calls else st.just(()),
+        drawn=st.just((Drawn("random", to_json(0.5)),)),
+        outcome=st.sampled_from([None, None, None, to_json("x" * 1100), error]),
         at=st.just(at),
     )
 

@@ -12,7 +12,7 @@ from daemon.core import events as e
 from daemon.core.address import LOOKUP, UNDO, split_turn, stands_in, turn_around
 from daemon.core.commands import Command, ReceiveSignal
 from daemon.core.decide import decide
-from daemon.core.effects import ArmTimer, CancelChild, RunStep, effects, owed
+from daemon.core.effects import Advance, ArmTimer, CancelChild, RunStep, effects, owed
 from daemon.core.errors import ExecutionFinished, Rejected
 from daemon.core.evolve import fold
 from daemon.core.evolve_saga import newest_first
@@ -94,17 +94,17 @@ def versions_count_events(history: History) -> None:
 
 def owed_is_what_was_asked_for_and_not_answered(history: History) -> None:
     """Hold that `owed`, after any prefix, gives the effects that a lost process was asked for and had not settled."""
-    asked: dict[object, RunStep | ArmTimer | CancelChild] = {}
+    asked: dict[object, RunStep | ArmTimer | CancelChild | Advance] = {}
     for turn in history.turns:
         for effect in effects(turn.after, turn.events):
-            if isinstance(effect, RunStep | ArmTimer | CancelChild):
+            if isinstance(effect, RunStep | ArmTimer | CancelChild | Advance):
                 asked[_key(effect)] = effect
         asked = {key: effect for key, effect in asked.items() if _is_owed(effect, turn.after)}
         assert {_key(effect): effect for effect in owed(turn.after)} == asked
 
 
 def _key(effect: object) -> object:
-    assert isinstance(effect, RunStep | ArmTimer | CancelChild)
+    assert isinstance(effect, RunStep | ArmTimer | CancelChild | Advance)
     match effect:
         case RunStep():
             return effect.address, effect.attempt
@@ -112,9 +112,11 @@ def _key(effect: object) -> object:
             return effect.timer_id
         case CancelChild():
             return effect.child
+        case Advance():
+            return effect.address, -effect.number
 
 
-def _is_owed(effect: RunStep | ArmTimer | CancelChild, state: State) -> bool:
+def _is_owed(effect: RunStep | ArmTimer | CancelChild | Advance, state: State) -> bool:
     if not isinstance(state, Running):
         return False
     match effect:
@@ -124,6 +126,8 @@ def _is_owed(effect: RunStep | ArmTimer | CancelChild, state: State) -> bool:
             return effect.timer_id in state.timers
         case CancelChild():
             return effect.child in state.leaving
+        case Advance():
+            return state.advancing.get(effect.address) == effect.number
 
 
 def every_unfinished_execution_has_a_cause(history: History) -> None:
@@ -154,7 +158,8 @@ def the_derived_fields_agree_with_the_steps(history: History) -> None:
         breaths = sum(1 for timer in state.timers.values() if timer.purpose in {"turn", "start"})
         assert state.sleeping == kinds.count("Sleeping") + kinds.count("Retrying") + breaths
         waiting = [step for step in state.steps.values() if not isinstance(step, (*Settled, Repeating, Turn))]
-        assert state.open == len(waiting) + breaths + begins + len(state.asking) + len(state.leaving)
+        beside = begins + len(state.asking) + len(state.leaving) + len(state.functions)
+        assert state.open == len(waiting) + breaths + beside
         assert len(state.in_flight) <= history.plan.concurrency
 
 
@@ -180,10 +185,24 @@ def a_turn_knows_its_steps(history: History) -> None:
                 assert members == {one for one in steps if turn_around(one) == address and not one.endswith("]")}
                 still = [one for one in members if not isinstance(steps[one], Settled)]
                 assert step.open == len(still)
-                assert still or each.after.undoing is not None or each.after.groups
+                assert still or each.after.undoing is not None or each.after.groups or address in each.after.functions
             elif isinstance(step, Repeating):
                 under_way = [one for one in steps if one.startswith(f"{address}[") and isinstance(steps[one], Turn)]
                 assert step.running == len([one for one in under_way if split_turn(one)[0] == address])
+
+
+def a_function_goes_on_when_it_has_something_to_see(history: History) -> None:
+    """Hold that what is owed to it, its open calls and unseen results are those of its journal; calls have policies."""
+    for turn in history.turns:
+        if isinstance(turn.after, Running):
+            for address, journal in turn.after.functions.items():
+                goes_on = not journal.diverged and bool(journal.done or not journal.number)
+                assert (turn.after.advancing.get(address) == journal.number) == goes_on
+                inside = {one for one in turn.after.steps if turn_around(one) == address}
+                settled = {one for one in inside if isinstance(turn.after.steps[one], Settled)}
+                assert settled == set(journal.done)
+                assert inside <= set(turn.after.calls)
+            assert set(turn.after.advancing) <= set(turn.after.functions)
 
 
 def what_is_owed_is_a_list_from_the_newest(history: History) -> None:
@@ -207,6 +226,7 @@ LAWS: tuple[Law, ...] = (
     the_derived_fields_agree_with_the_steps,
     the_state_knows_its_size,
     a_turn_knows_its_steps,
+    a_function_goes_on_when_it_has_something_to_see,
     what_is_owed_is_a_list_from_the_newest,
 )
 

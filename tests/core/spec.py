@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 
 from daemon.core import commands as c
 from daemon.core.decide import decide
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from daemon.core.child_events import Parent
     from daemon.core.events import Event
+    from daemon.core.function_events import Call
     from daemon.core.plan import Plan
     from daemon.core.state import State
 
@@ -144,6 +146,22 @@ class Story:
     def update(self, name: str, data: Any = None, *, update_id: str = "u1") -> list[str]:
         return self.when(
             c.HandleUpdate(update_id=update_id, name=name, data=to_json(data), actor="test", at=minute(self.clock))
+        )
+
+    def advance(self, *calls: Call, journal: str = "f[0]", outcome: Any = UNSET, **more: Any) -> list[str]:
+        """Let a durable function go on: it has seen all results that there are, and calls this."""
+        assert isinstance(self.state, Running), "it has ended"
+        state = self.state.functions[journal]
+        return self.when(
+            c.AdvanceFunction(
+                address=journal,
+                number=state.number,
+                seen=more.pop("seen", state.seen + len(state.done)),
+                calls=calls,
+                outcome=None if outcome is UNSET else outcome if isinstance(outcome, StepError) else to_json(outcome),
+                at=minute(self.clock),
+                **more,
+            )
         )
 
     def pause(self, reason: str = "") -> list[str]:

@@ -93,6 +93,11 @@ def test_only_what_was_done_is_owed_and_only_what_is_owed_is_undone() -> None:
         evolve(asked, e.ManualActionDone(address="a", choice="skip", actor="ann", at=NOW))
 
 
+def test_only_a_function_that_has_begun_goes_on() -> None:
+    with pytest.raises(TypeError, match="is no journal that is under way"):
+        evolve(started().state, e.FunctionAdvanced(address="f[0]", at=NOW))
+
+
 def test_only_an_output_that_is_there_is_released() -> None:
     with pytest.raises(TypeError, match="a has no output to release"):
         evolve(started().state, e.OutputsReleased(addresses=("a",), at=NOW))

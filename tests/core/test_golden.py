@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from daemon.core import commands as c
 from daemon.core.child_events import Parent
 from daemon.core.events import EVENT_TYPES, UPCASTERS, Origin, Streamed
 from daemon.core.evolve import fold
+from daemon.core.function_events import Call, CallUndo, Drawn
+from daemon.core.retry import RetryPolicy
 from daemon.core.snapshot import encode_state
 from daemon.core.values import to_json
 from eventstore.codec import Codec, Stored
@@ -176,6 +179,7 @@ def stories() -> Iterator[Story]:
     yield from _stories_of_results()
     yield from _stories_of_limits()
     yield from _stories_of_people()
+    yield from _stories_of_functions()
 
 
 def _stories_of_limits() -> Iterator[Story]:
@@ -317,6 +321,32 @@ def _stories_of_people() -> Iterator[Story]:
     third.suspend("poll", "which?", expects={"type": "object"}, state=[1], within=5)
     third.suspend("poll", "which?", state=[1], within=5, problem="no", attempt=2)
     yield third
+
+
+def _stories_of_functions() -> Iterator[Story]:
+    first = Story.of("workflow: durable\nnodes: {f: {function: t.f, with: {n: 1}}}")
+    first.start({})
+    undo = CallUndo(
+        handler="t.undo", input=to_json("{{ step.output }}"), kind="idempotent", timeout=timedelta(minutes=1)
+    )
+    retry = RetryPolicy(max_attempts=2, initial=timedelta(seconds=1), max=timedelta(hours=1))
+    first.advance(
+        Call(id="1:pay", kind="step", name="t.pay", input=to_json({"n": 1}), retry=retry, undo=undo),
+        Call(id="1@1", kind="sleep", due=minute(9)),
+        Call(id="2@1:go", kind="signal", name="go", timeout=timedelta(minutes=5)),
+        drawn=(Drawn("random", to_json(0.5)), Drawn("version:x", to_json(2))),
+    )
+    first.complete("f[0].1:pay", {"id": "ü"})
+    yield first
+    second = Story.of("workflow: durable\nnodes: {f: {function: t.f, with: {n: 1}}}")
+    second.start({})
+    second.advance(Call(id="1", kind="sleep", due=minute(9)), Call(id="2:go", kind="signal", name="go"))
+    second.signal("go", 1)
+    at, sides = minute(1), {"recorded": "call 1: sleep", "found": "no further call", "place": "shop.py:12"}
+    second.when(c.StopFunction(address="f[0]", number=1, version=3, **sides, at=at))
+    second.resume()
+    second.advance(cancelled=("f[0].1",))
+    yield second
 
 
 def told(story: Story) -> dict[str, Any]:

@@ -196,7 +196,7 @@ def test_a_wrong_node_is_told_with_what_to_write(node: str, hint: str) -> None:
 def test_a_node_without_a_type_is_told_the_types() -> None:
     [line] = lines_of(with_node("{x: 1}"))
     assert (
-        "add one of: approval, branch, doWhile, fail, for, forEach, http, join, parallel, publish, saga, set, signal"
+        "add one of: approval, branch, doWhile, fail, for, forEach, function, http, join, parallel, publish, saga, set,"
         in line
     )
 

@@ -184,6 +184,7 @@ NODES: list[tuple[Callable[[Any], object], str]] = [
     (lambda x: switch("a", x.b, {"ok": [200, 204], "gone": 410}).default, 'a: {branch: {switch: "{{ input.b }}", cases: {ok: [200, 204], gone: 410}}}'),
     (lambda x: choose("a", {"large": x.b > 1, "rush": x.rush})["rush"], 'a: {branch: {cases: [{large: "{{ input.b > 1 }}"}, {rush: "{{ input.rush }}"}]}}'),
     (lambda _: node("a", {"transform": [env.REGION, execution.id, trigger.name]}, list[str]), 'a: {transform: ["{{ env.REGION }}", "{{ execution.id }}", "{{ trigger.name }}"]}'),
+    (lambda x: node("a", {"function": "t.f", "with": {"n": x.b}}, int), 'a: {function: t.f, with: {n: "{{ input.b }}"}}'),
     (lambda x: node("a", {"sql": {"connection": "db", "query": "SELECT %(b)s", "params": {"b": x.b}}}, list), 'a: {sql: {connection: db, query: "SELECT %(b)s", params: {b: "{{ input.b }}"}}}'),
     (lambda x: node("a", {"approval": {"prompt": "ok?", "approvers": [x.b]}}, dict), 'a: {approval: {prompt: "ok?", approvers: ["{{ input.b }}"]}}'),
     (lambda _: look.options(compensate=refund)("p"), 'look: {task: look, with: {what: p}, compensate: {task: refund, with: {payment: "{{ step.output }}"}, retry: {max_attempts: 3}, timeout: 5s}}'),

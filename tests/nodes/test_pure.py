@@ -292,6 +292,7 @@ def test_all_types_are_found() -> None:
         "approval",
         "branch",
         "fail",
+        "function",
         "http",
         "join",
         "publish",

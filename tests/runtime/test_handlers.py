@@ -401,3 +401,26 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     ]
     assert found[5][0].startswith("handler third: the name 'same' is taken by sagad_handlers_one_")
     assert found[6][0].startswith("cannot be imported: FileNotFoundError: ")
+
+
+def test_durable_functions_are_found_beside_handlers(tmp_path: Path) -> None:
+    """Each has a name and takes the context first; what cannot be one is told with its place."""
+    good, bad = tmp_path / "good.py", tmp_path / "bad.py"
+    head = "from daemon.durable import durable\n"
+    good.write_text(f"{head}@durable('a.b')\nasync def one(ctx, n: int): ...\n@durable()\nasync def two(ctx): ...\n")
+    registry = load_handlers([str(good)])
+    assert dict(registry) == {}
+    assert set(registry.functions) == {"a.b", "good.two"}
+    bad.write_text(
+        f"{head}@durable('x')\ndef plain(ctx): ...\n@durable('y')\nasync def nothing(): ...\n"
+        "@durable('no name')\nasync def third(ctx): ...\n@durable('a.b')\nasync def fourth(ctx): ...\n"
+    )
+    with pytest.raises(Misconfigured) as raised:
+        load_handlers([str(good), str(bad)])
+    told = [(problem.message.partition(": ")[2], problem.line) for problem in raised.value.problems]
+    assert told[:3] == [
+        ("@durable is for `async def`", 2),
+        ("it takes no context: its first parameter is `ctx`", 4),
+        ("the name 'no name' must be words joined by dots, such as orders.fulfil", 6),
+    ]
+    assert told[3][0].startswith("the name 'a.b' is taken by")

@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from daemon.core import commands as c
-from daemon.core.address import node_of
+from daemon.core.address import turn_around
+from daemon.core.calls import node_at
 from daemon.core.decide import decide
-from daemon.core.effects import ArmTimer, CancelChild, RunStep, owed
+from daemon.core.effects import Advance, ArmTimer, CancelChild, RunStep, owed
 from daemon.core.errors import Rejected
 from daemon.core.events import StepError
 from daemon.core.evolve import fold
+from daemon.core.function_events import Call, CallUndo
 from daemon.core.leaving import child_id_of
+from daemon.core.retry import RetryPolicy
 from daemon.core.saga import CHOICES
 from daemon.core.state import INITIAL, Finished, InFlight, Running, State
 from daemon.core.values import to_json
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
     from daemon.core.plan import Plan
 
+MINUTE = timedelta(minutes=1)
 MOST_COMMANDS = 3_000
 """A generated execution that has had so many, most of them kind ones, does not end."""
 WILD = 120
@@ -164,7 +168,7 @@ class World:
         at, number = self._at, len(self._turns)
         for effect in owed(state):
             match effect:
-                case RunStep(address=address, attempt=attempt) if starts_child(self._plan, address):
+                case RunStep(address=address, attempt=attempt) if starts_child(self._plan, state, address):
                     child = child_id_of(EXECUTION, address, attempt)
                     yield c.AwaitChild(
                         address=address, attempt=attempt, child=child, workflow="s", definition="d", at=at
@@ -175,6 +179,12 @@ class World:
                 case RunStep(address=address, attempt=attempt):
                     output = to_json((number % 7, "text", {"id": number}, LARGE)[number % 4])
                     yield c.CompleteStep(address=address, attempt=attempt, output=output, at=at)
+                case Advance(address=address):
+                    yield self._advance(state, address)
+                    if number % 5 == 0:
+                        yield c.StopFunction(
+                            address=address, number=effect.number, version=number, recorded="a", found="b", at=at
+                        )
                 case ArmTimer(timer_id=timer_id, due=due) if state.timers[timer_id].purpose != "execution":
                     yield c.FireTimer(timer_id=timer_id, at=max(at, due))
                 case _:
@@ -188,6 +198,28 @@ class World:
         for address, ask in sorted(state.asking.items()):
             for choice in CHOICES[ask.kind]:
                 yield c.AnswerUndo(address=address, question=ask.version, choice=choice, actor="test", at=at)
+
+    def _advance(self, state: Running, address: str) -> c.Command:
+        """Let a durable function go on: it calls things twice, gives something up, then ends in one way or another."""
+        journal, number = state.functions[address], len(self._turns)
+        kind, retry = ("reversible", "idempotent")[number % 2], RetryPolicy(max_attempts=2)
+        undo = CallUndo(handler="t.undo", input=to_json("{{ step.output }}"), kind=kind)
+        step = Call(id="1:x", kind="step", name="t.x", retry=retry, undo=undo)
+        calls = (
+            (step, Call(id="1@1", kind="sleep", due=self._at)),
+            (Call(id="2:go", kind="signal", name="go", timeout=MINUTE), Call(id="2@1:s", kind="child", name="s")),
+        )
+        ended = journal.number >= len(calls)
+        open_calls = [each for each in sorted(state.calls) if turn_around(each) == address]
+        return c.AdvanceFunction(
+            address=address,
+            number=journal.number,
+            seen=journal.seen + len(journal.done),
+            calls=() if ended else calls[journal.number],
+            cancelled=tuple(open_calls[: number % 2]),
+            outcome=(to_json(number), StepError("broken", "broken"))[number % 4 == 0] if ended else None,
+            at=self._at,
+        )
 
     def _child_ends(self, address: str, attempt: int) -> c.Command:
         """Let a child end in one way or another, the same one each time that this is asked."""
@@ -247,7 +279,8 @@ class World:
         )
 
     def _odd(self, address: str, attempt: int) -> c.Command:
-        node = self._plan.nodes[node_of(address)]
+        assert isinstance(self._state, Running)
+        node = node_at(self._plan, self._state, address)
         targets = [edge.target for edge in node.outgoing if edge.port == "out"]
         match self._dice.below(6):
             case 0:

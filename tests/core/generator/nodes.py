@@ -246,9 +246,13 @@ def _join(dice: Dice, _around: Around, _readable: Sequence[str]) -> Node:
     return {"join": dice.pick(("all", "any"))}
 
 
+def _function(dice: Dice, around: Around, readable: Sequence[str]) -> Node:
+    return {"function": "t.f", "with": {"value": value(dice, around, readable)}}
+
+
 PLAIN: tuple[Draw, ...] = (
     _transform, *[_task] * 20, _http, _http, _publish, _publish, _subflow, _subflow, *[_branch] * 3, _wait, _wait,
-    _signal, _signal, _join, _join, _set, _set, _fail,
+    _function, _function, _signal, _signal, _join, _join, _set, _set, _fail,
 )  # fmt: skip
 
 
