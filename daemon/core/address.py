@@ -38,7 +38,7 @@ def turn_around(address: str) -> str:
 
 def is_call(address: str) -> bool:
     """Tell whether a step is a call of a durable function, or undoes one."""
-    return address[address.rfind(".") + 1 :][:1].isdigit()
+    return "." in address and address[address.rfind(".") + 1].isdigit()
 
 
 def within(turn: str, node_id: str) -> str:

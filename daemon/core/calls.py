@@ -26,6 +26,8 @@ _ONCE = RetryPolicy()
 
 def node_at(plan: Plan, state: Running, address: str) -> PlannedNode:
     """Return the node that a step executes; for a call of a function, or what undoes one, a node made for it."""
+    if (node := plan.nodes.get(address)) is not None:  # most are in the outermost scope
+        return node
     if not is_call(address):
         return plan.nodes[node_of(address)]
     called = address.removesuffix(UNDO)

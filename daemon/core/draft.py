@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from daemon.core.plan import Plan, PlannedNode
 
+_SETTLING = (e.StepSucceeded, e.StepFailed, e.StepSkipped, e.StepCached)
+
 
 class Draft:
     """The events so far: each is evolved as it is decided, so that the next one sees it.
@@ -64,9 +66,7 @@ class Draft:
         """Add an event and evolve the state by it."""
         self.events.append(event)
         self.state = self.scope.state = evolve(self.state, event)
-        if isinstance(event, e.StepSucceeded | e.StepSkipped | e.StepCached) or (
-            isinstance(event, e.StepFailed) and event.retry_at is None
-        ):
+        if isinstance(event, _SETTLING) and not (isinstance(event, e.StepFailed) and event.retry_at is not None):
             self.settled.append(event.address)
 
     def wait(self, address: str, purpose: str, due: datetime) -> None:

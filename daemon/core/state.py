@@ -234,11 +234,20 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """Bytes of its input, of the outputs and items in `steps`, and of `variables`: the execution's context."""
 
     @property
-    def open(self) -> int:
-        """How many things are waited for; none left means that the execution is at its end."""
-        waits = len(self.in_flight) + len(self.queue) + len(self.awaiting) + self.sleeping + len(self.asking)
-        waits += len(self.limited) + len(self.people) + len(self.functions)
-        return waits + len(self.children) + len(self.leaving)
+    def waits(self) -> bool:
+        """Whether anything is waited for; if not, the execution is at its end."""
+        return bool(
+            self.in_flight
+            or self.sleeping
+            or self.queue
+            or self.awaiting
+            or self.children
+            or self.leaving
+            or self.functions
+            or self.people
+            or self.asking
+            or self.limited
+        )
 
     @property
     def busy(self) -> bool:
@@ -301,9 +310,10 @@ def cause(state: State) -> str:
             return ""
         case NotStarted():
             return "start"
+        case Running() if state.busy:
+            return "step"
         case Running():
             kinds = (
-                ("step", state.busy),
                 ("pause", state.paused),
                 ("limit", state.limited),
                 ("slot", state.queue),

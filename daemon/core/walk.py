@@ -59,7 +59,7 @@ def advance(draft: Draft) -> None:
             _proceed_with_group(draft, draft.groups.popitem()[0])
         elif draft.undone:
             _fail_undone(draft, *draft.undone.popitem())
-        elif not draft.running.open and not draft.running.groups:
+        elif not draft.running.waits and not draft.running.groups:
             _complete(draft)
         else:
             break

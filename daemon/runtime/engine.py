@@ -277,7 +277,7 @@ class Engine:
                 return
             events, after = tuple(round_.events), round_.state
             round_.effects = effects(after, events)
-            hint = has_work(before) and not round_.mailbox.ours and bool(round_.effects)
+            hint = not round_.mailbox.ours and bool(round_.effects) and has_work(before)
             index = project(round_.execution_id, before, events, after, hint=hint)
             append = Append(round_.execution_id, before.version, events, index, self._daemon)
             self._writer.submit(append, round_.appended)

@@ -52,6 +52,7 @@ LOOKS = 8
 Queue: TypeAlias = "tuple[str, str]"
 """A limit and a key."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OF_SLOTS = frozenset({e.SlotsAsked, e.SlotsTaken})
 _logger = structlog.get_logger(__name__)
 
 
@@ -87,12 +88,11 @@ class Grants:
     def committed(self, committed: Committed) -> None:
         """Note the queues that an append has changed: a listener of the engine."""
         before, after = committed.before, committed.after
-        if (
-            isinstance(before, Running)
-            and isinstance(after, Running)
-            and before.limited is after.limited
-            and before.holding is after.holding
-        ):
+        had = isinstance(before, Running) and (before.limited or before.holding)
+        if isinstance(before, Running) and isinstance(after, Running):
+            if before.limited is after.limited and before.holding is after.holding:
+                return
+        elif not had and _OF_SLOTS.isdisjoint(map(type, committed.events)):
             return
         touched = set(_queues_left(before, committed.events))
         asked = {queue for queue, waits in _queues_of(committed.events) if waits}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from daemon.core.state import State
 
 _OF_APPROVALS = (e.ApprovalRequested, e.ApprovalGiven, e.ApprovalDelegated, e.ApprovalEscalated)
+_KINDS = frozenset(_OF_APPROVALS)
 _ENDINGS = (e.StepSucceeded, e.StepFailed)
 
 
@@ -29,6 +30,9 @@ def approvals_of(
     """Return what became of the approvals that the events are about, and of those that ended with what was around."""
     waited = before.people if isinstance(before, Running) else {}
     waits = after.people if isinstance(after, Running) else {}
+    same = waited is waits or not (waited or waits)
+    if same and _KINDS.isdisjoint(map(type, events)):
+        return ()
     named = dict.fromkeys(event.address for event in events if isinstance(event, _OF_APPROVALS))
     if waited is not waits:
         named |= dict.fromkeys(address for address in sorted(waited) if address not in waits)

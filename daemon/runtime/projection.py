@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from daemon.core import events as e
-from daemon.core.state import Finished, NotStarted, Paused, Running, State, Undoing, cause, has_work
+from daemon.core.state import Finished, NotStarted, Running, State, cause, has_work
 from daemon.runtime.projected_approvals import approvals_of
 from daemon.runtime.slot_changes import slot_changes
 from eventstore.index import UNCHANGED, ExecutionChange, ExecutionRow, IndexChange, TimerRow
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
+
+_OF_TIMERS = frozenset({e.TimerSet, e.TimerFired, e.TimerCancelled})
 
 MAX_ERROR = 500
 """Characters of an error that lists show."""
@@ -42,19 +44,28 @@ def project(
         if changed is None and busy is None and not hint and not slots and not approvals:
             return UNCHANGED
         return IndexChange(changed=changed, busy=busy, hint=hint, slots=slots, approvals=approvals)
-    timers = after.timers if isinstance(after, Running) else {}
-    touched = dict.fromkeys(event.timer_id for event in events if isinstance(event, e.TimerSet))
-    gone = dict.fromkeys(event.timer_id for event in events if isinstance(event, e.TimerFired | e.TimerCancelled))
+    timers_set, timers_cleared = _timers(events, after) if isinstance(after, Running) else ((), ())
     return IndexChange(
         execution=row,
         changed=changed,
-        timers_set=tuple(TimerRow(timer_id, timers[timer_id].due) for timer_id in touched if timer_id in timers),
-        timers_cleared=tuple(timer_id for timer_id in gone if timer_id not in timers and isinstance(after, Running)),
+        timers_set=timers_set,
+        timers_cleared=timers_cleared,
         busy=busy,
         hint=hint,
         slots=slots,
         approvals=approvals,
     )
+
+
+def _timers(events: Sequence[e.Event], after: Running) -> tuple[tuple[TimerRow, ...], tuple[str, ...]]:
+    """Return which timers are set, and which are gone."""
+    timers = after.timers
+    if not timers and _OF_TIMERS.isdisjoint(map(type, events)):
+        return (), ()
+    touched = dict.fromkeys(event.timer_id for event in events if isinstance(event, e.TimerSet))
+    gone = dict.fromkeys(event.timer_id for event in events if isinstance(event, e.TimerFired | e.TimerCancelled))
+    set_ = tuple(TimerRow(timer_id, timers[timer_id].due) for timer_id in touched if timer_id in timers)
+    return set_, tuple(timer_id for timer_id in gone if timer_id not in timers)
 
 
 def _row(
@@ -108,17 +119,11 @@ def status_of(state: State) -> str:
 
     `pending`, `running`, `paused`, `compensating` (it is being undone), `completed`, `failed` or `cancelled`.
     """
-    match state:
-        case NotStarted():
-            return "pending"
-        case Running(undoing=Undoing()):
+    if isinstance(state, Running):
+        if state.undoing is not None:
             return "compensating"
-        case Running(paused=Paused()):
-            return "paused"
-        case Running():
-            return "running"
-        case Finished():
-            return state.status
+        return "paused" if state.paused is not None else "running"
+    return state.status if isinstance(state, Finished) else "pending"
 
 
 def _error_of(state: State) -> str | None:

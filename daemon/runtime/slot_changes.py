@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from daemon.core.state import State
 
-_SLOTTED = (e.SlotsAsked, e.SlotsTaken, e.MessageCollected)
+_SLOTTED = frozenset({e.SlotsAsked, e.SlotsTaken, e.MessageCollected})
 
 
 def slot_changes(before: State, events: Sequence[e.Event], after: State) -> tuple[SlotChange, ...]:
@@ -27,7 +27,7 @@ def slot_changes(before: State, events: Sequence[e.Event], after: State) -> tupl
         same = before.limited is after.limited and before.holding is after.holding
         if same and before.messages is after.messages:
             return ()
-    elif not _any_slots(before) and not any(isinstance(event, _SLOTTED) for event in events):
+    elif not _any_slots(before) and _SLOTTED.isdisjoint(map(type, events)):
         return ()
     changes: list[SlotChange] = []
     for event in events:

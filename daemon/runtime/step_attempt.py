@@ -116,6 +116,10 @@ class Attempt:
         self.address = effect.address
         self.number = effect.attempt
         self.node = node
+        self.handler = node.type.handler(node.config)
+        """Name of the handler that it needs."""
+        self.remote = node.type.remote(node.config) or means.sent_away.get(self.handler or "")
+        """Who runs the handler; None for this process."""
         self.workflow = state.workflow
         self.state = effect.state
         self.resumed = effect.resumed
@@ -130,20 +134,10 @@ class Attempt:
         self._disclosed: Disclosed | None = None
 
     @property
-    def handler(self) -> str | None:
-        """Name of the handler that it needs."""
-        return self.node.type.handler(self.node.config)
-
-    @property
     def parent(self) -> Parent:
         """What an execution that it starts has above it."""
         above = self._execution.parent
         return Parent(self.execution_id, self.address, self.number, above.depth + 1 if above is not None else 1)
-
-    @property
-    def remote(self) -> Remote | None:
-        """Who runs the handler; None for this process."""
-        return self.node.type.remote(self.node.config) or self._means.sent_away.get(self.handler or "")
 
     def wanted(self) -> Wanted | None:
         """Return which cached result would do; None when the step has no key, or its node no cache."""
@@ -256,8 +250,8 @@ class Attempt:
             bind_task(self.execution_id, traceparent=traceparent, address=self.address, attempt=self.number)
             if (again := pausing_again(self.resumed, self.address, self.number, self.state, self.now())) is not None:
                 return again
-            if (remote := self.remote) is not None:
-                return await self._call(remote, context)
+            if self.remote is not None:
+                return await self._call(self.remote, context)
             value = self._input()
             if (handler := self._means.handlers.get(self.handler or "")) is not None and handler.streams:
                 context.open_stream()

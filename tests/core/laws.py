@@ -159,7 +159,7 @@ def the_derived_fields_agree_with_the_steps(history: History) -> None:
         assert state.sleeping == kinds.count("Sleeping") + kinds.count("Retrying") + breaths
         waiting = [step for step in state.steps.values() if not isinstance(step, (*Settled, Repeating, Turn))]
         beside = begins + len(state.asking) + len(state.leaving) + len(state.functions)
-        assert state.open == len(waiting) + breaths + beside
+        assert state.waits == bool(len(waiting) + breaths + beside)
         assert len(state.in_flight) <= history.plan.concurrency
 
 

@@ -254,4 +254,4 @@ output: "{{ after }}"
     assert all(not address.startswith("outer[0].") for address in story.state.steps)
     assert len(story.state.awaiting) == 2
     assert len(story.state.timers) == 2
-    assert story.state.open == 2 + 2 + 2
+    assert len(story.state.in_flight) == 2

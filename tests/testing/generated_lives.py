@@ -8,6 +8,7 @@ Comes from: tests/core/generator. Goes to: tests/testing/test_generated_lives.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,7 @@ from daemon.core.errors import Rejected
 from daemon.core.evolve import fold
 from daemon.core.saga import CHOICES
 from daemon.core.state import Finished, Running
+from daemon.durable import CallFailed, DurableContext, durable
 from daemon.handlers import Again, Context, End, Port, StepFailure
 from daemon.runtime.projection import execution_row
 from daemon.testing.flow import start_on
@@ -27,6 +29,8 @@ from tests.core.generator.dice import Dice
 from tests.core.laws import LOG_LAWS
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from daemon.core.commands import Command
     from daemon.testing import Execution, Flow, Sagad
     from daemon.testing.stage import Stage
@@ -64,7 +68,11 @@ def flow_of(sagad: Sagad, number: int, store: str) -> Flow:
     document = graphs.definition(Dice("definition", number), f"generated{number}")
     plan = graphs.plan_of(document)
     text = json.dumps(document, indent=1)
-    flow = sagad.workflow(text, store=store, env={"HOME_TOWN": "Graz"}, secrets={"TOKEN": "secret"})
+    env, secrets = {"HOME_TOWN": "Graz"}, {"TOKEN": "secret"}
+    flow = sagad.workflow(text, store=store, env=env, secrets=secrets, handlers=[function])
+    if any(node.type.name == "function" for node in plan.nodes.values()):
+        flow.fake("t.called", calls=_service(number))
+        flow.fake("t.uncalled", calls=_service(number))
     for node in plan.nodes.values():
         if node.type.execute is None:
             continue
@@ -73,6 +81,22 @@ def flow_of(sagad: Sagad, number: int, store: str) -> Flow:
         else:
             flow.fake_node(node.id, fails="refused", times=1 + len(node.id) % 2)
     return flow
+
+
+@durable("t.f")
+async def function(ctx: DurableContext, value: Any = None) -> list[str]:
+    """Call one thing that can be undone, then two side by side, and sleep; failures are in what it gives."""
+    results = [await _called(ctx.step("t.called", value, retry=2, compensate="t.uncalled"))]
+    results += await asyncio.gather(*(_called(ctx.step("t.called", each)) for each in ("left", "right")))
+    await ctx.sleep("20m")
+    return results
+
+
+async def _called(call: Coroutine[Any, Any, Any]) -> str:
+    try:
+        return str(await call)[:20]
+    except CallFailed as error:
+        return error.code
 
 
 def _service(number: int) -> Any:
