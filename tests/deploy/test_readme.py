@@ -56,6 +56,21 @@ def test_the_workflow_in_python_is_the_one_in_yaml(tmp_path: Path) -> None:
     assert in_python.definition.document == in_yaml.definition.document
 
 
+async def test_the_durable_function_does_what_the_yaml_says(sagad: Sagad) -> None:
+    names: dict[str, Any] = {}
+    exec(f"from daemon.durable import DurableContext, durable\n{block('python', '@durable')}", names)  # noqa: S102  our own text
+    in_yaml = sagad.workflow(block("yaml", "workflow: refunds"))
+    text = 'workflow: refunds\nnodes: {run: {function: refunds.run, with: "{{ input }}"}}\noutput: "{{ run }}"'
+    in_code = sagad.workflow(text, handlers=[names["run"]])
+    for flow in (in_yaml, in_code):
+        flow.fake("shop.find", returns={"total": 150, "payment": "p1"})
+        flow.fake("shop.repay", returns="repaid")
+        execution = await flow.start({"order": "A7"})
+        await execution.until(lambda now: "agreed" in now.waits_for)
+        await execution.signal("agreed")
+        assert await execution.result() == "repaid"
+
+
 def test_the_settings_are_settings() -> None:
     assert settings_from(tomllib.loads(block("toml")), {}).kafka.bootstrap == ("kafka:9092",)
 
