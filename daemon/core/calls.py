@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from daemon.core.address import UNDO, is_call, node_of, turn_around
 from daemon.core.plan import PlannedCompensation, PlannedNode
 from daemon.core.retry import RetryPolicy
+from daemon.core.throttle import covering
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
     from daemon.core.function_events import Call, CallUndo
     from daemon.core.plan import Plan
     from daemon.core.state import Running
+    from daemon.core.throttle import PlannedLimit
 
 _ONCE = RetryPolicy()
+_LIKE = {"step": "task", "child": "subflow"}
+"""The type of the node that does the same: limits of the settings that hold for it hold for the call."""
 
 
 def node_at(plan: Plan, state: Running, address: str) -> PlannedNode:
@@ -33,10 +37,10 @@ def node_at(plan: Plan, state: Running, address: str) -> PlannedNode:
     called = address.removesuffix(UNDO)
     call = state.calls[called]
     function = plan.nodes[node_of(turn_around(called))]
-    return _node_of(function, call) if called == address else _undo_node(function, call)
+    return _node_of(plan, function, call) if called == address else _undo_node(function, call)
 
 
-def _node_of(function: PlannedNode, call: Call) -> PlannedNode:
+def _node_of(plan: Plan, function: PlannedNode, call: Call) -> PlannedNode:
     undo = None
     if call.undo is not None:
         undo = PlannedCompensation(node=_undo_node(function, call), kind=call.undo.kind)
@@ -45,7 +49,10 @@ def _node_of(function: PlannedNode, call: Call) -> PlannedNode:
     timeout = call.timeout if call.kind != "signal" else None
     node = _node(function, call.kind, call, node_id=call.id, retry=call.retry, timeout=timeout)
     subflow = node.type.subflow(call) if node.type.subflow is not None else None
-    return replace(node, compensation=undo, subflow=subflow)
+    limits: tuple[PlannedLimit, ...] = ()
+    if node.type.execute is not None:
+        limits = covering(plan.shared, _LIKE[call.kind], node.type.handler(call))
+    return replace(node, compensation=undo, subflow=subflow, limits=limits, priority=plan.priority)
 
 
 def _undo_node(function: PlannedNode, call: Call) -> PlannedNode:

@@ -133,6 +133,7 @@ class _Limits(NamedTuple):
     own: Mapping[str, tuple[tuple[PlannedLimit, ...], Template | None]]
     start: PlannedStart
     priority: Template | None
+    shared: tuple[SharedLimit, ...]
 
 
 def _limits_of_all(
@@ -146,7 +147,7 @@ def _limits_of_all(
         node_id: _limits(definition, definition.nodes[node_id], read, planning, scoping.checker(places[node_id]))
         for node_id, read in configured.items()
     }
-    return _Limits(own, *planning.start(definition))
+    return _Limits(own, *planning.start(definition), planning.shared)
 
 
 def _limited(plan: Plan, limits: _Limits) -> Plan:
@@ -156,7 +157,8 @@ def _limited(plan: Plan, limits: _Limits) -> Plan:
         for node_id, (found, first) in limits.own.items()
         if found
     }
-    return replace(plan, nodes={**plan.nodes, **own}, start=limits.start, priority=limits.priority)
+    nodes = {**plan.nodes, **own}
+    return replace(plan, nodes=nodes, start=limits.start, priority=limits.priority, shared=limits.shared)
 
 
 def _limits(

@@ -15,7 +15,7 @@ from daemon.core.definition import Definition
 from daemon.core.node import NodeType, Subflow, Turns
 from daemon.core.retry import RetryPolicy
 from daemon.core.templates import Template
-from daemon.core.throttle import AT_ONCE, PlannedLimit, PlannedStart
+from daemon.core.throttle import AT_ONCE, PlannedLimit, PlannedStart, SharedLimit
 
 
 class Edge(Struct, frozen=True):
@@ -142,6 +142,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """How an execution begins."""
     priority: Template | None = None
     """Of those who wait for a limit, and say nothing themselves."""
+    shared: tuple[SharedLimit, ...] = ()
+    """The limits of the settings: those that hold for a handler or type hold for the calls of functions too."""
 
     @property
     def hash(self) -> str:

@@ -187,6 +187,7 @@ class Planning:
     def __init__(self, shared: Mapping[str, SharedLimit], findings: Findings, *, strict: bool) -> None:
         """`shared` are those of the settings; only with `strict` must those be there that are named."""
         self._shared = shared
+        self.shared = tuple(limit for _, limit in sorted(shared.items()))
         self._findings = findings
         self._strict = strict
 
@@ -212,9 +213,7 @@ class Planning:
     def covering(self, node_type: str, handler: str | None, named: Sequence[PlannedLimit]) -> tuple[PlannedLimit, ...]:
         """Return the shared limits that hold for all nodes of this type or with this handler, but for those named."""
         names = {limit.name for limit in named}
-        shared = [each for _, each in sorted(self._shared.items())]
-        found = [each for each in shared if each.name not in names and each.covers(node_type, handler)]
-        return tuple(_planned(each.name, each, None, None) for each in found)
+        return tuple(limit for limit in covering(self.shared, node_type, handler) if limit.name not in names)
 
     def start(self, definition: Definition) -> tuple[PlannedStart, Template | None]:
         """Return how executions of the workflow begin, and under which limits; and their priority."""
@@ -258,6 +257,11 @@ class Planning:
             return None
         check(template, written, path)
         return template
+
+
+def covering(shared: Iterable[SharedLimit], node_type: str, handler: str | None) -> tuple[PlannedLimit, ...]:
+    """Return those of the limits that hold for all nodes of this type or with this handler."""
+    return tuple(_planned(limit.name, limit, None, None) for limit in shared if limit.covers(node_type, handler))
 
 
 def _planned(

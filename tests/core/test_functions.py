@@ -13,7 +13,10 @@ from daemon.core.events import Parent, StepError
 from daemon.core.function_events import Call, CallUndo
 from daemon.core.retry import RetryPolicy
 from daemon.core.state import Running, cause
+from daemon.core.throttle import SharedLimit
 from daemon.core.values import to_json
+from daemon.nodes import builtin_node_types
+from daemon.runtime.definitions import Compiler
 from tests.core.spec import EXECUTION, Story, minute
 
 FLOW = """
@@ -132,6 +135,26 @@ def test_a_call_waits_for_a_slot_as_any_step() -> None:
     story = begun(step("1@1:x"), step("1@2:x", 2), keys="concurrency: 1")
     assert cause(story.state) == "step"
     assert story.complete("f[0].1@1:x")[-1] == "StepStarted address=f[0].1@2:x input=2"
+
+
+def test_limits_of_the_settings_hold_for_calls() -> None:
+    """Those for a handler, and those for the type of node that does the same."""
+    shared = {
+        "x": SharedLimit(name="x", most=1, handlers=("t.x",)),
+        "tasks": SharedLimit(name="tasks", most=9, node_types=("task",)),
+        "children": SharedLimit(name="children", most=2, node_types=("subflow",)),
+    }
+    compiler = Compiler(node_types=builtin_node_types(), handlers=None, env={}, shared=shared)
+    [plan] = compiler.load_text(FLOW % "").plans
+    story = Story(plan)
+    story.start({"n": 1})
+    story.crowded = {("x", "")}
+    child = Call(id="2", kind="child", name="c", input=to_json({"workflow": "c", "input": None}))
+    lines = story.advance(step("1:x"), Call(id="1@1", kind="sleep", due=minute(5)), child)
+    slots = '[{"limit":"tasks","most":9},{"limit":"x","most":1}]'
+    assert lines[1] == f"SlotsAsked address=f[0].1:x slots={slots}"
+    assert lines[3] == 'SlotsTaken address=f[0].2 slots=[{"limit":"children","most":2}]'
+    assert story.grant("f[0].1:x")[1].startswith("StepStarted address=f[0].1:x")
 
 
 def test_calls_that_are_given_up_are_cancelled_with_their_timers() -> None:

@@ -142,7 +142,7 @@ edges: [a -> b]
 
 
 async def test_a_limit_of_the_settings_is_shared_by_workflows(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """By its name, by node type and by handler: one limit, whoever takes it."""
+    """By its name, by node type and by handler: one limit, whoever takes it, the calls of durable functions too."""
     gate = request.node.name
     text = """
 workflow: named
@@ -150,17 +150,21 @@ nodes: {a: {task: gate, with: {name: "{{ input }}"}, throttle: both}}
 ---
 workflow: covered
 nodes: {a: {task: gate, with: {name: "{{ input }}"}}}
+---
+workflow: coded
+nodes: {a: {function: gated.flow, with: {name: "{{ input }}"}}}
 """
     shared = {
         "both": Throttle(concurrency=1, handlers=("ga*",)),
         "tasks": Throttle(concurrency=9, node_types=("task",)),
     }
     async with running(settings_for(tmp_path, text, throttle=shared)) as daemon:
-        ids = [await start(daemon, name, gate) for name in ("named", "covered")]
-        await until(daemon, ids[1], lambda state: isinstance(state, Running) and bool(state.limited))
+        ids = [await start(daemon, name, gate) for name in ("named", "covered", "coded")]
+        for each in ids[1:]:
+            await until(daemon, each, lambda state: isinstance(state, Running) and bool(state.limited))
         assert [(use.limit, use.held, use.waiting) for use in await daemon.store.slots.uses(most=9)] == [
-            ("both", 1, 1),
-            ("tasks", 1, 1),
+            ("both", 1, 2),
+            ("tasks", 1, 2),
         ]
         gated_handlers.gates[gate].set()
         for each in ids:

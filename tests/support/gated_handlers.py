@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter, defaultdict
 from typing import Any
 
+from daemon.durable import DurableContext, durable
 from daemon.handlers import Context, StepFailure, handler
 
 runs: Counter[str] = Counter()
@@ -46,3 +47,9 @@ async def flaky(name: str, *, context: Context) -> int:
     if context.attempt <= failures[name]:
         raise StepFailure("not yet", code="flaky")
     return context.attempt
+
+
+@durable("gated.flow")
+async def flow(ctx: DurableContext, name: str) -> Any:
+    """Stand at the gate of this name."""
+    return await ctx.step(gate, {"name": name})
