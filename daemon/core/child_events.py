@@ -11,6 +11,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from daemon.core.values import NULL, Json
+
 
 class Parent(Struct, frozen=True, gc=False, omit_defaults=True):
     """The step that has started an execution and is told how it ends."""
@@ -63,6 +65,8 @@ class ChildFinished(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     child: UUID
     status: str
     """`completed` | `failed` | `cancelled`."""
+    output: Json = NULL
+    """Of the child, where the step's result is made of it; else that is the step's."""
     at: datetime
 
 

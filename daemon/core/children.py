@@ -79,9 +79,15 @@ def finish(draft: Draft, command: FinishChild) -> None:
         _record_start(draft, command)
     if (timer_id := timer_id_of(address, "child")) in draft.running.timers:
         draft.emit(e.TimerCancelled(timer_id=timer_id, at=draft.at))
+    mapped = step is not None and not address.endswith(UNDO) and subflow_at(draft, address).result is not None
     draft.emit(
         e.ChildFinished(
-            address=address, attempt=command.attempt, child=command.child, status=command.status, at=draft.at
+            address=address,
+            attempt=command.attempt,
+            child=command.child,
+            status=command.status,
+            output=command.output if mapped else NULL,
+            at=draft.at,
         )
     )
     if step is not None and address.endswith(UNDO):

@@ -17,6 +17,7 @@ from daemon.core.errors import ExecutionFinished, Rejected
 from daemon.core.evolve import fold
 from daemon.core.evolve_saga import newest_first
 from daemon.core.evolve_turns import kept_by
+from daemon.core.redeciding import divergence, redecide
 from daemon.core.snapshot import decode_state, encode_state
 from daemon.core.state import INITIAL, Finished, Repeating, Running, Settled, State, Turn, cause
 from daemon.core.state_limits import COLLECTING
@@ -163,6 +164,15 @@ def the_derived_fields_agree_with_the_steps(history: History) -> None:
         assert len(state.in_flight) <= history.plan.concurrency
 
 
+def its_log_tells_what_was_decided(history: History) -> None:
+    """Hold that decisions can be made again from the log alone: each begins and ends where it did."""
+    found = list(redecide(history.plan, history.events))
+    assert tuple(event for each in found for event in each.events) == history.events
+    assert [each.events[0] for each in found if each.command is None] == []
+    assert [each.after.version for each in found] == [turn.after.version for turn in history.turns if turn.events]
+    assert divergence(history.plan, history.plan, history.events) is None
+
+
 def the_state_knows_its_size(history: History) -> None:
     """Hold that it is counted as events come, and is what a count of all that is there gives."""
     for turn in history.turns:
@@ -225,6 +235,7 @@ LAWS: tuple[Law, ...] = (
     every_unfinished_execution_has_a_cause,
     the_derived_fields_agree_with_the_steps,
     the_state_knows_its_size,
+    its_log_tells_what_was_decided,
     a_turn_knows_its_steps,
     a_function_goes_on_when_it_has_something_to_see,
     what_is_owed_is_a_list_from_the_newest,

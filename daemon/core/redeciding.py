@@ -1,0 +1,146 @@
+"""Deciding a log again: where its decisions began and ended, and what another definition would have decided.
+
+The events of a decision follow from the state before it, the definition, and the command, which the first of them tells
+(see `recorded_commands`). So what is decided again under the definition that an execution is pinned to are the same
+events, and where they end, the next decision begins. Under another definition the first event that is not the same is
+where the two part.
+
+Comes from: daemon/runtime, for what-if, forks and the deploy gate. Goes to: `decide`, `evolve`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from daemon.core import events as e
+from daemon.core.calls import node_at
+from daemon.core.commands import Command
+from daemon.core.decide import decision
+from daemon.core.errors import Rejected
+from daemon.core.evolve import evolve
+from daemon.core.recorded_commands import recorded_commands
+from daemon.core.state import INITIAL, Running, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from daemon.core.plan import Plan, PlannedNode
+
+LONGEST_CROWD = 100
+"""How many queues of limits one decision may find crowded, one after the other."""
+
+
+class Redecided(Struct, frozen=True):
+    """One decision of a log."""
+
+    command: Command | None
+    """None where the log does not tell it: the one event is a fact then, from which nothing follows."""
+    crowded: frozenset[tuple[str, str]]
+    before: State
+    events: tuple[e.Event, ...]
+    after: State
+
+
+class Divergence(Struct, frozen=True):
+    """The first event at which a log and what another definition decides are not the same."""
+
+    version: int
+    """Of the event."""
+    command: Command | None
+    recorded: e.Event | None
+    """None where the log has no event more, or none for this decision."""
+    found: e.Event | None
+    """None where the other definition decides no event more."""
+    reason: str = ""
+    """Why the other definition refuses the command, or cannot be asked."""
+
+
+def redecide(plan: Plan, events: Sequence[e.Event], state: State = INITIAL) -> Iterator[Redecided]:
+    """Give the decisions that the events record, in order; `events` follow `state`, and begin with a decision's first.
+
+    What was decided by a program that decided otherwise is given event by event, without its command.
+    """
+    at = 0
+    while at < len(events):
+        found = _next(plan, events[at:], state)
+        yield found
+        state, at = found.after, at + len(found.events)
+
+
+def _next(plan: Plan, events: Sequence[e.Event], state: State) -> Redecided:
+    commands = recorded_commands(state, events, _nodes(plan, state))  # type: ignore[arg-type]  # what it reads is there
+    tried = (_reproduced(plan, events, state, command) for command in commands)
+    found = max((each for each in tried if each is not None), key=lambda each: len(each.events), default=None)
+    return found or Redecided(None, frozenset(), state, (events[0],), evolve(state, events[0]))
+
+
+def _reproduced(plan: Plan, events: Sequence[e.Event], state: State, command: Command) -> Redecided | None:
+    """Return the decision when it gives the events that are recorded; limits are as crowded as those say."""
+    crowded: frozenset[tuple[str, str]] = frozenset()
+    for _ in range(LONGEST_CROWD):
+        try:
+            decided = decision(plan, state, command, crowded)
+        except (Rejected, TypeError, KeyError):
+            return None
+        count = len(decided.events)
+        if decided.events == tuple(events[:count]):
+            return Redecided(command, crowded, state, decided.events, decided.state) if count else None
+        asked = _asked_here(events, decided.events) - crowded
+        if not asked:
+            return None
+        crowded |= asked
+    return None
+
+
+def _asked_here(recorded: Sequence[e.Event], decided: Sequence[e.Event]) -> frozenset[tuple[str, str]]:
+    """Return the limits that were asked for where the decision takes them."""
+    for was, now in zip(recorded, decided, strict=False):
+        if was != now:
+            if isinstance(was, e.SlotsAsked) and isinstance(now, e.SlotsTaken) and was.address == now.address:
+                return frozenset((slot.limit, slot.key) for slot in was.slots)
+            return frozenset()
+    return frozenset()
+
+
+def _nodes(plan: Plan, state: State) -> Callable[[str], PlannedNode | None]:
+    def node(address: str) -> PlannedNode | None:
+        try:
+            return node_at(plan, state, address) if isinstance(state, Running) else None
+        except KeyError:
+            return None
+
+    return node
+
+
+def divergence(old: Plan, new: Plan, events: Sequence[e.Event], state: State = INITIAL) -> Divergence | None:
+    """Return where the definition of `new` would first have decided something else; None where nowhere in `events`.
+
+    Both decide each command on the same state: that is the log's as long as they agree.
+    """
+    for recorded in redecide(old, events, state):
+        version = recorded.before.version + 1
+        if recorded.command is None:
+            continue
+        try:
+            found = decision(new, recorded.before, recorded.command, recorded.crowded).events
+        except Rejected as error:
+            return Divergence(version, recorded.command, recorded.events[0], None, str(error))
+        except (TypeError, KeyError) as error:
+            reason = f"the state does not fit the definition: {error}"
+            return Divergence(version, recorded.command, recorded.events[0], None, reason)
+        for at in range(max(len(found), len(recorded.events))):
+            was = recorded.events[at] if at < len(recorded.events) else None
+            now = found[at] if at < len(found) else None
+            if was is None or now is None or _pinned(now, was) != was:
+                return Divergence(version + at, recorded.command, was, now)
+    return None
+
+
+def _pinned(event: e.Event, other: e.Event) -> e.Event:
+    """Return the event as if its definition were the other's: that the definitions differ is known."""
+    if isinstance(event, e.ExecutionStarted) and isinstance(other, e.ExecutionStarted):
+        return replace(event, definition=other.definition)
+    return event
