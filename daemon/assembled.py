@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from daemon.nodes.gates import GateStatus
     from daemon.runtime.approval_links import ApprovalLinks
+    from daemon.runtime.branches import Branches
     from daemon.runtime.brokers import Brokers
     from daemon.runtime.changes import Changes
     from daemon.runtime.children import Children
@@ -64,6 +65,7 @@ class Daemon:
     intake: Intake
     steps: Steps
     children: Children
+    branches: Branches
     cache: ResultCache
     streams: StreamHub
     membership: Membership

@@ -20,11 +20,13 @@ from daemon.assembled import Daemon
 from daemon.core.node import Remote
 from daemon.foundations import KeptResults, Spawn, Tools, cache_backend, collector_of, keep_results, make_tools
 from daemon.nodes import all_node_types
+from daemon.runtime.branches import Branches
 from daemon.runtime.changes import Changes, ForeignChanges
 from daemon.runtime.children import Children
 from daemon.runtime.client_metrics import ClientMetrics
 from daemon.runtime.clock import Clock, SharedClock, SystemClock
 from daemon.runtime.codec import codec_of
+from daemon.runtime.cuts import Cuts
 from daemon.runtime.databases import Databases
 from daemon.runtime.definitions import InputSchemas
 from daemon.runtime.engine import Engine
@@ -123,6 +125,11 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
     timers = _timers(base, engine)
     engine.steps, engine.timers, engine.children = steps, timers, children
     engine.functions = _functions(base, engine)
+    cuts = Cuts(base.history, base.plans)
+    branches = Branches(
+        engine=engine, plans=base.plans, history=base.history, cuts=cuts, clock=tools.clock, spawn=spawn
+    )
+    engine.past = branches
     base.membership.engine, base.membership.steps = engine, steps
     intake = _intake(base, engine)
     subscriptions = _subscriptions(tools, store, intake, spawn)
@@ -156,6 +163,7 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
         intake=intake,
         steps=steps,
         children=children,
+        branches=branches,
         cache=base.results.cache,
         streams=base.results.streams,
         membership=base.membership,

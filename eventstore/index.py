@@ -51,6 +51,16 @@ class ExecutionChange(Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
+class ForkRow(Struct, frozen=True):
+    """An execution that goes on from the past of another."""
+
+    execution_id: UUID
+    source: UUID
+    at_version: int
+    """Of the source."""
+    forked_at: datetime
+
+
 class ApprovalRow(Struct, frozen=True, kw_only=True):
     """One question to people, open or decided."""
 
@@ -121,6 +131,7 @@ class IndexChange(Struct, frozen=True):
     slots: tuple[SlotChange, ...] = ()
     """In the order of the events. A take that finds no slot free refuses the append."""
     approvals: tuple[ApprovalChange, ...] = ()
+    forked: ForkRow | None = None
 
 
 UNCHANGED = IndexChange()
@@ -150,6 +161,12 @@ class Index(Protocol):
 
     async def executions(self, which: ExecutionFilter) -> Sequence[ExecutionRow]:
         """Return at most `which.limit` rows."""
+
+    async def fork(self, execution_id: UUID) -> ForkRow | None:
+        """Return what the execution goes on from; None for one that is no fork."""
+
+    async def forks(self, source: UUID, *, limit: int = 100) -> Sequence[ForkRow]:
+        """Return the executions that go on from this one, oldest first."""
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """Return the number of executions by (workflow, status)."""

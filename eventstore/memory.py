@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ApprovalRow,
         ExecutionFilter,
         ExecutionRow,
+        ForkRow,
         IndexChange,
     )
     from eventstore.leases import Member
@@ -139,6 +140,7 @@ class MemoryIndex:
         self._rows: dict[UUID, ExecutionRow] = {}
         self._timers: defaultdict[UUID, dict[str, datetime]] = defaultdict(dict)
         self._approvals: dict[tuple[UUID, str], ApprovalChange] = {}
+        self._forks: dict[UUID, ForkRow] = {}
 
     def apply(self, execution_id: UUID, change: IndexChange, by: UUID | None = None) -> None:
         """Make one change; the log calls this inside its insert."""
@@ -157,6 +159,8 @@ class MemoryIndex:
             del self._timers[execution_id]
         for approval in map(clean_approval, change.approvals):
             self._approvals[execution_id, approval.row.address] = approval
+        if change.forked is not None:
+            self._forks[execution_id] = change.forked
         if change.busy:
             self.leases.setdefault(execution_id, Lease(by))
         elif change.busy is False:
@@ -225,6 +229,15 @@ class MemoryIndex:
             :limit
         ]
 
+    async def fork(self, execution_id: UUID) -> ForkRow | None:
+        """See `index.Index`."""
+        return self._forks.get(execution_id)
+
+    async def forks(self, source: UUID, *, limit: int = 100) -> Sequence[ForkRow]:
+        """See `index.Index`."""
+        found = [row for row in self._forks.values() if row.source == source]
+        return sorted(found, key=lambda row: (row.forked_at, row.execution_id))[:limit]
+
     async def rebuild(self, changes: AsyncIterable[tuple[UUID, IndexChange]]) -> None:
         """See `index.Index`."""
         fresh = MemoryIndex()
@@ -235,7 +248,7 @@ class MemoryIndex:
             kept = {execution_id: self.leases.get(execution_id, lease) for execution_id, lease in fresh.leases.items()}
             self._rows, self._timers, self.leases = fresh._rows, fresh._timers, kept
             self.slots.become(fresh.slots)
-            self._approvals = fresh._approvals
+            self._approvals, self._forks = fresh._approvals, fresh._forks
 
 
 def _matches(row: ExecutionRow, which: ExecutionFilter) -> bool:

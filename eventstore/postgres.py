@@ -15,7 +15,7 @@ from eventstore.arrays import Bigints, Bytes, Texts, Uuids
 from eventstore.codec import Stored
 from eventstore.errors import Conflict, Fenced, Full
 from eventstore.log import by_execution
-from eventstore.postgres_rows import approval_arrays, index_arrays
+from eventstore.postgres_rows import index_arrays, rare_changes
 from eventstore.queries import statements
 from eventstore.relational import MAX_VERSION
 
@@ -41,8 +41,8 @@ class PostgresLog:
     async def insert(self, batch: Sequence[Append]) -> None:
         """See `log.EventLog`."""
         slots = [(append.execution_id, change) for append in batch for change in append.index.slots]
-        approvals = approval_arrays((append.execution_id, append.index) for append in batch)
-        fenced, losers, filled = await self._database.append(self.arguments(batch), slots, approvals)
+        rare = rare_changes([(append.execution_id, append.index) for append in batch])
+        fenced, losers, filled = await self._database.append(self.arguments(batch), slots, rare)
         if filled:
             raise Full(filled)
         if fenced:

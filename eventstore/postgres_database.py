@@ -30,7 +30,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from eventstore import arrays
 from eventstore.errors import Unavailable, Undecodable, Unusable
-from eventstore.postgres_rows import approval_arrays, index_arrays
+from eventstore.postgres_rows import index_arrays, rare_changes
 from eventstore.queries import migrations, statements
 from eventstore.rows import chunks
 from eventstore.slot_rows import as_json
@@ -69,6 +69,7 @@ _BEFORE_REBUILD = (
     "clear_latest_keys",
     "clear_executions",
     "clear_approvals",
+    "clear_forks",
     "clear_slots",
     "clear_rates",
 )
@@ -131,12 +132,12 @@ class PostgresDatabase:
         self,
         arguments: Sequence[Array],
         slots: Sequence[tuple[UUID, SlotChange]],
-        approvals: Sequence[Array] | None = None,
+        rare: Sequence[tuple[str, Sequence[Array]]] = (),
     ) -> tuple[Sequence[UUID] | None, Sequence[UUID] | None, Sequence[UUID] | None]:
         """Call `sagad_append`, or `sagad_append_slots` when there are changes of slots.
 
         Return the daemons that are fenced, or the executions that moved on, or those that found no slot free.
-        Changes of `approvals` are rare, and cost round trips of their own in the same transaction.
+        What is `rare` is a statement and its arguments each, and costs a round trip in the same transaction.
         """
         query = SQL["append_slots"] if slots else SQL["append"]
         given = [_jsonb(slots), *arguments] if slots else arguments
@@ -148,7 +149,7 @@ class PostgresDatabase:
                     async with asyncio.timeout(ANSWER_TIMEOUT_S):
                         if self._appender is None:
                             self._appender = await self._connect("only_key_lookups")
-                        row = await _append(self._appender, query.encode(), given, approvals)
+                        row = await _append(self._appender, query.encode(), given, rare)
                 except BaseException:
                     await self._drop_appender()
                     raise
@@ -223,8 +224,8 @@ class PostgresDatabase:
                 await connection.execute(SQL["put_index"].encode(), index_arrays(made))
                 if slots := [(execution_id, each) for execution_id, change in chunk.items() for each in change.slots]:
                     await connection.execute(SQL["put_slots"].encode(), (_jsonb(slots),))
-                if (approvals := approval_arrays(chunk.items())) is not None:
-                    await connection.execute(SQL["put_approvals"].encode(), approvals)
+                for name, arrays in rare_changes(list(chunk.items())):
+                    await connection.execute(SQL[name].encode(), arrays)
             await connection.execute(SQL["restore_leases"].encode())
 
     async def schema_version(self) -> int:
@@ -334,14 +335,15 @@ def _jsonb(slots: Sequence[tuple[UUID, SlotChange]]) -> str:
 
 
 async def _append(
-    connection: _Connection, append: bytes, given: Sequence[Any], approvals: Sequence[Array] | None
+    connection: _Connection, append: bytes, given: Sequence[Any], rare: Sequence[tuple[str, Sequence[Array]]]
 ) -> tuple[Any, ...] | None:
-    if approvals is None:
+    if not rare:
         return await (await connection.execute(append, given, prepare=True, binary=True)).fetchone()
     async with connection.transaction():
         row = await (await connection.execute(append, given, prepare=True, binary=True)).fetchone()
         if row is None or not any(row):
-            await connection.execute(SQL["put_approvals"].encode(), approvals)
+            for name, arrays in rare:
+                await connection.execute(SQL[name].encode(), arrays)
     return row
 
 

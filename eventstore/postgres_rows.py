@@ -70,7 +70,25 @@ def index_arrays(changes: Iterable[tuple[UUID, IndexChange, UUID | None]]) -> li
     ]
 
 
-def approval_arrays(changes: Iterable[tuple[UUID, IndexChange]]) -> list[Array] | None:
+def rare_changes(changes: Sequence[tuple[UUID, IndexChange]]) -> list[tuple[str, list[Array]]]:
+    """Return the statements for what seldom changes, with their arguments; none, as mostly."""
+    found = (("put_approvals", _approval_arrays(changes)), ("put_forks", _fork_arrays(changes)))
+    return [(name, arrays) for name, arrays in found if arrays is not None]
+
+
+def _fork_arrays(changes: Sequence[tuple[UUID, IndexChange]]) -> list[Array] | None:
+    forks = [change.forked for _, change in changes if change.forked is not None]
+    if not forks:
+        return None
+    return [
+        Uuids.of([fork.execution_id.bytes for fork in forks]),
+        Uuids.of([fork.source.bytes for fork in forks]),
+        Bigints.of([fork.at_version for fork in forks]),
+        Times.of([fork.forked_at for fork in forks]),
+    ]
+
+
+def _approval_arrays(changes: Sequence[tuple[UUID, IndexChange]]) -> list[Array] | None:
     """Return the arguments of `sagad_put_approvals`; None when no approval changes, as mostly."""
     found = [(id_.bytes, clean_approval(one)) for id_, change in changes for one in change.approvals]
     if not found:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from eventstore.errors import Undecodable
-from eventstore.index import ApprovalRow, DueTimer, ExecutionRow
+from eventstore.index import ApprovalRow, DueTimer, ExecutionRow, ForkRow
 from eventstore.log import StoredDefinition
 from eventstore.queries import statements
 from eventstore.rows import MAX_KEY_CHARS, clean_text
@@ -118,6 +118,21 @@ class SqlIndex:
         rows = await self._database.fetch(SQL["latest_dedupe_key"], {"trigger": trigger})
         key: str | None = rows[0][0]
         return key
+
+    async def fork(self, execution_id: UUID) -> ForkRow | None:
+        """See `index.Index`."""
+        rows = await self._database.fetch(SQL["fork"], {"id": execution_id})
+        return self._fork(rows[0]) if rows else None
+
+    async def forks(self, source: UUID, *, limit: int = 100) -> Sequence[ForkRow]:
+        """See `index.Index`."""
+        rows = await self._database.fetch(SQL["forks"], {"id": source, "limit": limit})
+        return [self._fork(row) for row in rows]
+
+    def _fork(self, row: tuple[Any, ...]) -> ForkRow:
+        execution_id, source, at_version, at = row
+        database = self._database
+        return ForkRow(database.id_of(execution_id), database.id_of(source), at_version, database.time_of(at))
 
     async def approvals(self, which: ApprovalFilter) -> Sequence[ApprovalRow]:
         """See `index.Index`. Without approvers the one row is taken that each approval has for itself."""

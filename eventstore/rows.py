@@ -103,6 +103,7 @@ def _fold(first: IndexChange, then: IndexChange) -> IndexChange:
         changed=changed,
         slots=first.slots or then.slots,
         approvals=tuple({one.row.address: one for one in (*first.approvals, *then.approvals)}.values()),
+        forked=first.forked or then.forked,
     )
 
 

@@ -53,6 +53,7 @@ _BEFORE_REBUILD = (
     "clear_latest_keys",
     "clear_timers",
     "clear_approvals",
+    "clear_forks",
     "clear_slots",
     "clear_rates",
 )

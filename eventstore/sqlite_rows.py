@@ -28,7 +28,7 @@ def put_index(connection: sqlite3.Connection, changes: Iterable[tuple[UUID, Inde
     """Make the changes in the open transaction, in the order of `index.IndexChange`."""
     rows: list[ExecutionRow] = []
     changed, finished, timers_set, timers_cleared = [], [], [], []
-    freed, leased, hinted, approvals = [], [], [], []
+    freed, leased, hinted, approvals, forks = [], [], [], [], []
     for execution_id, change, by in changes:
         if change is UNCHANGED:
             continue
@@ -42,6 +42,8 @@ def put_index(connection: sqlite3.Connection, changes: Iterable[tuple[UUID, Inde
         if is_end(change):
             finished.append((key,))
         approvals += [(key, clean_approval(one)) for one in change.approvals]
+        if (fork := change.forked) is not None:
+            forks.append((key, fork.source.hex, fork.at_version, micros(fork.forked_at)))
         if change.busy:
             leased.append((key, None if by is None else by.hex))
         elif change.busy is False:
@@ -59,6 +61,7 @@ def put_index(connection: sqlite3.Connection, changes: Iterable[tuple[UUID, Inde
         ("put_lease", leased),
         ("hint", hinted),
         ("drop_approval", [(key, one.row.address) for key, one in approvals]),
+        ("put_fork", forks),
         ("put_approval", [row for key, one in approvals for row in _approval_rows(key, one)]),
     ):
         if values:

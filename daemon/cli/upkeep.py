@@ -12,10 +12,11 @@ from daemon.cli import output
 from daemon.cli.faults import BadUsage
 from daemon.cli.options import Config, Json, settings_of
 from daemon.cli.stores import is_memory, opened
-from daemon.core.evolve import evolve
+from daemon.core.events import ExecutionForked, ExecutionRewound
 from daemon.core.state import INITIAL
+from daemon.runtime.history import History
 from daemon.runtime.projection import project
-from eventstore.errors import Undecodable
+from eventstore.memory import MemorySnapshots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -69,15 +70,17 @@ async def changes(
     Keeps the states of unfinished executions in memory, no others.
     """
     states: dict[UUID, State] = {}
+    history = History(log, MemorySnapshots())
     head, position = await log.head(), 0
     while page := await log.read_all(after_position=position, limit=PAGE):
         for recorded in page:
             before = states.get(recorded.execution_id, INITIAL)
-            try:
-                after = evolve(before, recorded.event)
-            except (TypeError, KeyError) as error:
-                raise Undecodable(f"event {recorded.version} of execution {recorded.execution_id}: {error}") from error
-            yield recorded.execution_id, project(recorded.execution_id, before, [recorded.event], after)
+            if recorded.version > 1 and not before.version:  # it had ended, and was taken up again
+                before = await history.load(recorded.execution_id, up_to_version=recorded.version - 1)
+            after = await history.after(before, recorded)
+            branched = after if isinstance(recorded.event, ExecutionForked | ExecutionRewound) else None
+            index = project(recorded.execution_id, before, [recorded.event], after, branched=branched)
+            yield recorded.execution_id, index
             counts["events"] += 1
             counts["executions"] += recorded.version == 1
             states[recorded.execution_id] = after

@@ -22,6 +22,8 @@ class Parent(Struct, frozen=True, gc=False, omit_defaults=True):
     attempt: int
     depth: int = 1
     """How many executions there are above the child."""
+    key: str = ""
+    """What the step's idempotency key has in place of the execution's id, if anything; see `Running.keys`."""
 
 
 class ChildStarted(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

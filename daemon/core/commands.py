@@ -10,8 +10,9 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from daemon.core.events import Origin, Parent, StepError, Streamed
+from daemon.core.events import Edits, Event, Origin, Parent, StepError, Streamed
 from daemon.core.function_events import Call, Drawn
+from daemon.core.state import State
 from daemon.core.values import NULL, Json
 
 
@@ -289,8 +290,64 @@ class StopFunction(Struct, frozen=True, gc=False, kw_only=True):
     at: datetime
 
 
+class ForkExecution(Struct, frozen=True, gc=False, kw_only=True):
+    """Begin an execution that goes on from the past of another. Identity: the fork's own id, chosen by the sender.
+
+    The plan that comes with it is the fork's: that of its source, or another.
+    """
+
+    execution_id: UUID
+    source: UUID
+    at_version: int
+    """Of the source: after a decision of its."""
+    base: State
+    """Of the source at that version."""
+    edits: Edits = Edits()
+    again: Command | None = None
+    """What was decided next, if it is to be decided again."""
+    reason: str = ""
+    actor: str
+    at: datetime
+
+
+class RewindExecution(Struct, frozen=True, gc=False, kw_only=True):
+    """Undo what was done since a version, then go on from there. A repeat decides nothing."""
+
+    to_version: int
+    """After a decision of the execution."""
+    base: State
+    """At that version."""
+    between: tuple[Event, ...]
+    """All events since."""
+    mode: str = "automatic"
+    again: bool = False
+    """Whether the decision that followed is to be made again."""
+    down_to: int
+    """What took effect up to this version stays: that decision's last, or `to_version`."""
+    keep_signals: bool = True
+    reason: str = ""
+    actor: str
+    at: datetime
+
+
+class FinishRewind(Struct, frozen=True, gc=False, kw_only=True):
+    """Go on from the past, now that all is undone. Identity: the version; decides nothing before it is time.
+
+    Refused when `between` are not all events since the version.
+    """
+
+    to_version: int
+    base: State
+    between: tuple[Event, ...]
+    again: Command | None = None
+    at: datetime
+
+
 Command = (
     StartExecution
+    | ForkExecution
+    | RewindExecution
+    | FinishRewind
     | CompleteStep
     | PostponeStep
     | SuspendStep

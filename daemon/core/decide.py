@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
 
 from msgspec.structs import replace
 
-from daemon.core import admission, approving, children, functions, saga, suspending, updates
+from daemon.core import admission, approving, branching, children, functions, saga, suspending, updates
 from daemon.core import commands as c
 from daemon.core import events as e
 from daemon.core.caching import use_cached
-from daemon.core.draft import Draft, timer_id_of
+from daemon.core.draft import EXECUTION_TIMER, Draft, timer_id_of
 from daemon.core.errors import ExecutionFinished, Rejected
 from daemon.core.evolve import evolve
 from daemon.core.evolve_people import resume_key
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from daemon.core.plan import Plan, PlannedNode
 
 Crowded: TypeAlias = "Container[tuple[str, str]] | None"
-EXECUTION_TIMER = "execution"
 
 
 class Decision(NamedTuple):
@@ -40,6 +39,8 @@ class Decision(NamedTuple):
 
     events: tuple[e.Event, ...]
     state: State
+    branched: State | None = None
+    """Where the first event leads to, when that goes on from a past: no fold of it alone gives that."""
 
 
 def decide(plan: Plan | None, state: State, command: c.Command, crowded: Crowded = ()) -> tuple[e.Event, ...]:
@@ -59,7 +60,7 @@ def decision(plan: Plan | None, state: State, command: c.Command, crowded: Crowd
             draft = Draft(_needed(plan), state, command.at, crowded)
             _while_running(draft, command)
             advance(draft)
-            return Decision(tuple(draft.events), draft.state)
+            return Decision(tuple(draft.events), draft.state, draft.branched)
         case NotStarted():
             return _before_start(plan, state, command, crowded)
         case Finished():
@@ -75,6 +76,11 @@ def _before_start(plan: Plan | None, state: NotStarted, command: c.Command, crow
             _start(draft, command)
             advance(draft)
             return Decision(tuple(draft.events), draft.state)
+        case c.ForkExecution():
+            draft = Draft(_needed(plan), state, command.at, crowded)
+            branching.fork(draft, command, _while_running)
+            advance(draft)
+            return Decision(tuple(draft.events), draft.state, draft.branched)
         case c.ReceiveSignal() if command.signal_id in state.seen:
             return Decision((), state)
         case c.ReceiveSignal():
@@ -90,6 +96,11 @@ def _after_end(plan: Plan | None, state: Finished, command: c.Command) -> Decisi
         saga.undo_completed(draft, command)
         advance(draft)
         return Decision(tuple(draft.events), draft.state)
+    if isinstance(command, c.RewindExecution):
+        draft = Draft(_needed(plan), state, command.at)
+        branching.request(draft, command)
+        advance(draft)
+        return Decision(tuple(draft.events), draft.state)
     if isinstance(command, c.ReceiveSignal) and command.signal_id not in state.seen:
         raise ExecutionFinished(f"the execution has {state.status}; it takes no signal {command.name!r}")
     if isinstance(command, c.ResumeStep) and resume_key(command.address, command.resume_id) not in state.seen:
@@ -101,31 +112,19 @@ def _after_end(plan: Plan | None, state: Finished, command: c.Command) -> Decisi
 
 def _while_running(draft: Draft, command: c.Command) -> None:
     match command:
-        case c.CompleteStep():
+        case c.CompleteStep() | c.FailStep() | c.PostponeStep() | c.ReportProgress():
             if step := _at_work(draft, command.address, command.attempt):
-                _complete_step(draft, command, step)
-        case c.PostponeStep(address=address, attempt=attempt):
-            if _at_work(draft, address, attempt):
-                postpone(draft, address, command.after, command.state, attempt=attempt)
+                _with_step(draft, command, step)
         case c.SuspendStep() | c.ResumeStep() | c.GiveApproval() | c.DelegateApproval():
             _with_people(draft, command)
-        case c.StartExecution():
+        case c.StartExecution() | c.ForkExecution():
             pass
-        case c.FailStep():
-            if _at_work(draft, command.address, command.attempt):
-                fail(draft, command.address, command.error, jitter=command.jitter, retryable=command.retryable)
+        case c.RewindExecution() | c.FinishRewind():
+            _with_past(draft, command)
         case c.AwaitChild():
             children.wait_for(draft, command)
         case c.FinishChild():
             children.finish(draft, command)
-        case c.ReportProgress(address=address, attempt=attempt, number=number):
-            step = _at_work(draft, address, attempt)
-            if step and number > step.progress_number:
-                draft.emit(
-                    e.StepProgressed(
-                        address=address, attempt=attempt, number=number, progress=command.progress, at=draft.at
-                    )
-                )
         case c.GrantSlots():
             _grant(draft, command)
         case c.CollectMessage():
@@ -154,6 +153,31 @@ def _while_running(draft: Draft, command: c.Command) -> None:
             _with_function(draft, command)
         case _:
             assert_never(command)
+
+
+def _with_step(
+    draft: Draft, command: c.CompleteStep | c.FailStep | c.PostponeStep | c.ReportProgress, step: InFlight
+) -> None:
+    address, attempt = command.address, command.attempt
+    match command:
+        case c.CompleteStep():
+            _complete_step(draft, command, step)
+        case c.FailStep():
+            fail(draft, address, command.error, jitter=command.jitter, retryable=command.retryable)
+        case c.PostponeStep():
+            postpone(draft, address, command.after, command.state, attempt=attempt)
+        case c.ReportProgress(number=number, progress=progress):
+            if number > step.progress_number:
+                draft.emit(
+                    e.StepProgressed(address=address, attempt=attempt, number=number, progress=progress, at=draft.at)
+                )
+
+
+def _with_past(draft: Draft, command: c.RewindExecution | c.FinishRewind) -> None:
+    if isinstance(command, c.RewindExecution):
+        branching.request(draft, command)
+    else:
+        branching.finish(draft, command, _while_running)
 
 
 def _with_people(draft: Draft, command: c.SuspendStep | c.ResumeStep | c.GiveApproval | c.DelegateApproval) -> None:
@@ -288,6 +312,8 @@ def _cancel(draft: Draft, command: c.CancelExecution) -> None:
         draft.emit(e.CancelRequested(reason=command.reason, undo=command.undo, actor=command.actor, at=draft.at))
         mode = "" if command.undo else "none"
         saga.end(draft, e.UndoPlanned(status="cancelled", mode=mode, reason=command.reason, at=draft.at))
+    elif undoing.status == "rewound":
+        raise Rejected("the execution is being rewound: that cannot be cancelled; cancel it when it goes on")
     elif undoing.status != "cancelled":
         raise Rejected("the execution has failed, and what it has done is being undone: that cannot be cancelled")
 

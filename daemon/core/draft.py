@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from daemon.core.plan import Plan, PlannedNode
 
+EXECUTION_TIMER = "execution"
+"""Id of the timer of the execution's own limit."""
 _SETTLING = (e.StepSucceeded, e.StepFailed, e.StepSkipped, e.StepCached)
 
 
@@ -29,11 +31,13 @@ class Draft:
 
     What is still to be looked at: `ready` steps, which are to begin; `settled` ones, whose edges are to be followed;
     `touched` turns, which may be at their end; `repeating` steps, which may begin a turn; `groups`, of which more may
-    be undone; turns that are `undone`, and fail with their error now. `walk.advance` works it off.
+    be undone; turns that are `undone`, and fail with their error now. `walk.advance` works it off. `branched` is the
+    state by which the execution goes on from a past, if it does.
     """
 
     __slots__ = (
         "at",
+        "branched",
         "crowded",
         "events",
         "groups",
@@ -60,6 +64,7 @@ class Draft:
         self.touched: dict[str, None] = {}
         self.repeating: dict[str, None] = {}
         self.undone: dict[str, e.StepError] = {}
+        self.branched: Running | None = None
         self.groups = dict.fromkeys(state.groups) if isinstance(state, Running) else {}
 
     def emit(self, event: e.Event) -> None:
@@ -68,6 +73,12 @@ class Draft:
         self.state = self.scope.state = evolve(self.state, event)
         if isinstance(event, _SETTLING) and not (isinstance(event, e.StepFailed) and event.retry_at is not None):
             self.settled.append(event.address)
+
+    def branch(self, event: e.Event, state: Running) -> None:
+        """Add the event by which the execution goes on from a past, and leads to this state."""
+        self.events.append(event)
+        self.state = self.branched = state
+        self.scope = Scope(self.plan, state)
 
     def wait(self, address: str, purpose: str, due: datetime) -> None:
         """Set the step's timer of this purpose."""

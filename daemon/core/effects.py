@@ -94,17 +94,27 @@ class TellParent(Struct, frozen=True, gc=False):
     ended_at: datetime
 
 
+class GoBack(Struct, frozen=True, gc=False):
+    """All is undone that was done since the version: the shell is to send `FinishRewind`."""
+
+    to_version: int
+    again: bool
+    """Whether the decision that followed is to be made again."""
+
+
 class StopSteps(Struct, frozen=True, gc=False):
     """The execution has ended: cancel what still runs for it, tell who waits for it, forget it."""
 
 
-Effect = RunStep | ArmTimer | Advance | CancelSteps | RetainSteps | CancelChild | TellParent | StopSteps
+Effect = RunStep | ArmTimer | Advance | CancelSteps | RetainSteps | CancelChild | TellParent | GoBack | StopSteps
 
 
 def effects(state: State, events: Sequence[e.Event]) -> tuple[Effect, ...]:
     """Return what the events ask for; `state` is the one after them."""
     if isinstance(state, Finished):
         return (StopSteps(), *owed(state))
+    if any(isinstance(event, _BRANCHES) for event in events):
+        return (RetainSteps(), *owed(state))
     owed_now: list[Effect] = []
     for event in events:
         match event:
@@ -120,6 +130,8 @@ def effects(state: State, events: Sequence[e.Event]) -> tuple[Effect, ...]:
                 owed_now.append(_cancel(event.child, state.leaving[event.child]))
             case e.FunctionAdvanced() if event.cancelled:
                 owed_now.append(RetainSteps())
+            case e.UndoCompleted() if isinstance(state, Running):
+                owed_now += _go_back(state)
             case _:
                 pass
     if isinstance(state, Running) and state.advancing:
@@ -129,6 +141,7 @@ def effects(state: State, events: Sequence[e.Event]) -> tuple[Effect, ...]:
 
 
 _ALL = "*"
+_BRANCHES = (e.ExecutionForked, e.ExecutionRewound)
 
 
 def _journal(event: e.Event) -> str:
@@ -156,7 +169,12 @@ def owed(state: State) -> tuple[Effect, ...]:
     runs = tuple(_run(address, step) for address, step in steps if step is not None)
     timers = tuple(ArmTimer(timer_id, timer.due) for timer_id, timer in sorted(state.timers.items()))
     cancels = tuple(_cancel(child, leaving) for child, leaving in sorted(state.leaving.items()))
-    return (*runs, *timers, *cancels, *_advances(state))
+    return (*runs, *timers, *cancels, *_advances(state), *_go_back(state))
+
+
+def _go_back(state: Running) -> tuple[Effect, ...]:
+    rewinding = state.rewinding
+    return (GoBack(rewinding.to_version, rewinding.again),) if rewinding is not None and rewinding.ready else ()
 
 
 def _advances(state: Running) -> list[Advance]:

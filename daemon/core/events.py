@@ -4,8 +4,7 @@ What stands here is in databases for ever, so a class is only ever added to: a n
 meaning raises `VERSION` and adds an upcaster (`dict -> dict`) to `UPCASTERS`. `NAME` and the JSON of the fields are
 what is stored, never the Python path. `tests/core/golden/` holds what each release wrote.
 
-Names kept for the parts of the language to come: BreakpointHit, CheckpointMarked, ExecutionRewound, ExecutionForked,
-ExecutionMigrated.
+Names kept for what is to come: BreakpointHit, CheckpointMarked, ExecutionMigrated.
 
 Comes from: `decide`. Goes to: `evolve`, `eventstore/codec`.
 """
@@ -26,6 +25,7 @@ from daemon.core.approval_events import (
     ApprovalReminded,
     ApprovalRequested,
 )
+from daemon.core.branch_events import Edits, ExecutionForked, ExecutionRewound, InputEdit, RewindRequested, StepEdit
 from daemon.core.child_events import ChildCancelRequested, ChildFinished, ChildStarted, Parent, UndoRequested
 from daemon.core.function_events import FunctionAdvanced, FunctionDiverged, FunctionStarted
 from daemon.core.limit_events import ExecutionBegan, MessageCollected, Slot, SlotsAsked, SlotsTaken
@@ -69,14 +69,18 @@ __all__ = (
     "ChildFinished",
     "ChildStarted",
     "CompensationOwed",
+    "Edits",
     "EffectLookedUp",
     "ExecutionBegan",
+    "ExecutionForked",
     "ExecutionPaused",
     "ExecutionResumed",
+    "ExecutionRewound",
     "FanOutExpanded",
     "FunctionAdvanced",
     "FunctionDiverged",
     "FunctionStarted",
+    "InputEdit",
     "LoopStarted",
     "ManualActionDone",
     "ManualActionRequested",
@@ -84,11 +88,13 @@ __all__ = (
     "Origin",
     "Parent",
     "ResumeReceived",
+    "RewindRequested",
     "SagaStarted",
     "Slot",
     "SlotsAsked",
     "SlotsTaken",
     "StepCached",
+    "StepEdit",
     "StepError",
     "StepResumed",
     "StepSuspended",
@@ -376,6 +382,7 @@ _Turns = TurnStarted | TurnSkipped | TurnSucceeded | TurnFailed | TurnAbandoned
 _Values = OutputsReleased | VariableSet
 _Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived | UpdateHandled
 _Ends = ExecutionPaused | ExecutionResumed | CancelRequested | ExecutionCancelled | ExecutionCompleted | ExecutionFailed
+_Branches = ExecutionForked | RewindRequested | ExecutionRewound
 _Limits = SlotsAsked | SlotsTaken | MessageCollected | ExecutionBegan
 _Children = ChildStarted | ChildCancelRequested | ChildFinished
 _Undo = (
@@ -390,7 +397,8 @@ _Undo = (
 _Asked = ApprovalRequested | ApprovalGiven | ApprovalDelegated | ApprovalRefused | ApprovalReminded | ApprovalEscalated
 _People = _Asked | StepSuspended | ResumeReceived | StepResumed
 
-Event = ExecutionStarted | _Steps | _Children | _Loops | _Turns | _Values | _Waits | _Limits | _People | _Undo | _Ends
+_Whole = ExecutionStarted | _Branches | _Ends
+Event = _Whole | _Steps | _Children | _Loops | _Turns | _Values | _Waits | _Limits | _People | _Undo
 
 EVENT_TYPES: tuple[type[Event], ...] = Event.__args__
 

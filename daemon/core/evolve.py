@@ -8,13 +8,13 @@ Comes from: `decide`, eventstore (at load). Goes to: `state`.
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import TYPE_CHECKING, Any, assert_never
 
 from msgspec.structs import replace
 
 from daemon.core import events as e
 from daemon.core.address import LOOKUP, UNDO
+from daemon.core.evolve_branches import BRANCHES, forked, rewound, to_be_rewound
 from daemon.core.evolve_children import CHILDREN, reopened
 from daemon.core.evolve_functions import FUNCTIONS, noted, resumed
 from daemon.core.evolve_limits import LIMITS
@@ -51,19 +51,39 @@ if TYPE_CHECKING:
 
 
 def fold(history: Iterable[e.Event], state: State = INITIAL) -> State:
-    """Evolve by each event in turn: the fold of `a + b` is the fold of `b` from the fold of `a`."""
-    return reduce(evolve, history, state)
+    """Evolve by each event in turn: the fold of `a + b` is the fold of `b` from the fold of `a`.
+
+    The history of a fork follows the state of its source; one with a rewind begins before where that leads.
+    """
+    first, done = state, list[e.Event]()
+    for event in history:
+        state = _rewound(first, done, event) if isinstance(event, e.ExecutionRewound) else evolve(state, event)
+        done.append(event)
+    return state
+
+
+def _rewound(first: State, done: list[e.Event], event: e.ExecutionRewound) -> State:
+    """Return the state after a rewind; `done` are the events before it that follow the state `first`."""
+    begins = 0 if done and isinstance(done[0], e.ExecutionForked) else first.version
+    count = event.to_version - begins
+    if count < 0:
+        raise TypeError(f"rewound to version {event.to_version}, which is before all that is there")
+    return rewound(fold(done[:count], first), done[count:], event, begins + len(done) + 1, evolve)
 
 
 def evolve(state: State, event: e.Event) -> State:
     """Return the next state. Its version is one more."""
     match state:
+        case Running() if isinstance(event, e.ExecutionForked):
+            return forked(state, event)
         case Running():
             return _RUNNING[type(event)](state, event, state.version + 1)
         case NotStarted():
             return _not_started(state, event)
         case Finished() if isinstance(event, e.UndoRequested):
-            return reopened(state, event)
+            return reopened(state, event.parent)
+        case Finished() if isinstance(event, e.RewindRequested):
+            return to_be_rewound(state, event)
         case Finished():
             raise TypeError(f"{event.NAME} after the execution has {state.status}")
         case _:
@@ -124,7 +144,7 @@ def _step_started(state: Running, event: e.StepStarted, version: int) -> Running
 def _step_queued(state: Running, event: e.StepQueued, version: int) -> Running:
     address, before = event.address, state.steps.get(event.address)
     step = Queued(state.next_ticket, event.at, input=event.input, secrets=event.secrets)
-    if isinstance(before, Retrying | Limited):
+    if isinstance(before, Retrying | Limited | InFlight):
         step = Queued(step.ticket, event.at, before.attempt, **carried(before))
     state = left(state, address, before)
     return replace(
@@ -324,6 +344,7 @@ def _finished(
         owed=state.owed,
         newest_owed=state.newest_owed,
         calls=state.calls,
+        keys=state.keys,
         size=state.size,
     )
 
@@ -352,6 +373,7 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.ExecutionCancelled: _cancelled,
     e.ExecutionCompleted: _completed,
     e.ExecutionFailed: _failed,
+    **BRANCHES,
     **LIMITS,
     **CHILDREN,
     **TURNS,

@@ -15,9 +15,11 @@ from daemon.core.state import Finished, InFlight, Leaving, Running, State
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from daemon.core.child_events import Parent
 
-def reopened(state: Finished, event: e.UndoRequested) -> Running:
-    """Return the execution as it was when it had completed, to be undone from there."""
+
+def reopened(state: Finished, parent: Parent | None) -> Running:
+    """Return the execution as it was when it had ended, to be undone from there; `parent` is told of that, if any."""
     return Running(
         version=state.version + 1,
         execution_id=state.execution_id,
@@ -28,7 +30,7 @@ def reopened(state: Finished, event: e.UndoRequested) -> Running:
         trigger_name=state.trigger_name,
         dedupe_key=state.dedupe_key,
         traceparent=state.traceparent,
-        parent=event.parent or state.parent,
+        parent=parent or state.parent,
         started_at=state.started_at,
         steps=state.steps,
         seen=state.seen,
@@ -36,6 +38,7 @@ def reopened(state: Finished, event: e.UndoRequested) -> Running:
         owed=state.owed,
         newest_owed=state.newest_owed,
         calls=state.calls,
+        keys=state.keys,
         size=state.size,
     )
 

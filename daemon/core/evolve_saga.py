@@ -97,6 +97,7 @@ def _undo_planned(state: Running, event: e.UndoPlanned, version: int) -> Running
         failed_step=event.failed_step,
         reason=event.reason,
         since=event.at,
+        down_to=event.down_to,
     )
     groups = state.groups
     for group in [group for group in groups if stands_in(group, event.scope)]:
@@ -139,7 +140,10 @@ def _cleared(state: Running, address: str) -> Running:
 
 def _undo_completed(state: Running, event: e.UndoCompleted, version: int) -> Running:
     groups = state.groups.delete(event.scope) if event.scope else state.groups
-    return replace(state, version=version, groups=groups)
+    rewinding = state.rewinding
+    if rewinding is not None and not event.scope:
+        rewinding = replace(rewinding, ready=True)
+    return replace(state, version=version, groups=groups, rewinding=rewinding)
 
 
 def compensated(state: Running, address: str) -> Running:

@@ -19,9 +19,9 @@ TOO_LATE = "it has taken too long"
 """Reason of a child's end when its step has a timeout."""
 
 
-def child_id_of(execution_id: UUID, address: str, attempt: int) -> UUID:
-    """Return the id of the execution that an attempt of a step starts."""
-    return uuid5(execution_id, f"{address}/{attempt}")
+def child_id_of(execution_id: UUID, address: str, attempt: int, key: str = "") -> UUID:
+    """Return the id of the execution that an attempt of a step starts; `key` is that of `Running.keys`, if any."""
+    return uuid5(execution_id, f"{address}/{attempt}/{key}" if key else f"{address}/{attempt}")
 
 
 def leave(draft: Draft, address: str, reason: str) -> None:
@@ -29,7 +29,8 @@ def leave(draft: Draft, address: str, reason: str) -> None:
     how, step = subflow_at(draft, address), draft.running.steps[address]
     if not isinstance(step, InFlight):
         raise TypeError(f"{address} waits for no child")
-    child = step.child or child_id_of(draft.running.execution_id, address, step.attempt)
+    running = draft.running
+    child = step.child or child_id_of(running.execution_id, address, step.attempt, running.keys.get(address, ""))
     if how.on_close == "abandon" or child in draft.running.leaving:
         return
     draft.emit(

@@ -13,6 +13,7 @@ Comes from: `decide`, `settling`, `walk`. Goes to: `draft`.
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from daemon.core.draft import Draft
     from daemon.core.state import Owed, Running
 
+REWOUND = "rewound"
+"""How an execution ends that does not end, but goes on from its past."""
 DOUBTFUL = frozenset({
     "timeout", "http_timeout", "process_died", "worker_lost", "sql_lost", "given_up",
     "invalid_output", "output_too_large", "context_too_large", "state_too_large", "port", "route", "again",
@@ -65,8 +68,9 @@ def undo_first(draft: Draft, ending: e.UndoPlanned) -> bool:
     draining = _draining(draft, scope, children_only=keeps)
     if not keeps:
         settle_doubts(draft, scope, but=draining)
-    nothing_owed = keeps or next(_owed_in(draft, scope), None) is None
-    if nothing_owed and not draining and not _children_in(draft.running, scope):
+    nothing_owed = keeps or next(_owed_in(draft, scope, ending.down_to), None) is None
+    goes_back = ending.status == REWOUND
+    if nothing_owed and not goes_back and not draining and not _children_in(draft.running, scope):
         return False
     for timer_id, timer in sorted(draft.running.timers.items()):
         if stands_in(timer.address, scope) and not timer.address.endswith(UNDO):
@@ -107,8 +111,9 @@ def _children_in(running: Running, scope: str) -> bool:
     )
 
 
-def _owed_in(draft: Draft, scope: str) -> Iterator[tuple[int, Owed]]:
-    return ((version, owed) for version, owed in newest_first(draft.running) if stands_in(owed.address, scope))
+def _owed_in(draft: Draft, scope: str, down_to: int) -> Iterator[tuple[int, Owed]]:
+    newer = takewhile(lambda each: each[0] > down_to, newest_first(draft.running))
+    return ((version, owed) for version, owed in newer if stands_in(owed.address, scope))
 
 
 def settle_doubts(draft: Draft, turn: str = "", *, but: Collection[str] = ()) -> None:
@@ -159,30 +164,35 @@ def proceed(draft: Draft, scope: str) -> None:
     undoing = running.groups.get(scope) if scope else running.undoing
     if undoing is None:
         raise TypeError("nothing is being undone")
+    if running.rewinding is not None and running.rewinding.ready:
+        return
     at_work = (address for address in running.in_flight if not address.endswith(UNDO))
     if any(stands_in(address, scope) for address in at_work) or _children_in(running, scope):
         return
-    if scope in running.asking or running.paused is not None:
+    if scope in running.asking or (running.paused is not None and undoing.status != REWOUND):
         return
-    for owed in list(_due(draft, scope)) if undoing.mode != "none" else ():
+    begins = undoing.mode != "none" and running.paused is None
+    for owed in list(_due(draft, scope, undoing.down_to)) if begins else ():
         if len(draft.running.in_flight) >= draft.plan.concurrency:
             return
         _begin(draft, owed, confirm=undoing.mode == "confirm_each")
-    if undoing.mode != "none" and next(_owed_in(draft, scope), None) is not None:
+    if undoing.mode != "none" and next(_owed_in(draft, scope, undoing.down_to), None) is not None:
         return
     counts = {"compensated": undoing.compensated, "by_hand": undoing.by_hand, "skipped": undoing.skipped}
     draft.emit(e.UndoCompleted(**counts, scope=scope, at=draft.at))
     if scope:
         draft.undone[scope] = undoing.error or e.StepError("the group was undone", "undone")
         return
+    if undoing.status == REWOUND:
+        return
     ending = e.UndoPlanned(status=undoing.status, mode="", error=undoing.error, at=draft.at)
     _end(draft, replace(ending, failed_step=undoing.failed_step, reason=undoing.reason))
 
 
-def _due(draft: Draft, scope: str) -> Iterator[Owed]:
+def _due(draft: Draft, scope: str, down_to: int) -> Iterator[Owed]:
     """Give what may be undone now: all that had not succeeded when a newer one, which is still owed, began."""
     began = 0
-    for version, owed in _owed_in(draft, scope):
+    for version, owed in _owed_in(draft, scope, down_to):
         if version < began:
             return
         began = max(began, owed.began)

@@ -76,7 +76,7 @@ class UndoPlanned(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     VERSION: ClassVar = 1
 
     status: str
-    """How the execution ends then: `failed` | `cancelled`."""
+    """How the execution ends then: `failed` | `cancelled`; `rewound` when it goes on from its past."""
     mode: str
     """`automatic` | `manual` | `confirm_each`."""
     error: StepError | None = None
@@ -85,6 +85,8 @@ class UndoPlanned(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     draining: tuple[str, ...] = ()
     scope: str = ""
     """The turn of the group; empty for the whole execution."""
+    down_to: int = 0
+    """What had its effect by an event of this version, or before, is not undone; 0 for a whole execution or group."""
     at: datetime
 
 

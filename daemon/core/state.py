@@ -110,6 +110,8 @@ class Undoing(Struct, frozen=True, gc=False, kw_only=True):
     since: datetime
     cleared: bool = False
     """Whether a person has let the plan run."""
+    down_to: int = 0
+    """What had its effect by an event of this version, or before, stays."""
     compensated: int = 0
     by_hand: int = 0
     skipped: int = 0
@@ -139,6 +141,16 @@ class Paused(Struct, frozen=True, gc=False):
     reason: str
     actor: str
     since: datetime
+
+
+class Rewinding(Struct, frozen=True, gc=False):
+    """Somebody wants the execution to go on from its past. See `events.RewindRequested`."""
+
+    to_version: int
+    again: bool
+    keep_signals: bool
+    ready: bool = False
+    """Whether what it has done since is undone."""
 
 
 class Journal(Struct, frozen=True, gc=False, kw_only=True):
@@ -230,6 +242,9 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """Journal -> its number, of the functions that can go on: the shell owes them that."""
     calls: Map[str, Call] = Map()
     """By address: the calls that are open or not yet seen, and those that can be undone."""
+    keys: Map[str, str] = Map()
+    """Address -> what the step's idempotency key has in place of the execution's id; see `evolve_branches`."""
+    rewinding: Rewinding | None = None
     size: int = 0
     """Bytes of its input, of the outputs and items in `steps`, and of `variables`: the execution's context."""
 
@@ -251,8 +266,8 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
 
     @property
     def busy(self) -> bool:
-        """Whether a handler is owed, or a durable function can go on."""
-        return bool(self.in_flight or self.advancing)
+        """Whether a handler is owed, a durable function can go on, or all is undone that was done since a rewind."""
+        return bool(self.in_flight or self.advancing) or (self.rewinding is not None and self.rewinding.ready)
 
     def repeating(self, address: str) -> Repeating:
         """Return the loop or fan-out that is under way there. TypeError when there is none."""
@@ -290,6 +305,7 @@ class Finished(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """What could still be undone, as in `Running`."""
     newest_owed: int = 0
     calls: Map[str, Call] = Map()
+    keys: Map[str, str] = Map()
     size: int = 0
 
 

@@ -79,11 +79,17 @@ def resume(draft: Draft, command: ResumeStep) -> None:
             at=draft.at,
         )
     )
-    if isinstance(step, Suspended):
-        timer_id = timer_id_of(address, "input")
-        if timer_id in draft.running.timers:
-            draft.emit(e.TimerCancelled(timer_id=timer_id, at=draft.at))
-        _go_on(draft, address)
+    go_on_if_given(draft, address)
+
+
+def go_on_if_given(draft: Draft, address: str) -> None:
+    """Let a step that has paused take the first input that is there for it; one that has not paused does nothing."""
+    if not isinstance(draft.running.steps.get(address), Suspended):
+        return
+    timer_id = timer_id_of(address, "input")
+    if timer_id in draft.running.timers:
+        draft.emit(e.TimerCancelled(timer_id=timer_id, at=draft.at))
+    _go_on(draft, address)
 
 
 def _may_pause(draft: Draft, address: str) -> bool:

@@ -97,7 +97,7 @@ class Children:
         Raises `StepFailure`, not retryable but for a workflow that is not loaded, if it cannot be started.
         """
         parent = wanted.parent
-        child = child_id_of(parent.execution_id, parent.address, parent.attempt)
+        child = child_id_of(parent.execution_id, parent.address, parent.attempt, parent.key)
         try:
             plan = await self._plan(wanted)
             self._check_input(plan, wanted.input)

@@ -19,12 +19,13 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from daemon.core.commands import Command, StartExecution
+from daemon.core.commands import Command, ForkExecution, StartExecution
 from daemon.core.effects import (
     Advance,
     ArmTimer,
     CancelChild,
     CancelSteps,
+    GoBack,
     RetainSteps,
     RunStep,
     StopSteps,
@@ -50,9 +51,10 @@ if TYPE_CHECKING:
     from daemon.runtime.clock import Clock
     from daemon.runtime.history import History
     from daemon.runtime.mailbox import Answer
-    from daemon.runtime.ports import ChildKeeper, FunctionRunner, Pinned, StepRunner, TimerService
+    from daemon.runtime.ports import ChildKeeper, FunctionRunner, PastKeeper, Pinned, StepRunner, TimerService
     from eventstore.writer import Writer
 
+_FIRST = (StartExecution, ForkExecution)
 MAX_CONFLICTS = 20
 """How often a batch is decided anew because another writer was first, before the caller is told."""
 
@@ -110,6 +112,7 @@ class Engine:
         self.timers: TimerService
         self.children: ChildKeeper
         self.functions: FunctionRunner
+        self.past: PastKeeper
 
     @property
     def active(self) -> int:
@@ -214,7 +217,7 @@ class Engine:
             state, plan = mailbox.state, mailbox.plan
             if not isinstance(state, Running):
                 plan = next((letter.plan for letter in letters if letter.plan is not None), None)
-                if state is None and all(isinstance(letter.command, StartExecution) for letter in letters):
+                if state is None and all(isinstance(letter.command, _FIRST) for letter in letters):
                     state = INITIAL  # tried as the first event: if it is not, the append conflicts
             if state is None or round_.resumes or (plan is None and isinstance(state, Running)):
                 self._spawn(self._load(round_))
@@ -278,7 +281,7 @@ class Engine:
             events, after = tuple(round_.events), round_.state
             round_.effects = effects(after, events)
             hint = not round_.mailbox.ours and bool(round_.effects) and has_work(before)
-            index = project(round_.execution_id, before, events, after, hint=hint)
+            index = project(round_.execution_id, before, events, after, hint=hint, branched=round_.branched)
             append = Append(round_.execution_id, before.version, events, index, self._daemon)
             self._writer.submit(append, round_.appended)
         except Exception as error:  # noqa: BLE001  a bug: the daemon ends with it
@@ -352,6 +355,9 @@ class Engine:
                         self.functions.advance(execution_id, effect, after)
                 case ArmTimer():
                     self.timers.arm(effect)
+                case GoBack():
+                    if round_.mailbox.ours:
+                        self.past.go_back(execution_id, effect)
                 case CancelSteps():
                     self.steps.cancel(execution_id, effect.turn)
                 case RetainSteps() if isinstance(after, Running):

@@ -159,14 +159,13 @@ class Functions:
         """Read the function's story and replay it; then go on, in no task."""
         execution_id, address = job.key
         try:
-            history = await self._history.events(execution_id)
+            upto = await self._history.timeline(execution_id, up_to_version=wanted.state.version)
         except StoreError as error:
             _logger.warning("function_waits_for_store", **_named(job.key), error=str(error))
             await self._clock.sleep(PAUSE_S)
             job.wanted = job.wanted or wanted
             self._soon(self._begin, job)
             return
-        upto = [recorded for recorded in history if recorded.version <= wanted.state.version]
         self._soon(self._replay, job, wanted, story_of(address, upto))
 
     def _replay(self, job: _Job, wanted: _Wanted, story: Any) -> None:

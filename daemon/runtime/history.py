@@ -12,7 +12,9 @@ import msgspec
 import structlog
 
 from daemon.core.errors import ExecutionNotFound
-from daemon.core.evolve import fold
+from daemon.core.events import ExecutionForked, ExecutionRewound
+from daemon.core.evolve import evolve, fold
+from daemon.core.evolve_branches import rewound
 from daemon.core.snapshot import FORMAT, decode_state, encode_state
 from daemon.core.state import INITIAL, NotStarted, State
 from daemon.runtime.loads import Loads
@@ -47,10 +49,20 @@ class History:
         together.
         """
         if up_to_version is None and (whole := await self._loads.events(execution_id)) is not None:
-            return _fold(execution_id, whole, INITIAL)
+            return await self._folded(execution_id, whole, INITIAL)
         state = await self._snapshot(execution_id, up_to_version)
         tail = await self._log.read(execution_id, after_version=state.version, up_to_version=up_to_version)
-        return _fold(execution_id, tail, state)
+        return await self._folded(execution_id, tail, state)
+
+    async def after(self, before: State, recorded: Recorded) -> State:
+        """Return the state after one more event, also when the execution goes on from a past by it.
+
+        Raises Undecodable when the event does not fit.
+        """
+        event = recorded.event
+        if isinstance(event, ExecutionForked | ExecutionRewound):
+            return await self.load(recorded.execution_id, up_to_version=recorded.version)
+        return _fold(recorded.execution_id, [recorded], before)
 
     async def existing(self, execution_id: UUID) -> State:
         """Return the newest state of an execution that has events; raise ExecutionNotFound for one that has none."""
@@ -59,9 +71,22 @@ class History:
             raise ExecutionNotFound(execution_id)
         return state
 
-    async def events(self, execution_id: UUID, *, after_version: int = 0) -> Sequence[Recorded]:
-        """Return its events in order."""
-        return await self._log.read(execution_id, after_version=after_version)
+    async def events(
+        self, execution_id: UUID, *, after_version: int = 0, up_to_version: int | None = None
+    ) -> Sequence[Recorded]:
+        """Return its events in order, as they are in its log."""
+        return await self._log.read(execution_id, after_version=after_version, up_to_version=up_to_version)
+
+    async def timeline(self, execution_id: UUID, *, up_to_version: int | None = None) -> Sequence[Recorded]:
+        """Return the events that led to the state: of a fork those of its source too, and none that was rewound.
+
+        Each is as its own execution has recorded it, with the version that it has there.
+        """
+        own = await self._log.read(execution_id, up_to_version=up_to_version)
+        before: Sequence[Recorded] = ()
+        if own and isinstance(forked := own[0].event, ExecutionForked):
+            before = await self.timeline(forked.source, up_to_version=forked.at_version)
+        return [*before, *_counting(own)]
 
     async def state_at(self, execution_id: UUID, *, version: int | None = None, at: datetime | None = None) -> State:
         """Return the state at a version, or at a moment: after the last event recorded at or before `at`.
@@ -72,7 +97,8 @@ class History:
             state = await self.load(execution_id, up_to_version=version)
         else:
             whole = await self._log.read(execution_id, up_to_version=version)
-            state = _fold(execution_id, takewhile(lambda recorded: recorded.event.at <= at, whole), INITIAL)
+            by_then = list(takewhile(lambda recorded: recorded.event.at <= at, whole))
+            state = await self._folded(execution_id, by_then, INITIAL)
         if not state.version:
             raise ExecutionNotFound(execution_id)
         return state
@@ -84,6 +110,18 @@ class History:
             await self._snapshots.save(snapshot, keep_last=KEEP_SNAPSHOTS)
         except StoreError as error:
             _logger.warning("snapshot_failed", execution_id=str(execution_id), version=state.version, error=str(error))
+
+    async def _folded(self, execution_id: UUID, recorded: Sequence[Recorded], state: State) -> State:
+        """Fold the events that follow the state, wherever they go on from."""
+        if recorded and isinstance(forked := recorded[0].event, ExecutionForked):
+            state = await self.load(forked.source, up_to_version=forked.at_version)
+        elif (last := _last_rewind(recorded)) is not None and last[1].to_version < state.version:
+            version, event = last
+            base = await self.load(execution_id, up_to_version=event.to_version)
+            between = await self._log.read(execution_id, after_version=event.to_version, up_to_version=version - 1)
+            state = rewound(base, [each.event for each in between], event, version, evolve)
+            recorded = [each for each in recorded if each.version > version]
+        return _fold(execution_id, recorded, state)
 
     async def _snapshot(self, execution_id: UUID, up_to_version: int | None) -> State:
         """Return the fold that the newest usable snapshot holds."""
@@ -98,6 +136,20 @@ class History:
         except msgspec.MsgspecError:
             return INITIAL
         return state if state.version == snapshot.version or isinstance(state, NotStarted) else INITIAL
+
+
+def _last_rewind(recorded: Sequence[Recorded]) -> tuple[int, ExecutionRewound] | None:
+    found = ((each.version, each.event) for each in reversed(recorded) if isinstance(each.event, ExecutionRewound))
+    return next(found, None)
+
+
+def _counting(own: Sequence[Recorded]) -> Sequence[Recorded]:
+    """Return the events of one log, from its first, without those that a rewind has left behind."""
+    last = _last_rewind(own)
+    if last is None:
+        return own
+    version, event = last
+    return [*_counting(own[: event.to_version]), *own[version - 1 :]]
 
 
 def _fold(execution_id: UUID, recorded: Iterable[Recorded], state: State) -> State:

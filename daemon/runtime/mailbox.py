@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct
 
-from daemon.core.commands import Command, ReceiveSignal, StartExecution
+from daemon.core.commands import Command, ForkExecution, ReceiveSignal, StartExecution
 from daemon.core.decide import decision
 from daemon.core.errors import ExecutionNotFound, Rejected
 from daemon.core.events import Event, SlotsTaken
@@ -75,6 +75,7 @@ class Round:
     __slots__ = (
         "_answered",
         "before",
+        "branched",
         "conflicts",
         "effects",
         "events",
@@ -114,6 +115,8 @@ class Round:
         self.state = self.before
         self.effects: tuple[Effect, ...] = ()
         self.events: list[Event] = []
+        self.branched: State | None = None
+        """Where the first event leads, when the execution goes on from a past by it."""
         self.handled: list[tuple[Letter, tuple[Event, ...]]] = []
         self.refused: list[tuple[Letter, Rejected]] = []
         self.resumed = False
@@ -129,19 +132,25 @@ class Round:
         self._clear()
         for letter in self.letters:
             command = letter.command
-            if not self.state.version and not isinstance(command, StartExecution | ReceiveSignal):
+            if not self.state.version and not isinstance(command, StartExecution | ForkExecution | ReceiveSignal):
                 self.refused.append((letter, ExecutionNotFound(self.execution_id)))
             elif command is None:
                 self.resumed = True
                 self.handled.append((letter, ()))
             else:
                 try:
-                    events, self.state = decision(self.plan, self.state, command, known)
+                    events, self.state, branched = decision(self.plan, self.state, command, known)
                 except Rejected as error:
                     self.refused.append((letter, error))
                 else:
+                    self._branch(branched)
                     self.events += events
                     self.handled.append((letter, events))
+
+    def _branch(self, branched: State | None) -> None:
+        """Note where the decision leads first that goes on from a past; nothing else is decided in the same append."""
+        if branched is not None:
+            self.branched = branched
 
     def crowd(self, crowded: set[tuple[str, str]]) -> None:
         """Note what was not free: what was taken without waiting, else, or after that, whatever was to be taken."""

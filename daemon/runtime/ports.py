@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from daemon.core.child_events import Parent
-    from daemon.core.effects import Advance, ArmTimer, CancelChild, RunStep, TellParent
+    from daemon.core.effects import Advance, ArmTimer, CancelChild, GoBack, RunStep, TellParent
     from daemon.core.plan import Plan
     from daemon.core.state import Running
     from daemon.nodes.answers import Child
@@ -70,6 +70,16 @@ class FunctionRunner(Protocol):
 
     def forget_all(self) -> None:
         """Let go of all that is in memory."""
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+
+
+class PastKeeper(Protocol):
+    """Lets executions go on from their past; see `branches.Branches`."""
+
+    def go_back(self, execution_id: UUID, effect: GoBack) -> None:
+        """See that an execution goes on from a version of its own, now that all is undone since."""
 
     def stop(self) -> None:
         """Begin nothing more."""

@@ -40,6 +40,20 @@ def approvals_of(
     return tuple(change for change in changes if change is not None)
 
 
+def approvals_anew(
+    execution_id: UUID, before: State, branched: State, events: Sequence[e.Event], after: State
+) -> tuple[ApprovalChange, ...]:
+    """Return the approvals of an execution that goes on from a past: those that it had, and those open there."""
+    had = before.people if isinstance(before, Running) else {}
+    there = branched.people if isinstance(branched, Running) else {}
+    now = after.people if isinstance(after, Running) else {}
+    asked = (event.address for event in events if isinstance(event, _OF_APPROVALS))
+    named = dict.fromkeys((*sorted({*had, *there, *now}), *asked))
+    known = before if any(address in had for address in named) and not there else branched
+    changes = (_change(execution_id, address, known, events, after) for address in named)
+    return tuple(change for change in changes if change is not None)
+
+
 def _change(
     execution_id: UUID, address: str, before: State, events: Sequence[e.Event], after: State
 ) -> ApprovalChange | None:

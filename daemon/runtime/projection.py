@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from daemon.core import events as e
 from daemon.core.state import Finished, NotStarted, Running, State, cause, has_work
-from daemon.runtime.projected_approvals import approvals_of
+from daemon.runtime.projected_approvals import approvals_anew, approvals_of
 from daemon.runtime.slot_changes import slot_changes
-from eventstore.index import UNCHANGED, ExecutionChange, ExecutionRow, IndexChange, TimerRow
+from eventstore.index import UNCHANGED, ExecutionChange, ExecutionRow, ForkRow, IndexChange, TimerRow
+from eventstore.slots import SlotChange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,13 +26,22 @@ MAX_ERROR = 500
 
 
 def project(
-    execution_id: UUID, before: State, events: Sequence[e.Event], after: State, *, hint: bool = False
+    execution_id: UUID,
+    before: State,
+    events: Sequence[e.Event],
+    after: State,
+    *,
+    hint: bool = False,
+    branched: State | None = None,
 ) -> IndexChange:
     """Return what the append of `events`, leading from `before` to `after`, changes in the index.
 
     The execution's row is written only when something in it changes: its status or its cause. `hint`: whoever holds
-    the lease must look at it; where that has ended the execution, the lease stays until then.
+    the lease must look at it; where that has ended the execution, the lease stays until then. `branched` is where the
+    first event leads when the execution goes on from a past by it: all rows are then made anew.
     """
+    if branched is not None:
+        return _anew(execution_id, before, events, after, branched)
     row, changed = _row(execution_id, before, events, after)
     was_busy, is_busy = has_work(before), has_work(after)
     taken_up = isinstance(before, Finished)  # its lease may have gone since it had ended
@@ -54,6 +64,27 @@ def project(
         hint=hint,
         slots=slots,
         approvals=approvals,
+    )
+
+
+def _anew(execution_id: UUID, before: State, events: Sequence[e.Event], after: State, branched: State) -> IndexChange:
+    """Return all rows of an execution that goes on from a past, and that those go which it had."""
+    had = before.timers if isinstance(before, Running) else {}
+    timers = after.timers if isinstance(after, Running) else {}
+    held = {*before.limited, *before.holding} if isinstance(before, Running) else set()
+    freed = tuple(SlotChange(action="free", address=address) for address in sorted(held))
+    first, *rest = events
+    forked = None
+    if isinstance(first, e.ExecutionForked):
+        forked = ForkRow(execution_id, first.source, first.at_version, first.at)
+    return IndexChange(
+        execution=execution_row(execution_id, after, events[-1].at),
+        timers_set=tuple(TimerRow(timer_id, timer.due) for timer_id, timer in sorted(timers.items())),
+        timers_cleared=tuple(sorted(timer_id for timer_id in had if timer_id not in timers)),
+        busy=has_work(after),
+        slots=(*freed, *slot_changes(branched, rest, after)),
+        approvals=approvals_anew(execution_id, before, branched, rest, after),
+        forked=forked,
     )
 
 

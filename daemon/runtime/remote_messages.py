@@ -58,6 +58,8 @@ class Request(Struct, frozen=True, kw_only=True):
     since: datetime
     deadline: datetime | None
     resumed: Resumption | None = None
+    key: str = ""
+    """What the idempotency key has in place of the execution's id, if anything."""
 
     @property
     def attempt_id(self) -> AttemptId:

@@ -57,6 +57,7 @@ class Origin(Struct, frozen=True):
     workflow: str
     traceparent: str | None
     steps: Mapping[str, InFlight]
+    keys: Mapping[str, str]
     parent: None = None
 
 
@@ -213,7 +214,8 @@ class Work:
             spawn=self._bench.spawn,
             record_progress=self._progress,
         )
-        origin = Origin(request.workflow, request.traceparent, {request.address: _in_flight(request)})
+        keys = {request.address: request.key}
+        origin = Origin(request.workflow, request.traceparent, {request.address: _in_flight(request)}, keys)
         return Attempt(request.execution_id, node, effect, origin, means)
 
     def _time_left(self, request: Request) -> timedelta | None:

@@ -97,6 +97,10 @@ class Origin(Protocol):
     def steps(self) -> Mapping[str, Any]:
         """The steps by address."""
 
+    @property
+    def keys(self) -> Mapping[str, str]:
+        """See `Running.keys`."""
+
 
 class Attempt:
     """From when it is owed until there is a result."""
@@ -121,6 +125,8 @@ class Attempt:
         self.remote = node.type.remote(node.config) or means.sent_away.get(self.handler or "")
         """Who runs the handler; None for this process."""
         self.workflow = state.workflow
+        self.key = state.keys.get(effect.address, "")
+        """What its idempotency key has in place of the execution's id; mostly empty."""
         self.state = effect.state
         self.resumed = effect.resumed
         self.context: StepContext | None = None
@@ -137,7 +143,8 @@ class Attempt:
     def parent(self) -> Parent:
         """What an execution that it starts has above it."""
         above = self._execution.parent
-        return Parent(self.execution_id, self.address, self.number, above.depth + 1 if above is not None else 1)
+        depth = above.depth + 1 if above is not None else 1
+        return Parent(self.execution_id, self.address, self.number, depth, self.key)
 
     def wanted(self) -> Wanted | None:
         """Return which cached result would do; None when the step has no key, or its node no cache."""
@@ -292,6 +299,7 @@ class Attempt:
             progress_number=step.progress_number if isinstance(step, InFlight) else 0,
             since=effect.since,
             deadline=context.deadline,
+            key=self.key,
         )
         return await calls.call(remote.queue, request, context)
 

@@ -40,6 +40,8 @@ class Told(Protocol):
     workflow: str
     address: str
     number: int
+    key: str
+    """What the idempotency key has in place of the execution's id; mostly empty."""
     node: PlannedNode
     state: Json
     """What the last `Again` or `Pause` of the step has left."""
@@ -165,7 +167,7 @@ class StepContext:
     @cached_property
     def idempotency_key(self) -> str:
         """The same at each attempt of this step, and for no other step."""
-        return f"{self.execution_id}/{self.address}"
+        return f"{self._attempt.key or self.execution_id}/{self.address}"
 
     @cached_property
     def state(self) -> Any:

@@ -129,6 +129,7 @@ class Supervisor:
         await self._steps.stop(self._grace_s)
         self._children.stop()
         self._engine.functions.stop()
+        self._engine.past.stop()
         await asyncio.gather(*(follower.stop() for follower in self._followers))
         await _end(self._tasks)
         await self._writer.close(grace_s=self._grace_s)

@@ -17,7 +17,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
+from immutables import Map
+from msgspec.structs import replace
 
+from daemon.core.events import ExecutionForked, ExecutionRewound
 from daemon.core.spans import Span, Trace, spans_of, trace_of
 from eventstore.errors import Unavailable, Undecodable
 from triggers.message import ConnectionStatus
@@ -71,9 +74,11 @@ class Traces:
         """Return the spans that the events close. Raises Unavailable; harmless to repeat."""
         spans: list[Span] = []
         for recorded in events:
-            before = await self._before(recorded)
-            trace, closed = spans_of(before, recorded.event)
-            spans += closed
+            if isinstance(recorded.event, ExecutionForked | ExecutionRewound):
+                trace = await self._taken_up(recorded)
+            else:
+                trace, closed = spans_of(await self._before(recorded), recorded.event)
+                spans += closed
             self._remember(recorded, trace)
         return spans
 
@@ -82,6 +87,17 @@ class Traces:
         known, trace = self._traces.get(recorded.execution_id, (0, None))
         if known == version or not version:
             return trace if version else None
+        return await self._loaded(recorded, version)
+
+    async def _taken_up(self, recorded: Recorded) -> Trace | None:
+        """Return the trace of an execution that goes on from a past: what is open there is open from now on."""
+        trace = await self._loaded(recorded, recorded.version)
+        if trace is None:
+            return None
+        at = recorded.event.at
+        return replace(trace, open=Map({address: replace(step, since=at) for address, step in trace.open.items()}))
+
+    async def _loaded(self, recorded: Recorded, version: int) -> Trace | None:
         try:
             return trace_of(await self._history.load(recorded.execution_id, up_to_version=version))
         except Undecodable as error:

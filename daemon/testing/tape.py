@@ -10,7 +10,8 @@ from collections import defaultdict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from daemon.core.evolve import evolve
+from daemon.core.events import ExecutionForked, ExecutionRewound
+from daemon.core.evolve import evolve, fold
 from daemon.core.state import INITIAL, Running
 
 if TYPE_CHECKING:
@@ -75,9 +76,20 @@ class Tape:
             self._listeners.remove(look)
             told.cancel()
 
+    def _past(self, execution_id: UUID, version: int) -> State:
+        """Return the state after a version."""
+        events = self._events[execution_id][:version]
+        source = events[0]
+        first = self._past(source.source, source.at_version) if isinstance(source, ExecutionForked) else INITIAL
+        return fold(events, first)
+
     def _take(self, execution_id: UUID, event: Event) -> None:
         self._events[execution_id].append(event)
-        state = self._states[execution_id] = evolve(self.state(execution_id), event)
+        if isinstance(event, ExecutionForked | ExecutionRewound):
+            state = self._past(execution_id, len(self._events[execution_id]))
+        else:
+            state = evolve(self.state(execution_id), event)
+        self._states[execution_id] = state
         address = getattr(event, "address", None)
         if address and isinstance(state, Running) and (step := state.steps.get(address)) is not None:
             self._steps[execution_id][address] = step

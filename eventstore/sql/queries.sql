@@ -135,3 +135,10 @@ WHERE limit_name = :limit AND key = :key AND held ORDER BY since, execution_id, 
 
 -- slots_of: what an execution has or waits for
 SELECT address, limit_name, key, held FROM slots WHERE execution_id = :execution_id ORDER BY address, limit_name, key;
+
+-- fork: where an execution goes on from
+SELECT execution_id, source, at_version, forked_at FROM forks WHERE execution_id = :id;
+
+-- forks: the executions that go on from one, oldest first
+SELECT execution_id, source, at_version, forked_at FROM forks WHERE source = :id
+ORDER BY forked_at, execution_id LIMIT :limit;

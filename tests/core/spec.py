@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET
 
 from daemon.core import commands as c
-from daemon.core.decide import decide
+from daemon.core.decide import decide, decision
 from daemon.core.events import StepError, StepStarted
 from daemon.core.evolve import fold
 from daemon.core.leaving import child_id_of
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EXECUTION = UUID("0c0ffee0-0000-5000-8000-000000000001")
+FORK = UUID("00000000-0000-0000-0000-0000000000f0")
 TWO_STEPS = """
 workflow: two
 nodes:
@@ -54,6 +55,8 @@ class Story:
     plan: Plan
     state: State = INITIAL
     events: list[Event] = field(default_factory=list)
+    first: State = INITIAL
+    """What the fold begins with: of a fork, the state of its source."""
     clock: float = 0
     crowded: Container[tuple[str, str]] | None = ()
     """Of what nothing is taken without asking; None for all limits."""
@@ -64,9 +67,9 @@ class Story:
 
     def when(self, command: c.Command) -> list[str]:
         """Handle the command; return what it caused, one line for each event."""
-        decided = decide(self.plan, self.state, command, self.crowded)
-        self.state = fold(decided, self.state)
+        decided, self.state, _ = decision(self.plan, self.state, command, self.crowded)
         self.events += decided
+        assert fold(self.events, self.first) == self.state, "the state is the fold"
         assert decide(self.plan, self.state, command) == (), "deciding twice must be harmless"
         return [line(event) for event in decided]
 
@@ -198,6 +201,49 @@ class Story:
                 at=minute(self.clock),
             )
         )
+
+    def rewind(self, to_version: int, mode: str = "automatic", **more: Any) -> list[str]:
+        """Ask for the execution to go on from its past."""
+        base, between = fold(self.events[:to_version], self.first), tuple(self.events[to_version:])
+        at = minute(self.clock)
+        return self.when(
+            c.RewindExecution(
+                to_version=to_version,
+                base=base,
+                between=between,
+                mode=mode,
+                down_to=more.pop("down_to", to_version),
+                actor="ann",
+                at=at,
+                **more,
+            )
+        )
+
+    def go_back(self, to_version: int, again: c.Command | None = None) -> list[str]:
+        """Do what the shell does when all is undone."""
+        base, between = fold(self.events[:to_version], self.first), tuple(self.events[to_version:])
+        return self.when(
+            c.FinishRewind(to_version=to_version, base=base, between=between, again=again, at=minute(self.clock))
+        )
+
+    def fork(self, at_version: int, plan: Plan | None = None, **more: Any) -> Story:
+        """Return the story of a fork of this execution; what its first decision caused is in its events."""
+        base = fold(self.events[:at_version], self.first)
+        other = Story(plan or self.plan, first=INITIAL, clock=self.clock)
+        command = c.ForkExecution(
+            execution_id=FORK,
+            source=EXECUTION,
+            at_version=at_version,
+            base=base,
+            actor="ann",
+            at=minute(self.clock),
+            **more,
+        )
+        decided, other.state, _ = decision(other.plan, INITIAL, command, self.crowded)
+        other.events, other.first = list(decided), base
+        assert fold(other.events, other.first) == other.state, "the state is the fold"
+        assert decide(other.plan, other.state, command) == (), "deciding twice must be harmless"
+        return other
 
     def undo(self, *, parent: Parent | None = None) -> list[str]:
         """Undo the execution, which has completed."""

@@ -55,6 +55,14 @@ SELECT sagad_put_index(
 -- put_approvals: replace the rows of some approvals
 SELECT sagad_put_approvals(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
 
+-- put_forks: executions that go on from others
+INSERT INTO forks (execution_id, source, at_version, forked_at)
+SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::timestamptz[])
+ON CONFLICT (execution_id) DO NOTHING;
+
+-- clear_forks: all of them, before a rebuild
+DELETE FROM forks;
+
 -- lock_log: keep all who append waiting until the transaction ends
 SELECT sagad_lock_log();
 

@@ -41,6 +41,13 @@ INSERT INTO approvals (execution_id, address, approver, question, status, workfl
     decided_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- put_fork: an execution that goes on from another
+INSERT INTO forks (execution_id, source, at_version, forked_at) VALUES (?, ?, ?, ?)
+ON CONFLICT (execution_id) DO NOTHING;
+
+-- clear_forks: all of them, before a rebuild
+DELETE FROM forks;
+
 -- drop_timers: all of an execution
 DELETE FROM timers WHERE execution_id = ?;
 
