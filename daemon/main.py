@@ -125,11 +125,7 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
     timers = _timers(base, engine)
     engine.steps, engine.timers, engine.children = steps, timers, children
     engine.functions = _functions(base, engine)
-    cuts = Cuts(base.history, base.plans)
-    branches = Branches(
-        engine=engine, plans=base.plans, history=base.history, cuts=cuts, clock=tools.clock, spawn=spawn
-    )
-    engine.past = branches
+    engine.past = branches = _branches(base, engine)
     base.membership.engine, base.membership.steps = engine, steps
     intake = _intake(base, engine)
     subscriptions = _subscriptions(tools, store, intake, spawn)
@@ -238,6 +234,17 @@ def _children(base: _Base, engine: Engine) -> Children:
         membership=base.membership,
         clock=base.tools.clock,
         check_input=base.check_input,
+        spawn=base.spawn,
+    )
+
+
+def _branches(base: _Base, engine: Engine) -> Branches:
+    return Branches(
+        engine=engine,
+        plans=base.plans,
+        history=base.history,
+        cuts=Cuts(base.history, base.plans),
+        clock=base.tools.clock,
         spawn=base.spawn,
     )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from daemon.api import (
+    branches,
     cache,
     errors,
     events_stream,
@@ -39,7 +40,8 @@ def create_app(daemon: Daemon) -> FastAPI:
     app.state.daemon = daemon
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
-    parts = (workflows, events_stream, many, executions, messages, streams, undo, people, cache, limits, topics, health)
+    of_executions = (events_stream, many, executions, messages, streams, undo, branches)
+    parts = (workflows, *of_executions, people, cache, limits, topics, health)
     for part in parts:
         app.include_router(part.routes)
     app.router.routes.append(hooks.route(daemon))

@@ -27,6 +27,9 @@ IdempotencyKey = Annotated[
     str | None,
     Header(alias="Idempotency-Key", min_length=1, max_length=255, description="Calls with the same key act once."),
 ]
+Where = Annotated[
+    str, Query(max_length=1024, description="A place in its past: a version, a time, `before:STEP` or `after:STEP`.")
+]
 Wait = Annotated[
     str | None,
     Query(

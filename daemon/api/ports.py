@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from daemon.nodes.gates import GateStatus
     from daemon.runtime.approval_links import ApprovalLinks
+    from daemon.runtime.branches import Branches
     from daemon.runtime.brokers import Brokers
     from daemon.runtime.changes import Changes
     from daemon.runtime.children import Children
@@ -73,6 +74,10 @@ class Daemon(Protocol):
     @property
     def plans(self) -> Plans:
         """The loaded workflows."""
+
+    @property
+    def branches(self) -> Branches:
+        """Forks and rewinds executions."""
 
     @property
     def children(self) -> Children:

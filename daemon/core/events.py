@@ -54,6 +54,7 @@ from daemon.core.turn_events import (
 )
 from daemon.core.update_events import UpdateHandled
 from daemon.core.values import NULL, Json
+from daemon.core.wait_events import SignalAwaited, SignalReceived, TimerCancelled, TimerFired, TimerSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +91,8 @@ __all__ = (
     "ResumeReceived",
     "RewindRequested",
     "SagaStarted",
+    "SignalAwaited",
+    "SignalReceived",
     "Slot",
     "SlotsAsked",
     "SlotsTaken",
@@ -99,6 +102,9 @@ __all__ = (
     "StepResumed",
     "StepSuspended",
     "Streamed",
+    "TimerCancelled",
+    "TimerFired",
+    "TimerSet",
     "TurnAbandoned",
     "TurnFailed",
     "TurnSkipped",
@@ -265,68 +271,6 @@ class VariableSet(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     address: str
     name: str
     value: Json
-    at: datetime
-
-
-class TimerSet(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A durable due time.
-
-    `purpose` is `wait`, `retry`, `signal`, `child`, `turn` (a loop takes breath), `approval`, `reminder` (of an
-    approval), `input` (a handler has paused), `start` (the execution begins then) or `execution`; the last two have no
-    address.
-    """
-
-    NAME: ClassVar = "TimerSet"
-    VERSION: ClassVar = 1
-
-    timer_id: str
-    address: str
-    purpose: str
-    due: datetime
-    at: datetime
-
-
-class TimerCancelled(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """The timer is not waited for any more."""
-
-    NAME: ClassVar = "TimerCancelled"
-    VERSION: ClassVar = 1
-
-    timer_id: str
-    at: datetime
-
-
-class TimerFired(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """The due time has come and was acted on."""
-
-    NAME: ClassVar = "TimerFired"
-    VERSION: ClassVar = 1
-
-    timer_id: str
-    at: datetime
-
-
-class SignalAwaited(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """The step waits for a signal of this name."""
-
-    NAME: ClassVar = "SignalAwaited"
-    VERSION: ClassVar = 1
-
-    address: str
-    name: str
-    at: datetime
-
-
-class SignalReceived(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A signal is there; it is kept until a step takes it. May be the first event of an execution."""
-
-    NAME: ClassVar = "SignalReceived"
-    VERSION: ClassVar = 1
-
-    signal_id: str
-    name: str
-    data: Json
-    actor: str
     at: datetime
 
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from daemon.core import commands as c
 from daemon.core import events as e
 from daemon.core.address import split_turn
-from daemon.core.people import GROUP, Deciding
+from daemon.core.recorded_approvals import OF_APPROVALS
 from daemon.core.retry import delay_before
 from daemon.core.state import InFlight, Limited
 from daemon.core.state_limits import COLLECTING
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from daemon.core.plan import PlannedNode
     from daemon.core.state import Running
 
-_DELEGATED = "delegated"
 _GIVEN_UP = (e.TimerCancelled, e.ChildCancelRequested, e.StepFailed, e.CompensationOwed)
 """What may come of calls that a function gives up, before it advances."""
 
@@ -213,62 +212,6 @@ def _answered(state: Running, first: e.ManualActionDone, __: object) -> Iterator
     )
 
 
-def _question(state: Running, address: str) -> int:
-    step = state.steps.get(address)
-    return step.question if isinstance(step, Deciding) else 0
-
-
-def _groups(approver: str) -> tuple[str, ...]:
-    return (approver.removeprefix(GROUP),) if approver.startswith(GROUP) else ()
-
-
-def _given(state: Running, first: e.ApprovalGiven, __: object) -> Iterator[c.Command]:
-    yield c.GiveApproval(
-        address=first.address,
-        question=_question(state, first.address),
-        decision=first.decision,
-        actor=first.actor,
-        groups=_groups(first.approver),
-        comment=first.comment,
-        data=first.data,
-        at=first.at,
-    )
-
-
-def _delegated(state: Running, first: e.ApprovalDelegated, __: object) -> Iterator[c.Command]:
-    yield c.DelegateApproval(
-        address=first.address,
-        question=_question(state, first.address),
-        to=first.to,
-        actor=first.actor,
-        groups=_groups(first.approver),
-        comment=first.comment,
-        at=first.at,
-    )
-
-
-def _refused(state: Running, first: e.ApprovalRefused, __: object) -> Iterator[c.Command]:
-    """Read who may not decide: by a group that somebody of has decided, or by none."""
-    step = state.steps.get(first.address)
-    voices = step.voices if isinstance(step, Deciding) else ()
-    found = [_groups(voice.approver) for voice in voices if voice.approver.startswith(GROUP)]
-    for groups in ((), *dict.fromkeys(found)):
-        question = _question(state, first.address)
-        if first.decision == _DELEGATED:
-            yield c.DelegateApproval(
-                address=first.address, question=question, to="", actor=first.actor, groups=groups, at=first.at
-            )
-        else:
-            yield c.GiveApproval(
-                address=first.address,
-                question=question,
-                decision=first.decision,
-                actor=first.actor,
-                groups=groups,
-                at=first.at,
-            )
-
-
 def _child_started(_: object, first: e.ChildStarted, events: Sequence[e.Event]) -> Iterator[c.Command]:
     yield c.AwaitChild(
         address=first.address,
@@ -396,9 +339,7 @@ _READ: Mapping[type[e.Event], Callable[[Any, Any, Sequence[e.Event]], Iterator[c
     e.ExecutionResumed: _resumed,
     e.UndoRequested: _undo_requested,
     e.ManualActionDone: _answered,
-    e.ApprovalGiven: _given,
-    e.ApprovalDelegated: _delegated,
-    e.ApprovalRefused: _refused,
+    **OF_APPROVALS,
     e.ChildStarted: _child_started,
     e.ChildFinished: _child_finished,
     e.FunctionAdvanced: _advanced,

@@ -388,15 +388,9 @@ class Engine:
 
     def _update_room(self) -> None:
         has_room = len(self._mailboxes) < self._max_active or not self._taking
-        _set(self._has_room, to=has_room)
-        _set(self._room_for_new, to=has_room and not (self._old_first and self._taking))
-
-
-def _set(event: asyncio.Event, *, to: bool) -> None:
-    if to:
-        event.set()
-    else:
-        event.clear()
+        room_for_new = has_room and not (self._old_first and self._taking)
+        for event, there_is in ((self._has_room, has_room), (self._room_for_new, room_for_new)):
+            (event.set if there_is else event.clear)()
 
 
 async def _raise(error: BaseException) -> None:

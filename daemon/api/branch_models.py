@@ -1,0 +1,77 @@
+"""The shapes of answers about forks and rewinds, for the OpenAPI document; see `models`."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003  pydantic resolves the annotations at run time
+from typing import Any
+from uuid import UUID  # noqa: TC003  pydantic resolves the annotations at run time
+
+from daemon.api.models import Model, Summary
+
+
+class UnderWay(Model):
+    """A step that had begun and not ended; `key` is the idempotency key that it keeps."""
+
+    address: str
+    key: str
+
+
+class Undoable(Model):
+    """What a rewind would undo, newest first."""
+
+    address: str
+    kind: str
+    unknown: bool
+    input: Any
+
+
+class Past(Model):
+    """The end of a decision, in the log of `execution_id`: that of the source where a fork was asked about its past.
+
+    `again` is what was decided next, where that is to be decided again; `undone` is what was done before and undone
+    since; `left` is what was done since and has no compensation.
+    """
+
+    execution_id: UUID
+    version: int
+    at: datetime
+    status: str
+    again: str | None
+    under_way: list[UnderWay]
+    undone: list[str]
+    to_undo: list[Undoable]
+    left: list[str]
+
+
+class Forked(Summary):
+    """A fork, and where it goes on from."""
+
+    source: UUID
+    at_version: int
+
+
+class Rewound(Summary):
+    """An execution that goes on from its past as soon as all is undone since."""
+
+    to_version: int
+
+
+class Source(Model):
+    """What a fork goes on from."""
+
+    execution_id: UUID
+    at_version: int
+
+
+class Fork(Source):
+    """An execution that goes on from another."""
+
+    forked_at: datetime
+
+
+class Lineage(Model):
+    """Who goes on from whom."""
+
+    execution_id: UUID
+    source: Source | None
+    forks: list[Fork]

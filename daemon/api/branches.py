@@ -1,0 +1,135 @@
+"""Forks and rewinds: what there is at a place in an execution's past, and going on from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from msgspec import UNSET, Struct
+
+from daemon.api import branch_models as models
+from daemon.api.bodies import answer, read_json
+from daemon.api.describe import ANSWERS, body_of
+from daemon.api.errors import BadRequest
+from daemon.api.parameters import Actor, Api, ExecutionId, Where  # noqa: TC001  fastapi resolves the annotations
+from daemon.api.waiting import answered
+from daemon.core.branch_events import Edits, InputEdit, StepEdit
+from daemon.core.errors import ExecutionNotFound
+from daemon.core.values import to_json
+from daemon.runtime.branch_views import lineage_view, past_view
+from daemon.runtime.branches import ForkWish
+from daemon.runtime.views import summary_view
+
+
+class StepBody(Struct, forbid_unknown_fields=True):
+    """The result that a step is given."""
+
+    output: Any = None
+    port: str = "out"
+
+
+class ForkBody(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A fork. `at` is a version, a time, `before:STEP` or `after:STEP`."""
+
+    at: str
+    input: Any = UNSET
+    """Another input; without it that of the source stays."""
+    variables: Mapping[str, Any] = {}
+    steps: Mapping[str, StepBody] = {}
+    """Results by address."""
+    version: str | None = None
+    """Hash of another definition of the workflow, or how it begins; `current` for the newest."""
+    accept_undone: bool = False
+    """Go on also from a past of which something was undone since."""
+    key: str | None = None
+    """The same key gives the same fork."""
+    reason: str = ""
+
+
+class RewindBody(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A rewind. `to` is a version, a time, `before:STEP` or `after:STEP`."""
+
+    to: str
+    undo: Literal["automatic", "manual", "confirm_each", "none"] = "automatic"
+    """How what was done since is undone first."""
+    keep_signals: bool = True
+    """Whether signals and inputs that came since are kept for whoever takes them."""
+    reason: str = ""
+
+
+NO_FORK, NO_REWIND = ForkBody(at=""), RewindBody(to="")
+"""Stand for a body that is not there."""
+
+routes = APIRouter(tags=["executions"])
+
+
+@routes.get("/executions/{execution_id}/past", response_model=models.Past, responses=ANSWERS[404, 409, 422, 500, 503])
+async def show_past(*, daemon: Api, execution_id: ExecutionId, at: Where) -> Response:
+    """Return what a fork at this place would go on from, and what a rewind to it would undo. Changes nothing."""
+    past = await daemon.branches.past(execution_id, at)
+    return answer(past_view(past, await daemon.history.load(past.cut.execution_id)))
+
+
+@routes.post(
+    "/executions/{execution_id}/fork",
+    status_code=201,
+    response_model=models.Forked,
+    responses=ANSWERS[400, 404, 409, 413, 422, 500, 503],
+    openapi_extra=body_of(
+        ForkBody, "Where, and what is different.", {"at": "before:charge", "variables": {"rate": 2}}, required=True
+    ),
+)
+async def fork(*, request: Request, daemon: Api, execution_id: ExecutionId, actor: Actor = "api") -> Response:
+    """Begin an execution that goes on from a place in the past of this one, which stays as it is."""
+    body = await read_json(request, daemon.settings.http.max_body_bytes, ForkBody, NO_FORK)
+    if not body.at:
+        raise BadRequest("the body says where, as `at`: a version, a time, before:STEP or after:STEP")
+    wish = ForkWish(
+        where=body.at,
+        edits=Edits(
+            input=None if body.input is UNSET else InputEdit(to_json(body.input)),
+            variables={name: to_json(value) for name, value in body.variables.items()},
+            steps={name: StepEdit(to_json(step.output), step.port) for name, step in body.steps.items()},
+        ),
+        version=body.version,
+        accept_undone=body.accept_undone,
+        key=body.key,
+        reason=body.reason,
+        actor=actor,
+    )
+    fork_id, past = await answered(daemon.branches.fork(execution_id, wish))
+    state = await daemon.history.existing(fork_id)
+    view = {**summary_view(fork_id, state), "source": past.cut.execution_id, "at_version": past.cut.version}
+    return answer(view, status=201)
+
+
+@routes.post(
+    "/executions/{execution_id}/rewind",
+    response_model=models.Rewound,
+    responses=ANSWERS[400, 404, 409, 413, 422, 500, 503],
+    openapi_extra=body_of(
+        RewindBody, "Where to, and how what was done since is undone.", {"to": "before:charge"}, required=True
+    ),
+)
+async def rewind(*, request: Request, daemon: Api, execution_id: ExecutionId, actor: Actor = "api") -> Response:
+    """Let the execution go on from a place in its past; what it has done since is undone first."""
+    body = await read_json(request, daemon.settings.http.max_body_bytes, RewindBody, NO_REWIND)
+    if not body.to:
+        raise BadRequest("the body says where to, as `to`: a version, a time, before:STEP or after:STEP")
+    past = await answered(
+        daemon.branches.rewind(
+            execution_id, body.to, mode=body.undo, keep_signals=body.keep_signals, reason=body.reason, actor=actor
+        )
+    )
+    state = await daemon.history.existing(execution_id)
+    return answer({**summary_view(execution_id, state), "to_version": past.cut.version})
+
+
+@routes.get("/executions/{execution_id}/lineage", response_model=models.Lineage, responses=ANSWERS[404, 422, 500, 503])
+async def lineage(*, daemon: Api, execution_id: ExecutionId) -> Response:
+    """Return what the execution goes on from, and which executions go on from it."""
+    index = daemon.store.index
+    if await index.execution(execution_id) is None:
+        raise ExecutionNotFound(execution_id)
+    return answer(lineage_view(execution_id, await index.fork(execution_id), await index.forks(execution_id)))

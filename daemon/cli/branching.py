@@ -1,0 +1,163 @@
+"""`fork`, `rewind`, `lineage`: going on from an execution's past."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from daemon.cli import output
+from daemon.cli.connection import Connection
+from daemon.cli.faults import BadUsage
+from daemon.cli.options import Config, ExecutionIdArgument, Json, Url, settings_of
+from daemon.cli.sources import DaemonSource, find
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+WHERE = "A version, a time, before:STEP or after:STEP."
+MODES = ("automatic", "manual", "confirm_each", "none")
+
+Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would go on from.")]
+
+
+def fork(
+    execution_id: ExecutionIdArgument,
+    *,
+    at: Annotated[str, typer.Option("--at", help=WHERE, show_default=False)],
+    input_: Annotated[str | None, typer.Option("--input", help="Another input, as JSON.", show_default=False)] = None,
+    variables: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=JSON", help="Another value of a variable.")
+    ] = None,
+    steps: Annotated[
+        list[str] | None,
+        typer.Option("--step", metavar="ADDRESS=JSON", help="Another result of a step, or the end of one at work."),
+    ] = None,
+    port: Annotated[str, typer.Option(help="By which port the steps are left that are ended by --step.")] = "out",
+    version: Annotated[
+        str | None,
+        typer.Option(help="Another definition: a hash, how it begins, or `current`.", show_default=False),
+    ] = None,
+    accept_undone: Annotated[
+        bool, typer.Option("--accept-undone", help="Also from a past of which something was undone since.")
+    ] = False,
+    key: Annotated[str | None, typer.Option(help="The same key gives the same fork.", show_default=False)] = None,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    config: Config = None,
+    url: Url = None,
+) -> None:
+    """Begin an execution that goes on from a place in the past of another, with edits if you like.
+
+    The other stays as it is. What was done before that place is not done again.
+    """
+    body: dict[str, Any] = {"at": at, "accept_undone": accept_undone, "reason": reason}
+    if input_ is not None:
+        body["input"] = _json(input_, "--input")
+    body["variables"] = dict(_pairs(variables or (), "--set"))
+    body["steps"] = {name: {"output": value, "port": port} for name, value in _pairs(steps or (), "--step")}
+    body |= {name: value for name, value in (("version", version), ("key", key)) if value is not None}
+    with Connection(settings_of(config), url) as connection:
+        found = find(DaemonSource(connection), execution_id)
+        if dry_run:
+            _print_past(connection.get(f"/executions/{found}/past", at=at), as_json=as_json, rewinds=False)
+            return
+        view = connection.post(f"/executions/{found}/fork", body)
+    if as_json:
+        output.print_json(view)
+    else:
+        text = f"{view['execution_id']} {view['status']}, forked from {view['source']} at version {view['at_version']}"
+        output.console().print(text, markup=False)
+
+
+def rewind(
+    execution_id: ExecutionIdArgument,
+    *,
+    to: Annotated[str, typer.Option("--to", help=WHERE, show_default=False)],
+    undo: Annotated[str, typer.Option(help=f"How what was done since is undone: {', '.join(MODES)}.")] = "automatic",
+    drop_signals: Annotated[
+        bool, typer.Option("--drop-signals", help="Forget signals and inputs that came since.")
+    ] = False,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    config: Config = None,
+    url: Url = None,
+) -> None:
+    """Let an execution go on from a place in its past; what it has done since is undone first, newest first."""
+    if undo not in MODES:
+        raise BadUsage(f"there is no way {undo!r} to undo", hint=f"there are: {', '.join(MODES)}")
+    with Connection(settings_of(config), url) as connection:
+        found = find(DaemonSource(connection), execution_id)
+        if dry_run:
+            _print_past(connection.get(f"/executions/{found}/past", at=to), as_json=as_json, rewinds=True)
+            return
+        body = {"to": to, "undo": undo, "keep_signals": not drop_signals, "reason": reason}
+        view = connection.post(f"/executions/{found}/rewind", body)
+    if as_json:
+        output.print_json(view)
+    else:
+        text = f"{view['execution_id']} {view['status']}, goes on from version {view['to_version']}"
+        output.console().print(text, markup=False)
+
+
+def lineage(
+    execution_id: ExecutionIdArgument, *, as_json: Json = False, config: Config = None, url: Url = None
+) -> None:
+    """Show what an execution was forked from, and its own forks."""
+    with Connection(settings_of(config), url) as connection:
+        found = find(DaemonSource(connection), execution_id)
+        view = connection.get(f"/executions/{found}/lineage")
+    if as_json:
+        output.print_json(view)
+        return
+    source = view["source"]
+    told = "It is no fork."
+    if source is not None:
+        told = f"Forked from {source['execution_id']} at version {source['at_version']}."
+    output.console().print(told, markup=False)
+    if view["forks"]:
+        output.print_table(
+            ["FORK", "AT VERSION", "FORKED (UTC)"],
+            ((row["execution_id"], str(row["at_version"]), output.moment(row["forked_at"])) for row in view["forks"]),
+        )
+
+
+def _pairs(given: Iterable[str], option: str) -> Iterator[tuple[str, Any]]:
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals or not name:
+            raise BadUsage(f"{option} {each}: write NAME=JSON")
+        yield name, _json(value, f"{option} {name}")
+
+
+def _json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise BadUsage(f"{what} is not JSON: {error}", hint="texts are in double quotes, within the shell's") from None
+
+
+def _print_past(view: dict[str, Any], *, as_json: bool, rewinds: bool) -> None:
+    if as_json:
+        output.print_json(view)
+        return
+    for line in _told(view, rewinds=rewinds):
+        output.console().print(line, markup=False)
+
+
+def _told(view: dict[str, Any], *, rewinds: bool) -> Iterator[str]:
+    yield f"Version {view['version']} of {view['execution_id']}, {output.moment(view['at'])} UTC, {view['status']}."
+    if view["again"]:
+        yield f"What was decided next is decided again: {view['again']}."
+    for step in view["under_way"]:
+        yield f"Begins again: {step['address']}, by the key {step['key']}."
+    for address in view["undone"]:
+        yield f"Was undone since: {address}."
+    for each in view["to_undo"] if rewinds else ():
+        yield f"Is undone first: {each['address']} ({each['kind']}{', in doubt' if each['unknown'] else ''})."
+    for address in view["left"] if rewinds else ():
+        yield f"Was done since, and stays as it is: {address}, which has no compensation."
