@@ -78,7 +78,7 @@ async def show_execution(*, daemon: Api, execution_id: ExecutionId, wait: Wait =
     """Return an execution with its steps, their attempts, inputs, outputs and errors."""
     if wait_s := read_wait(wait):
         await finished(daemon, execution_id, wait_s)
-    history = await daemon.history.events(execution_id)
+    history = await daemon.history.timeline(execution_id)
     if not history:
         raise ExecutionNotFound(execution_id)
     state = await daemon.history.load(execution_id, up_to_version=history[-1].version)

@@ -133,8 +133,9 @@ class StoreSource:
 
     def execution(self, execution_id: UUID) -> dict[str, Any]:
         """Return an execution with its steps."""
-        history = self._existing(execution_id, 0)
-        state = self._run(self._history.load(execution_id, up_to_version=history[-1].version))
+        version = self._existing(execution_id, 0)[-1].version
+        state = self._run(self._history.load(execution_id, up_to_version=version))
+        history = self._run(self._history.timeline(execution_id, up_to_version=version))
         view: dict[str, Any] = plain(execution_view(execution_id, state, history))
         return view
 

@@ -12,17 +12,23 @@ from msgspec.structs import replace
 from daemon.core import events as e
 from daemon.core.address import LOOKUP, UNDO
 from daemon.core.evolve_children import reopened
+from daemon.core.evolve_functions import resumed
+from daemon.core.evolve_turns import put
 from daemon.core.people import Suspended
 from daemon.core.state import (
+    Abandoned,
     Finished,
     InFlight,
     Limited,
     Queued,
+    Repeating,
     Retrying,
     Rewinding,
     Running,
+    Settled,
     State,
     Succeeded,
+    Turn,
 )
 from daemon.core.values import size_of
 
@@ -64,8 +70,9 @@ def forked(base: State, event: e.ExecutionForked) -> Running:
         newest_owed=0,
         paused=None,
         keys=_kept_keys(base),
+        size=base.size - sum(size_of(owed.input) for owed in base.owed.values()),
     )
-    return _edited(state, event.edits)
+    return _edited(resumed(state), event.edits)
 
 
 def _before(signal: Signal, at_version: int) -> Signal:
@@ -120,7 +127,8 @@ def rewound(
     if not isinstance(state, Running):
         raise TypeError("an execution is rewound to where it was under way")
     gone = {undone_by(each) or (each.address if isinstance(each, e.ChildStarted) else "") for each in between} - {""}
-    renewed = dict.fromkeys(gone, f"{state.execution_id}@{version}")
+    theirs = (each for address in gone for each in (address, address + UNDO, address + LOOKUP))
+    renewed = dict.fromkeys(theirs, f"{state.execution_id}@{version}")
     return replace(
         state,
         version=version,
@@ -148,8 +156,21 @@ def undone_by(event: e.Event) -> str:
 
 def to_be_rewound(state: Running | Finished, event: e.RewindRequested) -> Running:
     """Return the execution, taken up again if it had ended, when somebody wants it to go on from its past."""
-    running = reopened(state, None) if isinstance(state, Finished) else replace(state, version=state.version + 1)
+    if isinstance(state, Finished):
+        running = _with_what_was_open(reopened(state, None), event)
+    else:
+        running = replace(state, version=state.version + 1)
     return replace(running, rewinding=Rewinding(event.to_version, event.again, event.keep_signals))
+
+
+def _with_what_was_open(state: Running, event: e.RewindRequested) -> Running:
+    """Return the execution with the handlers at work that were, and without all else that its end had cut off."""
+    for address, step in sorted(state.steps.items()):
+        if isinstance(step, InFlight) and step.child is None:
+            state = replace(state, in_flight=state.in_flight.set(address, step.attempt))
+        elif not isinstance(step, (*Settled, Turn, Repeating)):
+            state = replace(state, steps=put(state, address, step, Abandoned(event.at)))
+    return state
 
 
 def _requested(state: Running, event: e.RewindRequested, _: int) -> Running:

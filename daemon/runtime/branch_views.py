@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from uuid import UUID
 
+    from daemon.core.commands import Command
     from daemon.core.state import Owed, State, Step
     from daemon.runtime.branches import Past
     from daemon.runtime.views import View
@@ -28,16 +29,17 @@ def past_view(past: Past, now: State) -> View:
     """Return what is at a cut, and what a rewind to it would undo; `now` is the execution's newest state."""
     cut, base = past.cut, past.base
     steps = base.steps if isinstance(base, Running) else {}
+    again = getattr(cut.again, "address", "")
     return {
         "execution_id": cut.execution_id,
         "version": cut.version,
         "at": cut.at,
         "status": status_of(base),
-        "again": None if cut.again is None else type(cut.again).__name__,
+        "again": None if cut.again is None else _told(cut.again),
         "under_way": [
             {"address": address, "key": f"{_key(base, address)}/{address}"}
             for address, step in sorted(steps.items())
-            if _under_way(step)
+            if _under_way(step) and address != again
         ],
         "undone": list(past.undone),
         "to_undo": [
@@ -47,6 +49,12 @@ def past_view(past: Past, now: State) -> View:
         ],
         "left": _left(past, now),
     }
+
+
+def _told(command: Command) -> str:
+    """Return what a command does, and to which step, timer or signal."""
+    named = (getattr(command, name, "") for name in ("address", "timer_id", "name"))
+    return " ".join((type(command).__name__, *(name for name in named if name)))
 
 
 def _under_way(step: Step) -> bool:

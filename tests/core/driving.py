@@ -6,9 +6,8 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from daemon.core import commands as c
-from daemon.core.decide import decide
+from daemon.core.decide import decision
 from daemon.core.effects import Advance, ArmTimer, CancelChild, RunStep, owed
-from daemon.core.evolve import fold
 from daemon.core.leaving import child_id_of
 from daemon.core.people import Deciding
 from daemon.core.saga import CHOICES
@@ -19,17 +18,21 @@ from tests.core.spec import EXECUTION, minute
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from uuid import UUID
 
+    from daemon.core.events import Event
     from daemon.core.plan import Plan
 
 
-def drive(plan: Plan, state: State, *, most: int = 500) -> State:
-    """Return the state when nothing is left to answer, or after `most` commands."""
-    for number in count():
+def drive(plan: Plan, state: State, *, most: int = 500, since: int = 0, log: list[Event] | None = None) -> State:
+    """Return the state when nothing is left to answer, or after `most` commands; `log` is told the events."""
+    for number in count(since):
         command = _next(plan, state, number)
-        if command is None or number == most:
+        if command is None or number == since + most:
             return state
-        state = fold(decide(plan, state, command), state)
+        events, state, _ = decision(plan, state, command)
+        if log is not None:
+            log += events
     raise AssertionError
 
 
@@ -44,8 +47,8 @@ def _next(plan: Plan, state: State, number: int) -> c.Command | None:
             case RunStep(address=address, attempt=attempt) if starts_child(plan, state, address):
                 child = child_id_of(EXECUTION, address, attempt)
                 return c.AwaitChild(address=address, attempt=attempt, child=child, workflow="s", definition="d", at=at)
-            case CancelChild(address=address, attempt=attempt):
-                return _finish(address, attempt, at)
+            case CancelChild(address=address, attempt=attempt, child=child):
+                return _finish(address, attempt, child, at)
             case RunStep(address=address, attempt=attempt):
                 return c.CompleteStep(address=address, attempt=attempt, output=to_json(number), at=at)
             case ArmTimer(timer_id=timer_id) if state.timers[timer_id].purpose != "execution":
@@ -60,7 +63,7 @@ def _next(plan: Plan, state: State, number: int) -> c.Command | None:
         return c.GrantSlots(address=address, at=at)
     for address in sorted(state.children):
         step = state.steps[address]
-        return _finish(address, step.attempt, at) if isinstance(step, InFlight) else None
+        return _finish(address, step.attempt, state.children[address], at) if isinstance(step, InFlight) else None
     for name in sorted(set(state.awaiting.values())):
         return c.ReceiveSignal(signal_id=f"drive-{number}", name=name, data=to_json(number), actor="test", at=at)
     for address in sorted(state.people):
@@ -71,8 +74,7 @@ def _next(plan: Plan, state: State, number: int) -> c.Command | None:
     return None
 
 
-def _finish(address: str, attempt: int, at: datetime) -> c.FinishChild:
-    child = child_id_of(EXECUTION, address, attempt)
+def _finish(address: str, attempt: int, child: UUID, at: datetime) -> c.FinishChild:
     return c.FinishChild(address=address, attempt=attempt, child=child, status="completed", at=at)
 
 

@@ -242,6 +242,17 @@ LAWS: tuple[Law, ...] = (
 )
 
 
+STATE_LAWS: tuple[Law, ...] = (
+    states_survive_storage,
+    every_unfinished_execution_has_a_cause,
+    the_derived_fields_agree_with_the_steps,
+    the_state_knows_its_size,
+    a_turn_knows_its_steps,
+    a_function_goes_on_when_it_has_something_to_see,
+    what_is_owed_is_a_list_from_the_newest,
+)
+"""Those that need no more than the states themselves."""
+
 # Of a log, whoever has written it.
 
 

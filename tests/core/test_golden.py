@@ -16,11 +16,12 @@ import pytest
 
 from daemon.core import commands as c
 from daemon.core.child_events import Parent
-from daemon.core.events import EVENT_TYPES, UPCASTERS, Origin, Streamed
+from daemon.core.events import EVENT_TYPES, UPCASTERS, Edits, InputEdit, Origin, StepEdit, Streamed
 from daemon.core.evolve import fold
 from daemon.core.function_events import Call, CallUndo, Drawn
 from daemon.core.retry import RetryPolicy
-from daemon.core.snapshot import encode_state
+from daemon.core.snapshot import decode_state, encode_state
+from daemon.core.state import INITIAL
 from daemon.core.values import to_json
 from eventstore.codec import Codec, Stored
 from tests.core.spec import EXECUTION, Story, minute
@@ -180,6 +181,7 @@ def stories() -> Iterator[Story]:
     yield from _stories_of_limits()
     yield from _stories_of_people()
     yield from _stories_of_functions()
+    yield from _stories_of_branches()
 
 
 def _stories_of_limits() -> Iterator[Story]:
@@ -349,11 +351,29 @@ def _stories_of_functions() -> Iterator[Story]:
     yield second
 
 
+def _stories_of_branches() -> Iterator[Story]:
+    undo = "compensate: {task: t.undo, with: '{{ step.output }}'}"
+    nodes = f"{{a: {{task: t.a, {undo}}}, b: {{task: t.b, {undo}}}, c: {{task: t.c}}}}"
+    story = Story.of(f"workflow: back\nvars: {{rate: 1}}\nnodes: {nodes}\nedges: [a -> b -> c]")
+    story.start({"n": 1})
+    story.complete("a", 1)
+    story.complete("b", 2)
+    edits = Edits(input=InputEdit(to_json({"n": 2})), variables={"rate": to_json(3)}, steps={"a": StepEdit(to_json(9))})
+    yield story.fork(5, edits=edits, reason="what if")
+    story.signal("go")
+    story.rewind(5, reason="wrong rate", again=False)
+    story.complete("b~undo")
+    story.go_back(5)
+    story.complete("b", 4)
+    yield story
+
+
 def told(story: Story) -> dict[str, Any]:
     """Return a story in the form of the files."""
     rows = [CODEC.encode(event, {}) for event in story.events]
     events = [{"topic": topic, "data": json.loads(data)} for topic, data in rows]
-    return {"events": events, "state": json.loads(encode_state(story.state))}
+    found = {"events": events, "state": json.loads(encode_state(story.state))}
+    return found if story.first == INITIAL else {**found, "first": json.loads(encode_state(story.first))}
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.json")), ids=lambda file: file.stem)
@@ -366,7 +386,12 @@ def test_every_release_is_read_and_folded_as_it_was(file: Path) -> None:
             )
             for number, row in enumerate(story["events"], start=1)
         ]
-        state = fold(CODEC.decode(row, data, {}) for row, data in rows)
+        first = (
+            decode_state(json.dumps(story["first"], separators=(",", ":"), ensure_ascii=False).encode())
+            if "first" in story
+            else INITIAL
+        )
+        state = fold([CODEC.decode(row, data, {}) for row, data in rows], first)
         assert said_before(json.loads(encode_state(state)), story["state"]) == story["state"]
 
 

@@ -1,0 +1,103 @@
+"""Forks and rewinds of generated executions, from the end of any of their decisions."""
+
+from __future__ import annotations
+
+import pytest
+
+from daemon.core import commands as c
+from daemon.core.decide import Decision, decision
+from daemon.core.effects import GoBack, owed
+from daemon.core.errors import Rejected
+from daemon.core.evolve import fold
+from daemon.core.snapshot import decode_state, encode_state
+from daemon.core.state import INITIAL, Finished, Running, State
+from tests.core.driving import drive
+from tests.core.generator.dice import Dice
+from tests.core.generator.executions import case
+from tests.core.histories import History, Turn
+from tests.core.laws import STATE_LAWS
+from tests.core.spec import EXECUTION, FORK, minute
+
+LATER = minute(9_000)
+CASES = 200
+IN_A_TEST = 25
+
+
+def drawn(number: int) -> tuple[Dice, History, Turn] | None:
+    """Return the case of this number, and a decision after which its execution was under way."""
+    dice, history = Dice("branches", number), case(number).history
+    turns = [turn for turn in history.turns if turn.events and isinstance(turn.after, Running)] if history else []
+    return (dice, history, dice.pick(turns)) if history is not None and turns else None
+
+
+def hold(history: History, before: State, command: c.Command, decided: Decision) -> None:
+    """Hold the state that a decision leads to to the laws of states."""
+    one = History(history.plan, (Turn(before, command, decided.events, decided.state),))
+    for law in STATE_LAWS:
+        law(one)
+    assert decode_state(encode_state(decided.state)) == decided.state
+
+
+def fork(number: int) -> bool:
+    """Fork the execution; False when it cannot be forked there."""
+    if (found := drawn(number)) is None:
+        return False
+    _, history, turn = found
+    command = c.ForkExecution(
+        execution_id=FORK, source=EXECUTION, at_version=turn.after.version, base=turn.after, actor="test", at=LATER
+    )
+    try:
+        decided = decision(history.plan, INITIAL, command)
+    except Rejected:
+        return False
+    assert fold(decided.events, turn.after) == decided.state
+    hold(history, INITIAL, command, decided)
+    assert isinstance(drive(history.plan, decided.state), Finished)
+    return True
+
+
+def rewind(number: int) -> bool:
+    """Rewind the execution from its newest state; False when it cannot be."""
+    if (found := drawn(number)) is None:
+        return False
+    dice, history, turn = found
+    last = dice.pick([each for each in history.turns if each.after.version >= turn.after.version])
+    log, version, state = list(history.events[: last.after.version]), turn.after.version, last.after
+    mode = dice.pick(("automatic", "none", "manual", "confirm_each"))
+    command = c.RewindExecution(
+        to_version=version,
+        base=turn.after,
+        between=tuple(log[version:]),
+        mode=mode,
+        down_to=version,
+        actor="test",
+        at=LATER,
+    )
+    try:
+        decided = decision(history.plan, state, command)
+    except Rejected:
+        return False
+    hold(history, state, command, decided)
+    log += decided.events
+    state = drive(history.plan, decided.state, log=log)
+    assert isinstance(state, Running)
+    assert owed(state) == (GoBack(version, again=False),)
+    finish = c.FinishRewind(to_version=version, base=turn.after, between=tuple(log[version:]), at=minute(15_000))
+    decided = decision(history.plan, state, finish)
+    hold(history, state, finish, decided)
+    log += decided.events
+    assert fold(log) == decided.state
+    assert isinstance(drive(history.plan, decided.state, since=6_000), Finished)
+    return True
+
+
+@pytest.mark.parametrize("first", range(0, CASES, IN_A_TEST))
+def test_a_fork_goes_on_to_an_end(first: int) -> None:
+    """Its fold begins with the state of its source; and its source is not asked again."""
+    assert sum(map(fork, range(first, first + IN_A_TEST))) > IN_A_TEST / 3
+
+
+@pytest.mark.parametrize("first", range(0, CASES, IN_A_TEST))
+def test_a_rewind_goes_on_to_an_end(first: int) -> None:
+    """What was done since is undone first; and the fold of the whole log is the state at its end."""
+    assert sum(map(rewind, range(first, first + IN_A_TEST))) > IN_A_TEST / 4
