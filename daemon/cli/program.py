@@ -34,6 +34,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "fork": ("branching:fork", "Begin an execution that goes on from the past of another."),
     "rewind": ("branching:rewind", "Let an execution go on from its own past."),
     "lineage": ("branching:lineage", "Show what an execution was forked from, and its forks."),
+    "what-if": ("gate:what_if", "Decide an execution again under another definition, and show where the two part."),
+    "check": ("gate:check", "Check new definitions against the executions that there are."),
     "daemons": ("reading:daemons", "Show the daemons that work on the store."),
     "limits": ("limiting:limits", "Show the limits that executions share, who holds them and who waits."),
     "signal": ("changing:signal", "Give an execution a signal."),

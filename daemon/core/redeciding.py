@@ -20,7 +20,7 @@ from daemon.core.calls import node_at
 from daemon.core.commands import Command
 from daemon.core.decide import decision
 from daemon.core.errors import Rejected
-from daemon.core.evolve import evolve
+from daemon.core.evolve import evolve, fold
 from daemon.core.recorded_commands import recorded_commands
 from daemon.core.state import INITIAL, Running, State
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from daemon.core.plan import Plan, PlannedNode
 
+LONGEST = 100_000
+"""Events of one decision, at most."""
 LONGEST_CROWD = 100
 """How many queues of limits one decision may find crowded, one after the other."""
 
@@ -63,9 +65,12 @@ def redecide(plan: Plan, events: Sequence[e.Event], state: State = INITIAL) -> I
 
     What was decided by a program that decided otherwise is given event by event, without its command.
     """
-    at = 0
+    first, at = state, 0
     while at < len(events):
-        found = _next(plan, events[at:], state)
+        if isinstance(events[at], e.ExecutionRewound):
+            found = Redecided(None, frozenset(), state, (events[at],), fold(events[: at + 1], first))
+        else:
+            found = _next(plan, events[at : at + LONGEST], state)
         yield found
         state, at = found.after, at + len(found.events)
 

@@ -1,0 +1,258 @@
+"""`what-if`, `check`: what another definition would have decided, about one execution and about all that there are.
+
+Reads the store, changes nothing. Many are decided again in several processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from daemon.cli import output
+from daemon.cli.checking import plain_compiler_of
+from daemon.cli.faults import BadUsage
+from daemon.cli.options import Config, ExecutionIdArgument, Json, settings_of
+from daemon.cli.sources import find, source_of
+from daemon.cli.stores import is_memory, opened
+from daemon.core.errors import ExecutionNotFound, Rejected, SagadError
+from daemon.core.events import ExecutionForked
+from daemon.core.state import INITIAL, NotStarted
+from daemon.runtime.clock import SystemClock
+from daemon.runtime.history import History
+from daemon.runtime.plans import Plans
+from daemon.runtime.projection import status_of
+from daemon.runtime.views import plain
+from daemon.runtime.what_if import SEVERITIES, Report, Verdict, junit, report, verdict
+from eventstore.errors import StoreError
+from eventstore.index import ExecutionFilter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from uuid import UUID
+
+    from daemon.core.plan import Plan
+    from daemon.settings import Settings
+    from eventstore.store import Store
+
+PAGE = 500
+CHUNK = 20
+"""Executions that a process is given at once."""
+OPEN = ("running", "pending", "paused", "compensating")
+CLOSED = ("completed", "failed", "cancelled")
+
+Definition = Annotated[
+    Path, typer.Option("--definition", help="The file with the other definition.", show_default=False)
+]
+
+
+def what_if(
+    execution_id: ExecutionIdArgument,
+    *,
+    definition: Definition,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """Decide an execution again under another definition, and show where the two part. Changes nothing.
+
+    Exit code 1 when they do.
+    """
+    settings = _lasting(settings_of(config))
+    with source_of(settings, None) as source:
+        found = find(source, execution_id)
+    verdicts, failed = asyncio.run(_verdicts(settings, str(definition), [found]))
+    if failed:
+        raise Rejected(next(iter(failed.values())))
+    [told] = verdicts
+    if as_json:
+        output.print_json(plain(told))
+    else:
+        for line in _lines(told):
+            output.console().print(line, markup=False, soft_wrap=True)
+    if told.severity != "none":
+        raise typer.Exit(1)
+
+
+def check(
+    definition: Annotated[Path, typer.Argument(help="The file with the new definitions.", show_default=False)],
+    *,
+    against: Annotated[str, typer.Option(help="What to check against: `live`, the store of the settings.")] = "live",
+    sample: Annotated[
+        int, typer.Option(min=0, help="How many ended executions of each workflow, beside all open ones.")
+    ] = 1000,
+    processes: Annotated[int, typer.Option(min=1, help="How many processes decide.")] = os.cpu_count() or 1,
+    allow: Annotated[str, typer.Option(help=f"The worst that is no failure: {', '.join(SEVERITIES)}.")] = "none",
+    junit_file: Annotated[
+        Path | None, typer.Option("--junit", help="Write a JUnit report too.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """Check new definitions against the executions that there are: which would have gone another way, and where.
+
+    All open ones and a sample of those that have ended are decided again, without any side effect. For a pipeline: the
+    exit code is 1 when one parts by more than --allow, and none could be looked at.
+    """
+    if against != "live":
+        raise BadUsage(f"there is nothing to check against that is called {against!r}", hint="write --against live")
+    if allow not in SEVERITIES:
+        raise BadUsage(f"there is no severity {allow!r}", hint=f"there are: {', '.join(SEVERITIES)}")
+    settings = _lasting(settings_of(config))
+    plans = _plans_in(settings, str(definition))
+    ids = asyncio.run(_chosen(settings, sorted(plans), sample))
+    found = _checked(settings, str(definition), ids, processes, quiet=as_json)
+    if junit_file is not None:
+        junit_file.write_text(junit(found), encoding="utf-8")
+    if as_json:
+        output.print_json(plain(found))
+    else:
+        _print(found)
+    worst = max((SEVERITIES.index(each.severity) for each in found.parted), default=0)
+    if worst > SEVERITIES.index(allow) or found.failed:
+        raise typer.Exit(1)
+
+
+def _lasting(settings: Settings) -> Settings:
+    if is_memory(settings):
+        raise BadUsage("a store in memory belongs to the daemon's process and is gone with it")
+    return settings
+
+
+def _plans_in(settings: Settings, file: str) -> Mapping[str, Plan]:
+    loaded = plain_compiler_of(settings).load_files([Path(file)])
+    return {plan.definition.workflow: plan for plan in loaded.plans}
+
+
+async def _chosen(settings: Settings, workflows: Sequence[str], sample: int) -> list[UUID]:
+    """Return the open executions of the workflows, and a sample of the ended ones, the same each time."""
+    found: list[UUID] = []
+    async with opened(settings) as store:
+        for workflow in workflows:
+            for status in OPEN:
+                found += await _ids(store, workflow, status)
+            ended = [each for status in CLOSED for each in await _ids(store, workflow, status)]
+            found += random.Random(0).sample(ended, min(sample, len(ended)))  # noqa: S311  no secret
+    return found
+
+
+async def _ids(store: Store, workflow: str, status: str) -> list[UUID]:
+    found: list[UUID] = []
+    after: tuple[Any, UUID] | None = None
+    while True:
+        which = ExecutionFilter(workflow=workflow, status=status, limit=PAGE, after=after)
+        rows = await store.index.executions(which)
+        found += [row.execution_id for row in rows]
+        if len(rows) < PAGE:
+            return found
+        after = rows[-1].started_at, rows[-1].execution_id
+
+
+def _checked(settings: Settings, file: str, ids: Sequence[UUID], processes: int, *, quiet: bool) -> Report:
+    verdicts: list[Verdict] = []
+    failed: dict[str, str] = {}
+    chunks = [ids[at : at + CHUNK] for at in range(0, len(ids), CHUNK)]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=output.console(), disable=quiet, transient=True) as progress:
+        task = progress.add_task("executions", total=len(ids))
+        for told, not_told in _in_processes(settings, file, chunks, min(processes, len(chunks))):
+            verdicts += told
+            failed |= not_told
+            progress.advance(task, len(told) + len(not_told))
+    return report(verdicts, failed)
+
+
+def _in_processes(
+    settings: Settings, file: str, chunks: Sequence[Sequence[UUID]], processes: int
+) -> Iterator[tuple[list[Verdict], dict[str, str]]]:
+    if processes <= 1:
+        for chunk in chunks:
+            yield asyncio.run(_verdicts(settings, file, chunk))
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        under_way = [pool.submit(_in_a_process, settings, file, chunk) for chunk in chunks]
+        for done in as_completed(under_way):
+            yield done.result()
+
+
+def _in_a_process(settings: Settings, file: str, ids: Sequence[UUID]) -> tuple[list[Verdict], dict[str, str]]:
+    return asyncio.run(_verdicts(settings, file, ids))
+
+
+async def _verdicts(settings: Settings, file: str, ids: Sequence[UUID]) -> tuple[list[Verdict], dict[str, str]]:
+    new = _plans_in(settings, file)
+    verdicts: list[Verdict] = []
+    failed: dict[str, str] = {}
+    async with opened(settings) as store:
+        history = History(store.log, store.snapshots)
+        plans = Plans(store.definitions, plain_compiler_of(settings).compile_stored, SystemClock())
+        for execution_id in ids:
+            try:
+                verdicts.append(await _verdict(history, plans, new, execution_id))
+            except (SagadError, StoreError) as error:
+                failed[str(execution_id)] = str(error)
+    return verdicts, failed
+
+
+async def _verdict(history: History, plans: Plans, new: Mapping[str, Plan], execution_id: UUID) -> Verdict:
+    recorded = await history.events(execution_id)
+    if not recorded:
+        raise ExecutionNotFound(execution_id)
+    state = await history.load(execution_id, up_to_version=recorded[-1].version)
+    if isinstance(state, NotStarted):
+        raise Rejected("it has not started")
+    if state.workflow not in new:
+        raise Rejected(f"the file has no workflow {state.workflow!r}; it has: {', '.join(sorted(new))}")
+    base = INITIAL
+    if isinstance(forked := recorded[0].event, ExecutionForked):
+        base = await history.load(forked.source, up_to_version=forked.at_version)
+    old = await plans.pinned(state.definition)
+    events = [each.event for each in recorded]
+    return verdict(execution_id, old, new[state.workflow], events, base, status=status_of(state))
+
+
+def _lines(told: Verdict) -> Iterator[str]:
+    if told.version is None:
+        yield f"{told.execution_id}: the same, all {told.events} events."
+        return
+    yield f"{told.execution_id}: another way from version {told.version} on ({told.severity}): {told.reason}."
+    yield f"  recorded: {_event(told.recorded)}"
+    yield f"  would be: {_event(told.found)}"
+    yield f"  {told.action}"
+
+
+def _event(shown: dict[str, Any]) -> str:
+    if not shown:
+        return "nothing"
+    rest = {name: value for name, value in shown.items() if name not in {"event", "at"}}
+    return f"{shown['event']} {output.short(rest, 160)}"
+
+
+def _print(found: Report) -> None:
+    counts = ", ".join(f"{count} {severity}" for severity, count in found.by_severity.items() if count)
+    output.console().print(f"{found.checked} executions decided again: {counts or 'none'}.", markup=False)
+    if found.parted:
+        output.print_table(
+            ["EXECUTION", "STATUS", "SEVERITY", "VERSION", "STEP", "WHAT IS DIFFERENT"],
+            (
+                (
+                    str(each.execution_id),
+                    output.status(each.status),
+                    each.severity,
+                    str(each.version),
+                    each.step,
+                    each.reason,
+                )
+                for each in found.parted[:50]
+            ),
+        )
+    for node, count in found.by_node.items():
+        output.console().print(f"{count} part at {node}.", markup=False)
+    for execution_id, error in list(found.failed.items())[:20]:
+        output.console().print(f"{execution_id} could not be looked at: {error}", markup=False)
