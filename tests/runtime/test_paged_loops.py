@@ -37,7 +37,10 @@ HELD = """
 workflow: held
 nodes:
   each:
-    forEach: {pages: {task: pass, with: {value: {items: ["{{ page.number }}"], next: "{{ 'more' if page.number == 0 else none }}"}}}}
+    forEach:
+      pages:
+        task: pass
+        with: {value: {items: ["{{ page.number }}"], next: "{{ 'more' if page.number == 0 else none }}"}}
     do:
       nodes: {hold: {task: gate, with: {name: "{{ input }}{{ loop.index }}", value: "{{ loop.item }}"}}}
       output: "{{ hold }}"
