@@ -34,7 +34,7 @@ class Page(TypedDict, Generic[T]):
     """What a step gives that is asked for a page."""
 
     items: list[T]
-    next: NotRequired[Any]
+    next: NotRequired[object]
     """What the next page is asked by; None, or left out, after the last one."""
 
 
