@@ -14,7 +14,11 @@ from daemon.core.errors import Misconfigured
 from daemon.core.evolve import fold
 from daemon.core.page_events import PageTaken
 from daemon.core.snapshot import decode_state, encode_state
+from daemon.core.spans import spans_of
 from daemon.core.state import Failed, Finished, Running, cause
+from daemon.core.throttle import SharedLimit
+from daemon.nodes import builtin_node_types
+from daemon.runtime.definitions import Compiler
 from tests.core.spec import Story, minute
 from tests.support.workflows import plan_of
 
@@ -302,6 +306,44 @@ def test_mistakes_are_found_before_it_runs(pages: str, problem: str) -> None:
 def test_page_is_known_to_what_fetches_one_only() -> None:
     with pytest.raises(Misconfigured, match="there is nothing called `page`"):
         plan_of(paged(work="{transform: '{{ page.number }}'}"))
+
+
+def test_a_node_that_is_called_page_is_hidden_from_what_fetches_one() -> None:
+    """It is read as `steps.page`, and `validate` says so."""
+    text = paged(more="  page: {transform: 1}\nedges: [page -> each]\n")
+    found = Compiler(node_types=builtin_node_types(), handlers=None, env={}).load_text(text)
+    assert [each.message for each in found.warnings] == [
+        "`page` is the page that is fetched here, and not the node `page`"
+    ]
+
+
+def test_the_handler_of_the_pages_must_be_there() -> None:
+    """A remote worker has its own."""
+    compiler = Compiler(node_types=builtin_node_types(), handlers={"t.work"}, env={})
+    with pytest.raises(Misconfigured, match=r"no handler is registered as 't\.list'"):
+        compiler.load_text(paged())
+    assert compiler.load_text(paged(pages="task: t.list, worker: far, heartbeat: 10s")).plans
+
+
+def test_a_limit_of_the_settings_for_the_handler_holds_for_pages() -> None:
+    shared = {"lists": SharedLimit(name="lists", most=1, handlers=("t.list",))}
+    compiler = Compiler(node_types=builtin_node_types(), handlers=None, env={}, shared=shared)
+    [plan] = compiler.load_text(paged()).plans
+    story = Story(plan, crowded=None)
+    assert story.start()[-1].startswith("SlotsAsked address=each[0]~page")
+    story.crowded = ()
+    assert story.grant("each[0]~page")[-1] == 'StepStarted address=each[0]~page input={"after":null,"n":0}'
+
+
+def test_each_page_has_a_span() -> None:
+    story = begun(work="{transform: 1}")
+    story.complete("each[0]~page", page("a", then=1))
+    story.complete("each[1]~page", page())
+    trace, spans = None, []
+    for event in story.events:
+        trace, closed = spans_of(trace, event)
+        spans += [span.name for span in closed]
+    assert spans == ["each~page", "work", "each~page", "each", "w"]
 
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=3), min_size=1, max_size=5), st.integers(0, 9), st.data())
