@@ -12,6 +12,7 @@ from daemon.runtime.views import execution_view, plain
 from daemon.runtime.why import why
 from tests.support import gated_handlers, paging_handlers
 from tests.support.daemons import finished, in_flight, running, settings_for, start, until
+from tests.support.workflows import plan_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,8 +97,8 @@ async def test_a_page_that_is_waited_for_is_named_and_shown(tmp_path: Path) -> N
         target = await start(daemon, "asked", "awaited-page")
         state = await until(daemon, target, in_flight("each[0]~page"))
         assert isinstance(state, Running)
-        [cause] = why(state, None, state.started_at).causes
-        assert cause.sentence.startswith("Step each[0]~page: the handler that gives page 0 is at work, attempt 1")
+        [cause] = why(state, plan_of(ASKED), state.started_at).causes
+        assert cause.sentence.startswith("Step each[0]~page: the handler that gives page 0 is at work, attempt 1 of 2")
         steps = {
             step["address"]: step
             for step in plain(execution_view(target, state, await daemon.history.events(target)))["steps"]

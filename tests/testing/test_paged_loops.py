@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 ORDERS = """
 workflow: orders
+snapshot_every: 3
 nodes:
   each:
     forEach:

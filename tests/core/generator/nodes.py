@@ -287,7 +287,7 @@ def _for_each(dice: Dice, around: Around, readable: Sequence[str]) -> Node:
     items = ["a", LARGE, {"n": 3}, None][: _most(around)]
     over: Any = expression(dice, around, readable) if dice.chance(5) else dice.pick((items, "{{ input.items }}"))
     if dice.chance(30):
-        over = {"pages": {"task": "t.list", "with": {"after": "{{ page.cursor }}", "n": "{{ input.n }}"}}}
+        over = {"pages": {"task": "t.list", "with": {"value": ["{{ page.cursor }}", "{{ input.n }}"]}}}
         if dice.chance(50):
             over["pages"] |= {"retry": {"max_attempts": 2, "initial": "1m"}, "timeout": "1m"}
     return {"forEach": over, **_loop_keys(dice, around)}
