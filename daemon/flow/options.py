@@ -129,16 +129,16 @@ def _common(options: Mapping[str, Any]) -> dict[str, Any]:
                 keys["timeout"] = duration(value)
             case "side_effects" if value is False:
                 keys["side_effects"] = "none"
+            case "description" | "on_error":
+                keys[name] = value
+            case "keys":
+                keys |= value
             case "priority":
                 keys[name] = value
             case "throttle":
                 keys["throttle"] = throttle_keys(value)
             case "cache":
                 keys["cache"] = cache_keys(value)
-            case "description" | "on_error":
-                keys[name] = value
-            case "keys":
-                keys |= value
             case "after" | "compensate" | "side_effects":
                 pass  # no values, or as ever
             case _:
