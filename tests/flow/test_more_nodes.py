@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from daemon.core.errors import Misconfigured
 from daemon.durable import DurableContext, durable
 from daemon.flow import (
     Cache,
@@ -205,10 +206,16 @@ def test_what_cannot_be_is_told_where_it_is_written(make: Callable[[Any], object
     assert (problem.message, problem.file) == (message, __file__)
 
 
-def test_what_undoes_a_step_has_no_limit_of_its_own() -> None:
-    """It is not left out without a word: the compiler refuses it."""
+@pytest.mark.parametrize("limited", [look.options(throttle="x"), listed.options(throttle="x")])
+def test_a_limit_of_what_undoes_a_step_or_fetches_pages_is_refused(limited: Any) -> None:
+    """It is not left out without a word."""
 
     def flow(_: Any) -> None:
-        look.options(compensate=undo(lambda _done: look.options(throttle="x")(), kind="idempotent"))()
+        if limited.name == "look":
+            look.options(compensate=undo(lambda _done: limited(), kind="idempotent"))()
+        else:
+            for_pages("a", lambda page: limited(page.cursor)).__enter__().__exit__(None, None, None)
 
-    assert nodes(flow)["look"]["compensate"]["throttle"] == "x"
+    text = json.dumps({"workflow": "w", **document(flow)})
+    with pytest.raises(Misconfigured, match="there is no key `throttle` here"):
+        compiler(handlers=None).load_text(text, "flow.json")
