@@ -18,6 +18,9 @@ UNDO = "~undo"
 NOTIFY = "~notify"
 """What the address of a notice adds to that of its approval and its number: `each[3].approve[0]~notify`."""
 
+PAGE = "~page"
+"""What the address of the step that fetches a page adds to that of its loop and the page's number: `each[0]~page`."""
+
 LOOKUP = "~lookup~undo"
 """What the address of the step that finds out whether another took effect adds to that of it."""
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
-from daemon.core.address import NOTIFY, UNDO
+from daemon.core.address import NOTIFY, PAGE, UNDO
 from daemon.core.caching import read_cache
 from daemon.core.configured import (
     ERROR_PORT,
@@ -30,6 +30,7 @@ from daemon.core.configured import (
 from daemon.core.definition import SignalRoute
 from daemon.core.errors import Misconfigured
 from daemon.core.graph import find_paths
+from daemon.core.node import Pages
 from daemon.core.places import Place, find_places
 from daemon.core.plan import Body, Edge, Plan, PlannedCache, PlannedCompensation, PlannedNode
 from daemon.core.problems import Findings, Locate, Problem, did_you_mean, nowhere
@@ -147,6 +148,11 @@ def _limits_of_all(
         node_id: _limits(definition, definition.nodes[node_id], read, planning, scoping.checker(places[node_id]))
         for node_id, read in configured.items()
     }
+    for node_id, read in configured.items():
+        if read.pages is not None:
+            node_type, pages = read.pages
+            covering = planning.covering(node_type.name, node_type.handler(pages.config), ())
+            own[node_id + PAGE] = (covering, None)
     return _Limits(own, *planning.start(definition), planning.shared)
 
 
@@ -317,6 +323,8 @@ def _nodes(
                 nodes[planned.id] = planned
         if (notifier := configured[node.id].node_type.notifier) is not None:
             nodes[node.id + NOTIFY] = _notices(node, configured[node.id], notifier)
+        if (fetched := configured[node.id].pages) is not None:
+            nodes[node.id + PAGE] = _pages(node, *fetched)
     return nodes
 
 
@@ -339,18 +347,24 @@ def _compensation(
 
 
 def _notices(node: NodeDefinition, read: Configured, notifier: Notifier) -> PlannedNode:
-    """Return the node of the steps that tell people: nothing follows them, and nothing fails with them."""
+    """Return the node of the steps that tell people: nothing fails with them."""
+    how = Pages(config=read.config, retry=notifier.retry, timeout=notifier.timeout)
+    return replace(_pages(node, notifier.type, how), id=node.id + NOTIFY, on_error="continue")
+
+
+def _pages(node: NodeDefinition, node_type: NodeType, pages: Pages) -> PlannedNode:
+    """Return the node of the steps that fetch a loop's pages: no edge follows them, and the loop fails with them."""
     return PlannedNode(
-        id=node.id + NOTIFY,
+        id=node.id + PAGE,
         scope=node.scope,
-        type=notifier.type,
-        config=read.config,
+        type=node_type,
+        config=pages.config,
         ports=("out",),
         incoming=(),
         outgoing=(),
-        retry=notifier.retry,
-        timeout=notifier.timeout,
-        on_error="continue",
+        retry=pages.retry,
+        timeout=pages.timeout,
+        on_error="stop",
         default=UNSET,
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET, Struct
 
 from daemon.core.definition import NodeDefinition
-from daemon.core.node import ConfigError, NodeType, Subflow, Turns
+from daemon.core.node import ConfigError, NodeType, Pages, Subflow, Turns
 from daemon.core.problems import did_you_mean
 from daemon.core.templates import TemplateError, compile_template
 
@@ -32,6 +32,8 @@ class Configured(Struct, frozen=True):
     join: str
     turns: Turns | None
     subflow: Subflow | None
+    pages: tuple[NodeType, Pages] | None = None
+    """What fetches the pages of its items, and how."""
 
 
 def read_node(node: NodeDefinition, node_types: Mapping[str, NodeType], findings: Findings) -> Configured | None:
@@ -50,8 +52,11 @@ def read_node(node: NodeDefinition, node_types: Mapping[str, NodeType], findings
         findings.error("`after` is said twice", (*path, "after"), node=node.id, hint=hint)
     how = node_type.turns(config) if node_type.turns is not None else None
     subflow = node_type.subflow(config) if node_type.subflow is not None else None
+    pager = node_type.pager
+    pages = pager.pages(config) if pager is not None else None
+    fetched = (pager.type, pages) if pager is not None and pages is not None else None
     ports = (*node_type.ports(config), ERROR_PORT)
-    return Configured(node_type, config, ports, join or node.join or "all", how, subflow)
+    return Configured(node_type, config, ports, join or node.join or "all", how, subflow, fetched)
 
 
 def check_node(node: NodeDefinition, definition: Definition, findings: Findings) -> None:
@@ -88,9 +93,9 @@ def check_needs(
 
     None leaves them unchecked; so is a handler that remote workers have.
     """
-    handler = read.node_type.handler(read.config) if read.node_type.remote(read.config) is None else None
-    notifier = read.node_type.notifier
-    for needed in (handler, *(notifier.handlers(read.config) if notifier is not None else ())):
+    handler, notifier = _handler(read.node_type, read.config), read.node_type.notifier
+    fetching = _handler(read.pages[0], read.pages[1].config) if read.pages is not None else None
+    for needed in (handler, fetching, *(notifier.handlers(read.config) if notifier is not None else ())):
         if needed is not None and handlers is not None and needed not in handlers:
             message = f"no handler is registered as {needed!r}"
             findings.error(message, (*node.path, node.type), node=node.id, hint=did_you_mean(needed, handlers))
@@ -99,6 +104,11 @@ def check_needs(
         message = f"the settings have no connection {name!r}"
         hint = f"add [connections.{name}] with its url; {did_you_mean(name, connections)}"
         findings.error(message, (*node.path, node.type, "connection"), node=node.id, hint=hint)
+
+
+def _handler(node_type: NodeType, config: object) -> str | None:
+    """Return the handler that the daemon itself must have."""
+    return node_type.handler(config) if node_type.remote(config) is None else None
 
 
 class ConfiguredAction(Struct, frozen=True):

@@ -20,6 +20,7 @@ from daemon.core.draft import EXECUTION_TIMER, Draft, timer_id_of
 from daemon.core.errors import ExecutionFinished, Rejected
 from daemon.core.evolve import evolve
 from daemon.core.evolve_people import resume_key
+from daemon.core.pages import refused_page
 from daemon.core.settling import fail, postpone, succeed, too_large
 from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Running, State
 from daemon.core.state_limits import COLLECTING
@@ -269,7 +270,7 @@ def refusal(node: PlannedNode, command: c.CompleteStep) -> e.StepError | None:
         hint = "; a failure is raised: StepFailure" if command.port == "error" else ""
         message = f"the handler left by port {command.port!r}; the node has: {', '.join(ports)}{hint}"
         return e.StepError(message, "port", attempt=command.attempt)
-    return None
+    return refused_page(node.id, command.output, command.attempt)
 
 
 def _fire(draft: Draft, timer_id: str) -> None:

@@ -29,6 +29,7 @@ from daemon.core.branch_events import Edits, ExecutionForked, ExecutionRewound, 
 from daemon.core.child_events import ChildCancelRequested, ChildFinished, ChildStarted, Parent, UndoRequested
 from daemon.core.function_events import FunctionAdvanced, FunctionDiverged, FunctionStarted
 from daemon.core.limit_events import ExecutionBegan, MessageCollected, Slot, SlotsAsked, SlotsTaken
+from daemon.core.page_events import PageAsked, PageTaken
 from daemon.core.pause_events import ExecutionPaused, ExecutionResumed
 from daemon.core.result_events import Origin, StepCached, Streamed
 from daemon.core.saga_events import (
@@ -87,6 +88,8 @@ __all__ = (
     "ManualActionRequested",
     "MessageCollected",
     "Origin",
+    "PageAsked",
+    "PageTaken",
     "Parent",
     "ResumeReceived",
     "RewindRequested",
@@ -322,24 +325,16 @@ _Steps = (
     StepQueued | StepStarted | StepProgressed | StepSucceeded | StepFailed | StepPostponed | StepSkipped | StepCached
 )
 _Loops = LoopStarted | FanOutExpanded | SagaStarted | FunctionStarted | FunctionAdvanced | FunctionDiverged
-_Turns = TurnStarted | TurnSkipped | TurnSucceeded | TurnFailed | TurnAbandoned
+_Turns = TurnStarted | TurnSkipped | TurnSucceeded | TurnFailed | TurnAbandoned | PageAsked | PageTaken
 _Values = OutputsReleased | VariableSet
 _Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived | UpdateHandled
 _Ends = ExecutionPaused | ExecutionResumed | CancelRequested | ExecutionCancelled | ExecutionCompleted | ExecutionFailed
 _Branches = ExecutionForked | RewindRequested | ExecutionRewound
 _Limits = SlotsAsked | SlotsTaken | MessageCollected | ExecutionBegan
 _Children = ChildStarted | ChildCancelRequested | ChildFinished
-_Undo = (
-    UndoRequested
-    | CompensationOwed
-    | EffectLookedUp
-    | UndoPlanned
-    | ManualActionRequested
-    | ManualActionDone
-    | UndoCompleted
-)
+_Undo = UndoRequested | CompensationOwed | EffectLookedUp | UndoPlanned | UndoCompleted
 _Asked = ApprovalRequested | ApprovalGiven | ApprovalDelegated | ApprovalRefused | ApprovalReminded | ApprovalEscalated
-_People = _Asked | StepSuspended | ResumeReceived | StepResumed
+_People = _Asked | StepSuspended | ResumeReceived | StepResumed | ManualActionRequested | ManualActionDone
 
 _Whole = ExecutionStarted | _Branches | _Ends
 Event = _Whole | _Steps | _Children | _Loops | _Turns | _Values | _Waits | _Limits | _People | _Undo

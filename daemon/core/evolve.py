@@ -18,6 +18,7 @@ from daemon.core.evolve_branches import BRANCHES, forked, rewound, to_be_rewound
 from daemon.core.evolve_children import CHILDREN, reopened
 from daemon.core.evolve_functions import FUNCTIONS, noted, resumed
 from daemon.core.evolve_limits import LIMITS
+from daemon.core.evolve_pages import PAGES
 from daemon.core.evolve_people import PEOPLE
 from daemon.core.evolve_saga import SAGA, compensated
 from daemon.core.evolve_turns import TURNS, carried, left, put
@@ -377,6 +378,7 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     **LIMITS,
     **CHILDREN,
     **TURNS,
+    **PAGES,
     **FUNCTIONS,
     **SAGA,
     **PEOPLE,

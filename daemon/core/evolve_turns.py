@@ -69,8 +69,8 @@ def kept_by(step: Step) -> int:
     match step:
         case Succeeded(output=output) | Failed(output=output):
             return size_of(output)
-        case Repeating(items=tuple() as items):
-            return sum(map(size_of, items))
+        case Repeating(items=tuple() as items, cursor=cursor):
+            return sum(map(size_of, items)) + size_of(cursor)
         case _:
             return 0
 
@@ -110,7 +110,8 @@ def left(state: Running, address: str, step: Step | None) -> Running:
 
 def _repeats(state: Running, event: Repeats, version: int) -> Running:
     step = Repeating(
-        items=None if event.items is None else tuple(from_json_list(event.items)),
+        items=() if event.paged else None if event.items is None else tuple(from_json_list(event.items)),
+        paged=event.paged,
         total=event.total,
         first=event.first,
         step=event.step,

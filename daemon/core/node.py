@@ -82,7 +82,8 @@ class Assign(Struct, frozen=True, gc=False):
 class Repeat(Struct, frozen=True, gc=False):
     """Repeat the node's body, as its `Turns` say: for each item, or `total` times, else until a condition ends it.
 
-    `item` in turn n is `items[n]`, or `first + n * step` without items.
+    `item` in turn n is `items[n]`, or `first + n * step` without items. `paged`: the items come as the node's `Pager`
+    says.
     """
 
     items: object = None
@@ -90,6 +91,7 @@ class Repeat(Struct, frozen=True, gc=False):
     total: int | None = None
     first: int = 0
     step: int = 1
+    paged: bool = False
 
 
 class RunFunction(Struct, frozen=True, gc=False):
@@ -131,6 +133,25 @@ class Notifier(Struct, frozen=True, kw_only=True):
     """Names of the registered handlers that they need, for the compiler's checks."""
     write: Callable[[Any, Mapping[str, object], Notice], tuple[Run | Fail, ...]]
     """Pure; from config and scope to `count` notices."""
+
+
+class Pages(Struct, frozen=True, kw_only=True):
+    """How the pages of one node are fetched."""
+
+    config: Any
+    """Of the pager's type."""
+    retry: RetryPolicy
+    timeout: timedelta | None
+    """Limit of one attempt."""
+
+
+class Pager(Struct, frozen=True, kw_only=True):
+    """How a node comes to the items that it repeats its body for. Each page is a step of its own."""
+
+    type: NodeType
+    """What fetches a page; its templates may read `page` too."""
+    pages: Callable[[Any], Pages | None]
+    """From the node's config; None for one that has its items already."""
 
 
 class Turns(Struct, frozen=True, kw_only=True):
@@ -235,6 +256,8 @@ class NodeType(Struct, frozen=True, kw_only=True):
     """For types that answer `Repeat`: how. Such a node has a body, the graph under its key `do`."""
     notifier: Notifier | None = None
     """For types that answer `AskApproval` and tell the approvers."""
+    pager: Pager | None = None
+    """For types that answer `Repeat` with `paged`: where the items come from."""
     subflow: Callable[[Any], Subflow] | None = None
     """For types whose `execute` answers `Child`: how the node stands to it."""
     calls: Mapping[str, NodeType] = {}

@@ -159,7 +159,7 @@ class TurnScope(Mapping[str, object]):
         address, index = split_turn(turn)
         repeating = self._outer.running.repeating(address)
         item = repeating.first + index * repeating.step
-        item = from_json(repeating.items[index]) if repeating.items is not None else item
+        item = from_json(repeating.items[index - repeating.offset]) if repeating.items is not None else item
         if self._kind(node_of(turn)) == "parallel":
             return {"index": index, "currentItem": item, "total": repeating.total}
         previous = from_json(repeating.last)

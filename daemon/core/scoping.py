@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 UNDONE = "step"
 """What a compensation calls the step that it undoes."""
+PAGE = "page"
+"""What is known of the page to the step that fetches it."""
 
 
 class Scoping:
@@ -55,6 +57,11 @@ class Scoping:
         self._check(read.node_type.templates(read.config), node.own, node.path, place)
         if (notifier := read.node_type.notifier) is not None:
             self._check(notifier.templates(read.config), node.own, node.path, place, "approval")
+        if read.pages is not None:
+            node_type, pages = read.pages
+            templates = node_type.templates(pages.config)
+            self._check(templates, node.own, node.path, place, PAGE)
+            self._warn_of_hiding(PAGE, "the page that is fetched", templates, node.path, place)
         if (how := read.turns) is not None:
             self._check(_given(how.going, how.skip), node.own, node.path, in_body(place, ""))
             self._check(_given(how.again, how.stop), node.own, node.path, in_body(place, None))
@@ -67,10 +74,14 @@ class Scoping:
         """Check the expressions of what undoes the node that reads at `place`: they are rendered when that succeeds."""
         templates = undo.read.node_type.templates(undo.read.config)
         self._check(templates, undo.node.own, undo.node.path, place, UNDONE)
-        if UNDONE in self._ids and any(UNDONE in template.names for template in templates):
-            message = f"`{UNDONE}` is the step that is undone here, and not the node `{UNDONE}`"
-            hint = f"read the node as `steps.{UNDONE}`, or give it another id"
-            self._findings.warn(message, undo.node.path, node=place.reader, hint=hint)
+        self._warn_of_hiding(UNDONE, "the step that is undone", templates, undo.node.path, place)
+
+    def _warn_of_hiding(self, name: str, what: str, templates: Iterable[Template], path: Path, place: Place) -> None:
+        """Warn where a name that means something else here is that of a node too."""
+        if name in self._ids and any(name in template.names for template in templates):
+            message = f"`{name}` is {what} here, and not the node `{name}`"
+            hint = f"read the node as `steps.{name}`, or give it another id"
+            self._findings.warn(message, path, node=place.reader, hint=hint)
 
     def updates(self, outermost: Place) -> Mapping[str, PlannedUpdate]:
         """Check and return what each update does."""

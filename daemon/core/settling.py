@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from daemon.core import events as e
 from daemon.core import owing, saga
-from daemon.core.address import LOOKUP, NOTIFY, UNDO, node_of, split_turn, turn_around, turn_of
+from daemon.core.address import LOOKUP, NOTIFY, PAGE, UNDO, node_of, split_turn, turn_around, turn_of
 from daemon.core.draft import timer_id_of
 from daemon.core.people import Deciding, Suspended
 from daemon.core.retry import delay_before, may_retry
@@ -145,8 +145,11 @@ def _may_retry(node: PlannedNode, step: InFlight, error: e.StepError) -> bool:
 
 
 def _unhandled(draft: Draft, address: str, error: e.StepError) -> None:
-    """Fail what is around the step: the turn that it stands in, or the execution."""
-    if turn := turn_around(address):
+    """Fail what is around the step: the loop that it fetches a page for, its turn, or the execution."""
+    if address.endswith(PAGE):
+        loop, number = split_turn(address.removesuffix(PAGE))
+        fail(draft, loop, replace(error, message=f"page {number}: {error.message}"), retryable=False)
+    elif turn := turn_around(address):
         fail_turn(draft, turn, error)
     else:
         ending = e.UndoPlanned(status="failed", mode="", error=error, failed_step=address, at=draft.at)

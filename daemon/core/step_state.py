@@ -132,6 +132,15 @@ class Repeating(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     failed: int = 0
     last: Json = NULL
     """What the turn gave that succeeded last."""
+    paged: bool = False
+    """Whether the items come page by page; `items` are those of one page then, and `total` is not known before the last
+    page is there."""
+    offset: int = 0
+    """How many items were on the pages before."""
+    pages: int = 0
+    """How many pages have come: the number of the next one."""
+    cursor: Json = NULL
+    """What the last page has said of where the next one begins."""
 
 
 class Turn(Struct, frozen=True, gc=False, tag=True):

@@ -18,7 +18,8 @@ class Repeats(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What has turns has begun; never recorded itself.
 
     With `items` or a `total` it is known how many turns there are at most. `item` in turn n is `items[n]`, or
-    `first + n * step` without items. `collect`: what the turns give is kept, until the last has ended.
+    `first + n * step` without items. `paged`: the items come page by page. `collect`: what the turns give is kept,
+    until the last has ended.
     """
 
     address: str
@@ -26,6 +27,7 @@ class Repeats(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     total: int | None = None
     first: int = 0
     step: int = 1
+    paged: bool = False
     collect: bool = False
     at: datetime
 

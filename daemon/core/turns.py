@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from daemon.core import events as e
+from daemon.core import paging
 from daemon.core.address import node_of, split_turn, turn_around, turn_of, within
 from daemon.core.expressions import EvaluationError
 from daemon.core.scope import Extended, error_value, output_of
@@ -61,6 +62,7 @@ def start(draft: Draft, address: str, ask: Repeat) -> None:
             total=total,
             first=ask.first,
             step=ask.step,
+            paged=ask.paged,
             collect=how.collect,
             at=draft.at,
         )
@@ -77,6 +79,9 @@ def proceed(draft: Draft, address: str) -> None:
         if step.begun == step.total:
             if not step.running:
                 _settle(draft, address)
+            return
+        if paging.needs_page(step):
+            paging.ask(draft, address, step)
             return
         if len(draft.events) >= MOST_EVENTS:
             timer_id = breath_of(address, step)

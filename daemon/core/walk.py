@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from daemon.core import approving, functions, saga, turns
+from daemon.core import approving, functions, paging, saga, turns
 from daemon.core import events as e
-from daemon.core.address import NOTIFY, is_call, node_of, turn_around, within
+from daemon.core.address import NOTIFY, PAGE, is_call, node_of, turn_around, within
 from daemon.core.admission import admitted, enter
 from daemon.core.caching import key_of
 from daemon.core.expressions import EvaluationError
@@ -88,6 +88,9 @@ def _follow(draft: Draft, address: str) -> None:
     """Follow the edges of a settled step, unless the turn that it stands in was given up meanwhile."""
     if is_call(address):
         return  # what follows is the function's to say
+    if address.endswith(PAGE):
+        paging.take(draft, address)
+        return
     turn = turn_around(address)
     if turn:
         draft.touched[turn] = None
@@ -154,7 +157,7 @@ def begin(draft: Draft, address: str, *, granted: bool = False) -> None:
         draft.emit(e.StepQueued(address=address, at=draft.at))
         return
     turn, key = turn_around(address), ""
-    scope = draft.scope.at(turn)
+    scope = paging.scope_of(draft, address) if address.endswith(PAGE) else draft.scope.at(turn)
     try:
         ask = node.type.begin(node.config, Beginning(scope, _fired(draft, turn, node), draft.at))
         key = key_of(node, scope) if isinstance(ask, Run) else ""

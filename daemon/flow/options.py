@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from daemon.core.problems import did_you_mean
 from daemon.flow.mistakes import mistake
+from daemon.flow.sharing import cache_keys, throttle_keys
 from daemon.flow.undoing import attach
 from daemon.flow.values import duration, fixed
 from daemon.flow.wiring import Node, Origin, current, sources_of
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from daemon.flow.marks import Source
+    from daemon.flow.sharing import Cache, Throttles
     from daemon.flow.undoing import Compensation
 
 Duration: TypeAlias = "str | timedelta"
@@ -73,6 +75,12 @@ class StepOptions(NodeOptions, total=False):
     timeout: Duration | None
     side_effects: bool
     """False: it changes nothing outside, so there is nothing to undo."""
+    throttle: Throttles | None
+    """Limits that it shares with steps of other executions."""
+    priority: object
+    """Who goes first where there is a limit: the higher number, from -1000 to 1000."""
+    cache: Cache | None
+    """Its results are kept for other steps."""
 
 
 class RunOptions(StepOptions, total=False):
@@ -125,6 +133,12 @@ def _common(options: Mapping[str, Any]) -> dict[str, Any]:
                 keys[name] = value
             case "keys":
                 keys |= value
+            case "priority":
+                keys[name] = value
+            case "throttle":
+                keys["throttle"] = throttle_keys(value)
+            case "cache":
+                keys["cache"] = cache_keys(value)
             case "after" | "compensate" | "side_effects":
                 pass  # no values, or as ever
             case _:

@@ -86,22 +86,31 @@ class Step(Undoer, Generic[P, T]):
         return f"<Step {self.name}>"
 
     def _input(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Any:
-        signature = self._signature()
-        accepted = inspect.signature(self._function)
-        inputs = [each for each in accepted.parameters.values() if each.name != signature.context_name]
-        try:
-            given = accepted.replace(parameters=inputs).bind(*args, **kwargs).arguments
-        except TypeError as error:
-            raise mistake(f"{self.name}: {error}") from None
-        if signature.input_name is not None:
-            return given.get(signature.input_name, UNSET)
-        return dict(given) or UNSET
+        return input_of(self.name, inspect.signature(self._function), self._signature(), args, kwargs)
 
     def _signature(self) -> Signature:
         try:
             return signature_of(self._function)
         except BadSignature as error:
             raise mistake(f"{self.name}: {error}", place=place_of(inspect.unwrap(self._function).__code__)) from None
+
+
+def input_of(
+    name: str,
+    accepted: inspect.Signature,
+    signature: Signature,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+) -> Any:
+    """Return what a handler, or a durable function, is sent when it is called so, without its context."""
+    inputs = [each for each in accepted.parameters.values() if each.name != signature.context_name]
+    try:
+        given = accepted.replace(parameters=inputs).bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise mistake(f"{name}: {error}") from None
+    if signature.input_name is not None:
+        return given.get(signature.input_name, UNSET)
+    return dict(given) or UNSET
 
 
 class Steps:
@@ -197,11 +206,11 @@ def _step(
     known = spec_of(function)
     if known is not None and known.name is not None and name is None:
         return Step(function, known.name, options, ports)
-    named = name or f"{_module_of(function)}.{function.__qualname__}"
+    named = name or f"{module_of(function)}.{function.__qualname__}"
     return Step(handler(named, cpu=cpu)(function), named, options, ports)
 
 
-def _module_of(function: Callable[..., Any]) -> str:
+def module_of(function: Callable[..., Any]) -> str:
     """Return what a step's name begins with: for a file that is loaded by its path, the file's name."""
     if function.__module__.startswith(LOADED_AS) or function.__module__ == "__main__":
         return Path(inspect.unwrap(function).__code__.co_filename).stem

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _ROOT = "step"
-_KEPT = frozenset({"description", "on_error", "default", "side_effects", "compensate", "after"})
-"""Keys that a node may have, and what undoes one may not."""
+KEPT = frozenset({"description", "on_error", "default", "side_effects", "compensate", "after"})
+"""Keys that a node may have, and what undoes one, or fetches a page, may not."""
 
 
 class Undoer:
@@ -95,7 +95,7 @@ def attach(wiring: Wiring, node: Node, compensation: object) -> None:
     if len(taken) != 1:
         hint = "let it call one step; what takes several is a step of its own"
         raise mistake(f"`{node.id}` is undone by one node, and not by {len(taken)}", hint, place=node.place)
-    keys = {key: value for key, value in taken[0].keys.items() if key not in _KEPT}
+    keys = {key: value for key, value in taken[0].keys.items() if key not in KEPT}
     node.keys["compensate"] = keys | ({} if given.kind is None else {"kind": given.kind})
     node.reads |= taken[0].reads
 

@@ -19,6 +19,7 @@ from daemon.flow.marks import Source, node_mark
 from daemon.flow.mistakes import Place, mistake, place_of
 from daemon.flow.options import StepOptions, make
 from daemon.flow.reference import Ref
+from daemon.flow.sharing import throttle_keys
 from daemon.flow.steps import Step
 from daemon.flow.values import duration, fixed, marked, template
 from daemon.flow.wiring import OUT, Graph, Node, wiring_of
@@ -26,6 +27,7 @@ from daemon.runtime.signatures import schema_of
 
 if TYPE_CHECKING:
     from daemon.flow.options import Duration
+    from daemon.flow.sharing import Throttles
     from daemon.flow.triggers import Trigger
     from daemon.flow.undoing import Compensation
 
@@ -132,6 +134,8 @@ def workflow(
     on_error: Literal["stop", "continue"] | None = None,
     undo: Literal["automatic", "manual", "confirm_each", "none"] | None = None,
     limits: Mapping[str, int] | None = None,
+    throttle: Callable[..., Throttles] | Throttles | None = None,
+    priority: Callable[..., object] | int | None = None,
     snapshot_every: int | None = None,
     keys: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[P, O]], Workflow[P, O]]:
@@ -139,7 +143,8 @@ def workflow(
 
     A function of one parameter gets the input, one of several gets its fields by name. `input` is the JSON Schema of
     the input, made of the annotations if not given; None is for none. `signals`, `updates` and `queries` are what a
-    definition has under these words, with `update.data` and `query.data` in them. `keys` are further keys.
+    definition has under these words, with `update.data` and `query.data` in them. `throttle` limits executions; it and
+    `priority` may be functions of the same parameters, to read the input. `keys` are further keys.
     """
 
     def decorate(function: Callable[P, O]) -> Workflow[P, O]:
@@ -160,6 +165,8 @@ def workflow(
             "on_error": on_error,
             "undo": undo,
             "limits": None if limits is None else dict(limits),
+            "throttle": _limits(throttle, function),
+            "priority": _template(_of_input(priority, function)),
             "snapshot_every": snapshot_every,
             **(keys or {}),
         }
@@ -170,6 +177,15 @@ def workflow(
 
 def _template(given: object) -> Any:
     return None if given is None else template(marked(given), str)
+
+
+def _limits(given: Any, function: Callable[..., Any]) -> Any:
+    found = _of_input(given, function)
+    return None if found is None else _template(throttle_keys(found))
+
+
+def _of_input(given: Any, function: Callable[..., Any]) -> Any:
+    return given(*_arguments(function)) if inspect.isroutine(given) else given
 
 
 def _arguments(function: Callable[..., Any]) -> list[Ref]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, TypeVar
 
+from msgspec.structs import replace
+
 from daemon.core.durations import DurationError, parse_duration
 from daemon.core.node import ConfigError
 from daemon.core.problems import Problem
@@ -73,6 +75,10 @@ class Reader:
     def refuse(self, message: str, path: Iterable[str | int], hint: str | None = None) -> None:
         """Note a mistake."""
         self._problems.append(Problem(message=message, path=tuple(path), hint=hint))
+
+    def adopt(self, problems: Iterable[Problem], within: tuple[str | int, ...]) -> None:
+        """Note mistakes whose paths are relative to `within`."""
+        self._problems += (replace(problem, path=(*within, *problem.path)) for problem in problems)
 
     def finish(self, config: T) -> T:
         """Return the config. Raises `ConfigError` with all mistakes, if there are any."""

@@ -223,7 +223,8 @@ def step_view(address: str, step: Step, timing: Timing | None = None) -> View:
             view |= {"problem": step.problem or None}
         case Repeating():
             names = ("total", "begun", "running", "succeeded", "failed")
-            view |= {"since": step.since, "turns": {name: getattr(step, name) for name in names}}
+            pages = {"pages": step.pages} if step.paged else {}
+            view |= {"since": step.since, "turns": {name: getattr(step, name) for name in names} | pages}
         case Turn():
             view |= {"since": step.since}
         case Succeeded():

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from daemon.core.address import split_turn
+from daemon.core.address import PAGE, split_turn
 from daemon.core.calls import node_at
 from daemon.core.people import Deciding, Suspended
 from daemon.core.saga import CHOICES
@@ -128,7 +128,7 @@ def _cause(address: str, step: Step, state: Running, plan: Plan | None, now: dat
         case InFlight():
             attempt = _attempt(step.attempt, most)
             shared = ", or another step makes its result," if step.cache_key else ""
-            sentence = f"Step {address}: the handler is at work{attempt}{shared} since {ago(step.since, now)}."
+            sentence = f"Step {address}: {_handler(address)} is at work{attempt}{shared} since {ago(step.since, now)}."
             return Cause(
                 kind="step",
                 sentence=sentence,
@@ -168,6 +168,12 @@ def _cause(address: str, step: Step, state: Running, plan: Plan | None, now: dat
             return Cause(kind="person", sentence=sentence, address=address, since=step.since, due=step.due)
         case _:
             raise TypeError(f"step {address} is settled")
+
+
+def _handler(address: str) -> str:
+    if not address.endswith(PAGE):
+        return "the handler"
+    return f"the handler that gives page {split_turn(address.removesuffix(PAGE))[1]}"
 
 
 def _decision(address: str, step: Deciding, now: datetime) -> str:

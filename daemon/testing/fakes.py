@@ -189,7 +189,9 @@ class Cast:
         def whole(node_type: NodeType) -> NodeType:
             notifier, calls = node_type.notifier, {kind: whole(each) for kind, each in node_type.calls.items()}
             told = None if notifier is None else replace(notifier, type=played(notifier.type))
-            node_type = replace(node_type, notifier=told, calls=calls)
+            pager = node_type.pager
+            paged = None if pager is None else replace(pager, type=played(pager.type))
+            node_type = replace(node_type, notifier=told, pager=paged, calls=calls)
             return played(node_type) if node_type.execute is not None else node_type
 
         return {name: whole(each) for name, each in types.items()}

@@ -36,7 +36,14 @@ MAY_IMPORT = {
     },
     "daemon.durable": {"daemon.core"},
     "daemon.handlers": {"daemon.core", "daemon.nodes", "daemon.runtime"},
-    "daemon.flow": {"daemon.core", "daemon.nodes", "daemon.handlers", "daemon.runtime.signatures", "daemon.flow"},
+    "daemon.flow": {
+        "daemon.core",
+        "daemon.nodes",
+        "daemon.durable",
+        "daemon.handlers",
+        "daemon.runtime.signatures",
+        "daemon.flow",
+    },
     "triggers": {"triggers"},
     "eventstore": {"eventstore"},
 }

@@ -13,7 +13,7 @@ from daemon.core.people import Deciding
 from daemon.core.saga import CHOICES
 from daemon.core.state import InFlight, Running, State
 from daemon.core.values import NULL, to_json
-from tests.core.histories import starts_child
+from tests.core.histories import page_answer, starts_child
 from tests.core.spec import EXECUTION, minute
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ def _next(plan: Plan, state: State, number: int) -> c.Command | None:
             case CancelChild(address=address, attempt=attempt, child=child):
                 return _finish(address, attempt, child, at)
             case RunStep(address=address, attempt=attempt):
-                return c.CompleteStep(address=address, attempt=attempt, output=to_json(number), at=at)
+                return c.CompleteStep(
+                    address=address, attempt=attempt, output=to_json(page_answer(address) or number), at=at
+                )
             case ArmTimer(timer_id=timer_id) if state.timers[timer_id].purpose != "execution":
                 return c.FireTimer(timer_id=timer_id, at=at)
             case Advance(address=address, number=advances):

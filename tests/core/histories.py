@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from daemon.core import commands as c
-from daemon.core.address import turn_around
+from daemon.core.address import PAGE, split_turn, turn_around
 from daemon.core.calls import node_at
 from daemon.core.decide import decide
 from daemon.core.effects import Advance, ArmTimer, CancelChild, RunStep, owed
@@ -80,6 +80,8 @@ REPEATS = (
     "for: 0",
     "for: 3, collect: false, on_error: continue",
     "forEach: [a, b, c], break: \"{{ loop.item == 'b' }}\"",
+    "forEach: {pages: {task: t.list, with: ['{{ page.cursor }}'], retry: {max_attempts: 2, initial: 1m}}}, limit: 4",
+    'forEach: {pages: {task: t.list}}, collect: false, on_error: continue, break: "{{ loop.index == 2 }}"',
     'forEach: [a, b, c], continue: "{{ loop.index == 1 }}"',
     'while: "{{ vars.count < 3 }}", limit: 4',
     'doWhile: "{{ loop.index < 1 }}"',
@@ -294,7 +296,7 @@ def _complete(plan: Plan, state: Running, address: str, attempt: int, at: dateti
     targets = [edge.target for edge in node_at(plan, state, address).outgoing if edge.port == "out"]
     chosen = st.lists(st.sampled_from([*targets, "nowhere"]), max_size=2, unique=True).map(tuple)
     leave = st.one_of(st.just(("out", None)), st.tuples(st.sampled_from(["out", "other", ""]), st.none() | chosen))
-    output = st.sampled_from([0, 1, 7, "x" * 1100]).map(to_json)
+    output = st.sampled_from([0, 1, 7, "x" * 1100, *[page_answer(address)] * 12]).map(to_json)
     cached = node_at(plan, state, address).cache is not None
     origin = st.sampled_from([None, ELSEWHERE] if cached else [None])
     return st.builds(
@@ -305,6 +307,16 @@ def _complete(plan: Plan, state: Running, address: str, attempt: int, at: dateti
         leave,
         origin,
     )
+
+
+def page_answer(address: str) -> Any:
+    """Return what a handler gives that is asked for this page of three; nothing for a step that fetches none."""
+    if not address.endswith(PAGE):
+        return None
+    number = split_turn(address.removesuffix(PAGE))[1]
+    pages: list[list[Any]] = [["a", {"n": 3}], [], ["x" * 1100]]
+    items = pages[min(number, 2)]
+    return {"items": items, "next": number + 1} if number < 2 else {"items": items}
 
 
 def starts_child(plan: Plan, state: Running, address: str) -> bool:

@@ -69,6 +69,14 @@ nodes:
 edges: [each -> fan, fan -> much]
 """
 
+PAGED = """
+workflow: paged
+nodes:
+  each:
+    forEach: {pages: {task: t.list, with: {after: "{{ page.cursor }}"}, retry: {max_attempts: 2, initial: 1m}}}
+    do: {nodes: {work: {task: t.work, with: "{{ loop.item }}"}}, output: "{{ work }}"}
+"""
+
 LIMITED = """
 workflow: limited
 throttle: {concurrency: 2, key: "{{ input.key }}"}
@@ -182,6 +190,17 @@ def stories() -> Iterator[Story]:
     yield from _stories_of_people()
     yield from _stories_of_functions()
     yield from _stories_of_branches()
+    yield _story_of_pages()
+
+
+def _story_of_pages() -> Story:
+    story = Story.of(PAGED)
+    story.start()
+    story.complete("each[0]~page", {"items": ["ä", {"n": 1}], "next": {"after": "b"}})
+    story.complete("each[0].work", 1)
+    story.complete("each[1].work", 2)
+    story.fail("each[1]~page")
+    return story
 
 
 def _stories_of_limits() -> Iterator[Story]:

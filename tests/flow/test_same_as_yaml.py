@@ -12,7 +12,7 @@ from daemon.runtime.definitions import Compiler
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "deploy" / "examples"
-FLOWS = ROOT / "tests" / "support" / "flows" / "of_examples.py"
+FLOWS = [ROOT / "tests" / "support" / "flows" / f"{name}.py" for name in ("of_examples", "of_shared_examples")]
 COMPILER = Compiler(node_types=builtin_node_types(), handlers=None, env={})
 
 PAIRS = [
@@ -26,12 +26,18 @@ PAIRS = [
     ("subflows", "parcels-order"),
     ("subflows", "parcel"),
     ("updates", "cart"),
+    ("approval", "payment-approval"),
+    ("sql", "stock"),
+    ("limits", "imports"),
+    ("result_cache", "result-cache"),
+    ("durable_function", "durable-function"),
+    ("pages", "pages"),
 ]
 
 
 @pytest.fixture(scope="module")
 def in_python() -> dict[str, tuple[str, object]]:
-    plans = COMPILER.load_files([FLOWS]).plans
+    plans = COMPILER.load_files(FLOWS).plans
     return {each.definition.workflow: (each.hash, from_json(Json(each.definition.document))) for each in plans}
 
 

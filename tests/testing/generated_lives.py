@@ -26,6 +26,7 @@ from daemon.testing.flow import start_on
 from daemon.testing.lives import Fault
 from tests.core.generator import graphs
 from tests.core.generator.dice import Dice
+from tests.core.histories import page_answer
 from tests.core.laws import LOG_LAWS
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _service(number: int) -> Any:
             raise StepFailure("broken", dice.pick(("error", "refused", "http_timeout")), retryable=not dice.chance(20))
         if dice.chance(10):
             return dice.pick((Again("10s", {"page": context.attempt}), End("end"), Port("other", 1), Port("nowhere")))
-        return dice.pick((7, "text", {"id": context.address}, "x" * 1_100))
+        return page_answer(context.address) or dice.pick((7, "text", {"id": context.address}, "x" * 1_100))
 
     return service
 

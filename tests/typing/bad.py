@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
-from daemon.flow import Retry, branch, error_of, for_each, http, kafka, parallel, port, signal, step, wait, workflow
-from tests.typing.shop import Order, Receipt, apologise, charge, refund, weigh
+from daemon.flow import (
+    Retry,
+    Throttle,
+    approval,
+    branch,
+    error_of,
+    for_each,
+    for_pages,
+    function,
+    http,
+    kafka,
+    parallel,
+    port,
+    signal,
+    sql,
+    step,
+    wait,
+    workflow,
+)
+from tests.typing.shop import Order, Receipt, apologise, charge, fulfil, lines_on, refund, weigh
 
 
 @step(compensate=refund)  # wrong: arg-type
@@ -46,6 +64,18 @@ def orders(order: Order) -> float:
     http("call", "FETCH", "https://x")  # wrong: arg-type
     wait("pause", 10)  # wrong: arg-type
     kafka("orders", topics="orders")  # wrong: call-arg
+    sql("rows", "db", "select 1", fetch="some")  # wrong: call-overload
+    charge(sql("one", "db", "select 1", fetch="one", type_=Receipt))  # wrong: arg-type
+    approval("ask", "ok?", 7)  # wrong: call-overload
+    with approval("sure", "ok?", ["ann"], form=Receipt).approved as said:
+        charge(said["data"])  # wrong: arg-type
+    function("durable", fulfil)("a", 1)  # wrong: arg-type
+    function("again", fulfil)(["a"])  # wrong: call-arg
+    with for_pages("pages", lambda page: lines_on(order.id, page.cursor)) as pages:
+        charge(pages.item)  # wrong: arg-type
+    for_pages("none", lambda _: charge(order))  # wrong: arg-type # wrong: return-value
+    charge.options(throttle=3)  # wrong: arg-type
+    Throttle(concurency=1)  # wrong: call-arg
     return order  # wrong: return-value
 
 

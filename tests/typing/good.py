@@ -5,14 +5,23 @@ from __future__ import annotations
 from typing import Any, assert_type
 
 from daemon.flow import (
+    Cache,
     Failure,
+    Mail,
+    Rate,
+    Retry,
+    Tell,
+    Throttle,
     any_of,
+    approval,
     branch,
     default,
     error_of,
     expr,
     for_each,
+    for_pages,
     for_range,
+    function,
     http,
     joined,
     kafka,
@@ -24,6 +33,7 @@ from daemon.flow import (
     saga,
     signal,
     size,
+    sql,
     step,
     transform,
     undo,
@@ -32,7 +42,7 @@ from daemon.flow import (
     while_loop,
     workflow,
 )
-from tests.typing.shop import Line, Order, Receipt, apologise, charge, refund, tell, weigh
+from tests.typing.shop import Line, Order, Receipt, apologise, charge, fulfil, lines_on, refund, tell, weigh
 
 BY_FUNCTION = charge.options(compensate=lambda done: refund(done.output))
 KINDLY = charge.options(compensate=undo(refund, kind="idempotent"), id="again")
@@ -82,6 +92,19 @@ def orders(order: Order) -> dict[str, float]:
     assert_type(joined(weights, ", "), str)
     assert_type(http("call", "GET", "https://x")["status"], int)
     KINDLY.options(id="third")(order)
+    assert_type(sql("rows", "db", "select 1"), list[dict[str, Any]])
+    assert_type(sql("lines_of", "db", "select 1", type_=Line), list[Line])
+    assert_type(sql("one", "db", "select 1", fetch="one", type_=Line), Line)
+    assert_type(sql("changed", "db", "delete from x", {"id": order.id}, fetch="none", retry=Retry(2))["rows"], int)
+    ask = approval("ask", "ok?", ["ann"], form=Line, rule=1, notify=[Mail("a@x"), Tell(apologise)])
+    with ask.approved as said:
+        assert_type(said["data"], Line)
+        assert_type(said["by"], list[str])
+    assert_type(function("durable", fulfil)(["a"], total=1), Receipt)
+    assert_type(function("far", "far.f", str)(1), str)
+    with for_pages("pages", lambda page: lines_on(order.id, page.cursor)) as pages:
+        assert_type(pages.item, Line)
+    charge.options(throttle=Throttle(rate=Rate(1, "1s"), key=order.id), cache=Cache(order.id, "1h"), priority=1)(order)
     return {"amount": receipt.amount}
 
 

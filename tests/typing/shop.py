@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from daemon.flow import CONTEXT, Again, Context, End, Failure, Port, Retry, Route, step
+from daemon.durable import DurableContext, durable
+from daemon.flow import CONTEXT, Again, Context, End, Failure, Page, Port, Retry, Route, step
 
 
 @dataclass
@@ -48,3 +49,13 @@ async def tell(ways: list[str]) -> Route:
 @step
 async def apologise(error: Failure) -> str:
     return error.message
+
+
+@step
+async def lines_on(order: str, after: str | None) -> Page[Line]:
+    return {"items": [], "next": order + (after or "")}
+
+
+@durable("shop.fulfil")
+async def fulfil(ctx: DurableContext, items: list[str], total: float) -> Receipt:
+    return Receipt(ctx.address, total * len(items))

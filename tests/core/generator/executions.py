@@ -32,7 +32,7 @@ from tests.core.generator import graphs
 from tests.core.generator.dice import Dice
 from tests.core.generator.nodes import LARGE
 from tests.core.generator.shrinking import Choices
-from tests.core.histories import History, Turn, starts_child
+from tests.core.histories import History, Turn, page_answer, starts_child
 from tests.core.spec import EXECUTION, NOON
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class World:
                 case CancelChild(address=address, attempt=attempt):
                     yield self._child_ends(address, attempt)
                 case RunStep(address=address, attempt=attempt):
-                    output = to_json((number % 7, "text", {"id": number}, LARGE)[number % 4])
+                    output = to_json(page_answer(address) or (number % 7, "text", {"id": number}, LARGE)[number % 4])
                     yield c.CompleteStep(address=address, attempt=attempt, output=output, at=at)
                 case Advance(address=address):
                     yield self._advance(state, address)

@@ -285,7 +285,11 @@ def _for(dice: Dice, around: Around, _readable: Sequence[str]) -> Node:
 
 def _for_each(dice: Dice, around: Around, readable: Sequence[str]) -> Node:
     items = ["a", LARGE, {"n": 3}, None][: _most(around)]
-    over = expression(dice, around, readable) if dice.chance(5) else dice.pick((items, "{{ input.items }}"))
+    over: Any = expression(dice, around, readable) if dice.chance(5) else dice.pick((items, "{{ input.items }}"))
+    if dice.chance(30):
+        over = {"pages": {"task": "t.list", "with": {"value": ["{{ page.cursor }}", "{{ input.n }}"]}}}
+        if dice.chance(50):
+            over["pages"] |= {"retry": {"max_attempts": 2, "initial": "1m"}, "timeout": "1m"}
     return {"forEach": over, **_loop_keys(dice, around)}
 
 
