@@ -12,7 +12,7 @@ from daemon.api import branch_models as models
 from daemon.api.bodies import answer, read_json
 from daemon.api.describe import ANSWERS, body_of
 from daemon.api.errors import BadRequest
-from daemon.api.parameters import Actor, Api, ExecutionId, Where  # noqa: TC001  fastapi resolves the annotations
+from daemon.api.parameters import Actor, Api, ExecutionId, IdempotencyKey, Where  # noqa: TC001  fastapi resolves the annotations
 from daemon.api.waiting import answered
 from daemon.core.branch_events import Edits, InputEdit, StepEdit
 from daemon.core.errors import ExecutionNotFound
@@ -112,14 +112,27 @@ async def fork(*, request: Request, daemon: Api, execution_id: ExecutionId, acto
         RewindBody, "Where to, and how what was done since is undone.", {"to": "before:charge"}, required=True
     ),
 )
-async def rewind(*, request: Request, daemon: Api, execution_id: ExecutionId, actor: Actor = "api") -> Response:
+async def rewind(
+    *,
+    request: Request,
+    daemon: Api,
+    execution_id: ExecutionId,
+    idempotency_key: IdempotencyKey = None,
+    actor: Actor = "api",
+) -> Response:
     """Let the execution go on from a place in its past; what it has done since is undone first."""
     body = await read_json(request, daemon.settings.http.max_body_bytes, RewindBody, NO_REWIND)
     if not body.to:
         raise BadRequest("the body says where to, as `to`: a version, a time, before:STEP or after:STEP")
     past = await answered(
         daemon.branches.rewind(
-            execution_id, body.to, mode=body.undo, keep_signals=body.keep_signals, reason=body.reason, actor=actor
+            execution_id,
+            body.to,
+            mode=body.undo,
+            keep_signals=body.keep_signals,
+            rewind_id=idempotency_key or "",
+            reason=body.reason,
+            actor=actor,
         )
     )
     state = await daemon.history.existing(execution_id)

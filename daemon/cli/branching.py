@@ -81,6 +81,7 @@ def rewind(
     drop_signals: Annotated[
         bool, typer.Option("--drop-signals", help="Forget signals and inputs that came since.")
     ] = False,
+    key: Annotated[str | None, typer.Option(help="The same key is done once.", show_default=False)] = None,
     reason: Reason = "",
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -96,7 +97,8 @@ def rewind(
             _print_past(connection.get(f"/executions/{found}/past", at=to), as_json=as_json, rewinds=True)
             return
         body = {"to": to, "undo": undo, "keep_signals": not drop_signals, "reason": reason}
-        view = connection.post(f"/executions/{found}/rewind", body)
+        headers = {} if key is None else {"Idempotency-Key": key}
+        view = connection.post(f"/executions/{found}/rewind", body, headers=headers)
     if as_json:
         output.print_json(view)
     else:

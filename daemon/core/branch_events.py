@@ -74,6 +74,8 @@ class RewindRequested(Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     again: bool = False
     keep_signals: bool = True
     """Whether what was sent to it since then is kept for whoever takes it."""
+    rewind_id: str = ""
+    """Chosen by the sender: the same is done once."""
     reason: str = ""
     actor: str
     at: datetime

@@ -20,7 +20,7 @@ from daemon.core.address import node_of
 from daemon.core.draft import EXECUTION_TIMER, timer_id_of
 from daemon.core.errors import Rejected
 from daemon.core.evolve import evolve
-from daemon.core.evolve_branches import forked, rewound, undone_by
+from daemon.core.evolve_branches import forked, rewind_key, rewound, undone_by
 from daemon.core.problems import did_you_mean
 from daemon.core.settling import succeed
 from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Running, Settled, Succeeded
@@ -102,6 +102,8 @@ def request(draft: Draft, command: RewindExecution) -> None:
     state = draft.state
     if isinstance(state, NotStarted):
         raise Rejected("the execution has not started")
+    if command.rewind_id and rewind_key(command.rewind_id) in state.seen:
+        return
     if isinstance(state, Running) and state.rewinding is not None:
         if state.rewinding.to_version == command.to_version:
             return
@@ -118,6 +120,7 @@ def request(draft: Draft, command: RewindExecution) -> None:
             mode=command.mode,
             again=command.again,
             keep_signals=command.keep_signals,
+            rewind_id=command.rewind_id,
             reason=command.reason,
             actor=command.actor,
             at=draft.at,

@@ -311,7 +311,7 @@ class ForkExecution(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class RewindExecution(Struct, frozen=True, gc=False, kw_only=True):
-    """Undo what was done since a version, then go on from there. A repeat decides nothing."""
+    """Undo what was done since a version, then go on from there. Identity: `rewind_id`, chosen by the sender."""
 
     to_version: int
     """After a decision of the execution."""
@@ -325,6 +325,8 @@ class RewindExecution(Struct, frozen=True, gc=False, kw_only=True):
     down_to: int
     """What took effect up to this version stays: that decision's last, or `to_version`."""
     keep_signals: bool = True
+    rewind_id: str = ""
+    """Empty for none: a repeat is then done again."""
     reason: str = ""
     actor: str
     at: datetime

@@ -120,15 +120,19 @@ def rewound(
     repetition for the call that was undone. Raises TypeError for a base that has not started or has ended.
     """
     state: State = base
+    base_rewinds = base.rewinds if isinstance(base, Running) else 0
     for each in between:
         sent = event.keep_signals and isinstance(each, _SENT) and not _seen(state, each)
         if sent or isinstance(each, _PAUSES):
             state = evolve(state, each)
+        elif isinstance(each, e.RewindRequested):
+            state = _noted(state, each)
     if not isinstance(state, Running):
         raise TypeError("an execution is rewound to where it was under way")
     gone = {undone_by(each) or (each.address if isinstance(each, e.ChildStarted) else "") for each in between} - {""}
     theirs = (each for address in gone for each in (address, address + UNDO, address + LOOKUP))
-    renewed = dict.fromkeys(theirs, f"{state.execution_id}@{version}")
+    rewinds = base_rewinds + sum(isinstance(each, e.ExecutionRewound) for each in between) + 1
+    renewed = dict.fromkeys(theirs, f"{state.execution_id}@{rewinds}")
     return replace(
         state,
         version=version,
@@ -136,6 +140,7 @@ def rewound(
         holding=type(state.holding)(),
         leaving=type(state.leaving)(),
         rewinding=None,
+        rewinds=rewinds,
     )
 
 
@@ -160,7 +165,18 @@ def to_be_rewound(state: Running | Finished, event: e.RewindRequested) -> Runnin
         running = _with_what_was_open(reopened(state, None), event)
     else:
         running = replace(state, version=state.version + 1)
-    return replace(running, rewinding=Rewinding(event.to_version, event.again, event.keep_signals))
+    rewinding = Rewinding(event.to_version, event.again, event.keep_signals)
+    return replace(running, rewinding=rewinding, seen=running.seen.set(rewind_key(event.rewind_id), True))  # noqa: FBT003  a set, spelt as a map
+
+
+def rewind_key(rewind_id: str) -> str:
+    """Return what a rewind is known by among all that was received; empty for one without an id."""
+    return f"rewind {rewind_id}" if rewind_id else ""
+
+
+def _noted(state: State, event: e.RewindRequested) -> State:
+    seen = state.seen.set(rewind_key(event.rewind_id), True)  # noqa: FBT003  a set, spelt as a map
+    return replace(state, seen=seen)
 
 
 def _with_what_was_open(state: Running, event: e.RewindRequested) -> Running:

@@ -245,6 +245,8 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     keys: Map[str, str] = Map()
     """Address -> what the step's idempotency key has in place of the execution's id; see `evolve_branches`."""
     rewinding: Rewinding | None = None
+    rewinds: int = 0
+    """How often it has gone on from its past: what was undone meanwhile has another idempotency key each time."""
     size: int = 0
     """Bytes of its input, of the outputs and items in `steps`, and of `variables`: the execution's context."""
 

@@ -147,10 +147,13 @@ class Branches:
         *,
         mode: Mode = "automatic",
         keep_signals: bool = True,
+        rewind_id: str = "",
         reason: str = "",
         actor: str,
     ) -> Past:
         """Let the execution go on from its past, after what it has done since is undone; return when that has begun.
+
+        A repeat with the same `rewind_id` is harmless.
 
         Raises ExecutionNotFound; Rejected for a past that nothing can go on from, or one that lies in another log.
         """
@@ -166,6 +169,7 @@ class Branches:
             again=past.cut.again is not None,
             down_to=past.cut.down_to,
             keep_signals=keep_signals,
+            rewind_id=rewind_id,
             reason=reason,
             actor=actor,
             at=self._clock.now(),

@@ -5,15 +5,17 @@ Comes from: `flow`. Goes to: `stage`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
 
 from msgspec import Struct
 
 from daemon.core import events as e
 from daemon.core.address import node_of
+from daemon.core.branch_events import Edits, InputEdit, StepEdit
 from daemon.core.commands import AnswerUndo, CancelExecution
 from daemon.core.state import Failed, Finished, InFlight, Limited, Queued, Retrying, Running, Succeeded
-from daemon.core.values import from_json
+from daemon.core.values import from_json, to_json
+from daemon.runtime.branches import ForkWish
 from daemon.runtime.projection import status_of
 from daemon.runtime.views import STEP_STATUSES
 from daemon.runtime.why import why
@@ -21,10 +23,11 @@ from daemon.testing.errors import Misused, WorkflowFailed
 from daemon.testing.fakes import meant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from uuid import UUID
 
     from daemon.core.state import State, Step
+    from daemon.runtime.branches import Mode
     from daemon.testing.stage import Stage
 
     AnyEvent = TypeVar("AnyEvent", bound=e.Event)
@@ -49,6 +52,16 @@ class StepSeen(Struct, frozen=True, kw_only=True):
     error: e.StepError | None = None
     port: str = ""
     """By which it was left; empty while it is not, or when no edge fires."""
+
+
+class Wish(TypedDict, total=False):
+    """What is different in a fork."""
+
+    input: object
+    variables: Mapping[str, object]
+    steps: Mapping[str, object]
+    """Results by address."""
+    accept_undone: bool
 
 
 class Execution:
@@ -132,6 +145,24 @@ class Execution:
         command = CancelExecution(reason=reason, actor=ACTOR, at=self._stage.time.clock.now())
         await self._stage.act(lambda daemon: daemon.engine.send(self.id, command), "the cancellation")
 
+    async def rewind(self, to: str, *, undo: Mode = "automatic", keep_signals: bool = True) -> None:
+        """Let it go on from its past: `before:charge`, `after:charge`, a version. What it has done since is undone."""
+        self._stage.signals += 1
+        identity = f"test-{self._stage.signals}"
+        await self._stage.act(
+            lambda daemon: daemon.branches.rewind(
+                self.id, to, mode=undo, keep_signals=keep_signals, rewind_id=identity, actor=ACTOR
+            ),
+            f"the rewind to {to}",
+        )
+
+    async def fork(self, at: str, **wish: Unpack[Wish]) -> Execution:
+        """Begin a fork at a place in its past, with these edits; return that when it is durable."""
+        self._stage.signals += 1
+        whole = ForkWish(where=at, key=f"test-{self._stage.signals}", actor=ACTOR, **_edits(wish))
+        fork_id, _ = await self._stage.act(lambda daemon: daemon.branches.fork(self.id, whole), f"the fork at {at}")
+        return Execution(self._stage, fork_id)
+
     async def approve(self, step: str, *, by: str, comment: str = "", data: object = None) -> None:
         """Approve as this person. Raises NotAllowed for who is not asked, InvalidInput for data against the form."""
         await self._decide(step, "approved", by, comment, data)
@@ -211,6 +242,15 @@ class Execution:
         what = f"{error.message} (code {error.code})" if error is not None else state.reason
         message = "\n".join([f"{state.workflow} {state.status}{where}: {what}", *steps])
         return WorkflowFailed(message, status=state.status, error=error, step=state.failed_step)
+
+
+def _edits(wish: Wish) -> dict[str, Any]:
+    edits = Edits(
+        input=InputEdit(to_json(wish["input"])) if "input" in wish else None,
+        variables={name: to_json(value) for name, value in wish.get("variables", {}).items()},
+        steps={address: StepEdit(to_json(value)) for address, value in wish.get("steps", {}).items()},
+    )
+    return {"edits": edits, "accept_undone": wish.get("accept_undone", False)}
 
 
 def _line(step: StepSeen) -> str:

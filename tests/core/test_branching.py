@@ -161,7 +161,7 @@ def test_a_rewound_execution_goes_on_from_its_past() -> None:
     assert lines[0].startswith("ExecutionRewound to_version=5")
     assert lines[1:] == ["StepQueued address=charge", "StepStarted address=charge input=2"]
     state = state_of(story)
-    key = f"{state.execution_id}@14"
+    key = f"{state.execution_id}@1"
     assert dict(state.keys) == {"charge": key, "charge~undo": key, "charge~lookup~undo": key}
     assert [owed.address for owed in state.owed.values()] == ["reserve"]
     assert effects(state, (story.events[-3],))[0] == RetainSteps()
