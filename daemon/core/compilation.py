@@ -92,7 +92,7 @@ def compile_plan(
     for node_id, compensation in compensations.items():
         for action in compensation.actions:
             check_needs(action.node, action.read, handlers, connections, findings)
-            scoping.compensation(action, places[node_id])
+        scoping.compensation(compensation, places[node_id])
     edges = _wire(definition, configured, findings)
     caches = _caches(definition, scoping, places, findings)
     planning = Planning(shared or {}, findings, strict=shared is not None and not accepted)

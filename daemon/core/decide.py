@@ -354,8 +354,11 @@ def _received(command: c.ReceiveSignal) -> e.SignalReceived:
 
 
 def _at_work(draft: Draft, address: str, attempt: int) -> InFlight | None:
+    """Return the step if a handler is owed for this attempt; for one that waits for its child, none is."""
     step = draft.running.steps.get(address)
-    return step if isinstance(step, InFlight) and step.attempt == attempt else None
+    if not isinstance(step, InFlight) or step.attempt != attempt or step.child is not None:
+        return None
+    return step
 
 
 def _needed(plan: Plan | None) -> Plan:

@@ -335,6 +335,7 @@ def _finished(
         started_at=state.started_at,
         steps=state.steps,
         seen=state.seen,
+        resumes=state.resumes,
         variables=state.variables,
         status=status,
         finished_at=at,

@@ -34,6 +34,7 @@ def reopened(state: Finished, parent: Parent | None) -> Running:
         started_at=state.started_at,
         steps=state.steps,
         seen=state.seen,
+        resumes=state.resumes,
         variables=state.variables,
         owed=state.owed,
         newest_owed=state.newest_owed,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from daemon.core import events as e
-from daemon.core.address import UNDO, stands_in
+from daemon.core.address import LOOKUP, UNDO, stands_in
 from daemon.core.evolve_functions import without_functions
 from daemon.core.evolve_turns import kept_by, left, put
 from daemon.core.state import (
@@ -32,6 +32,7 @@ from daemon.core.values import NULL, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
 
 
 def newest_first(state: Running | Finished) -> Iterator[tuple[int, Owed]]:
@@ -116,7 +117,7 @@ def _decided(state: Running, event: e.ManualActionDone, version: int) -> Running
     ask = state.asking[event.address]
     state = replace(state, version=version, asking=state.asking.delete(event.address))
     if ask.kind == "plan":
-        return _nothing_owed(state, event.address) if event.choice == "skip" else state
+        return _nothing_owed(state, event.address, event.at) if event.choice == "skip" else state
     if event.choice in {"go", "retry"}:
         return _cleared(state, event.address)
     by_hand = event.choice == "done"
@@ -178,12 +179,24 @@ def without_owed(state: Running, address: str) -> Running:
     raise TypeError(f"nothing is owed for {address}")
 
 
-def _nothing_owed(state: Running, scope: str) -> Running:
-    """Return the state without anything owed in the scope: a person leaves it all as it is."""
-    left_alone = [owed.address for _, owed in newest_first(state) if stands_in(owed.address, scope)]
-    for address in left_alone:
-        state = without_owed(state, address)
-    return _counted(state, scope, "skipped", len(left_alone))
+def _nothing_owed(state: Running, scope: str, at: datetime) -> Running:
+    """Return the state without what is owed in the scope: a person leaves it as it is.
+
+    A compensation that has begun, in a group that was being undone, is under way all the same, and stays owed.
+    """
+    skipped = 0
+    for _, owed in list(newest_first(state)):
+        address, undo = owed.address, state.steps.get(owed.address + UNDO)
+        if not stands_in(address, scope) or not (undo is None or isinstance(undo, Settled)):
+            continue
+        lookup = state.steps.get(address + LOOKUP)
+        if lookup is not None and not isinstance(lookup, Settled):
+            state = left(state, address + LOOKUP, lookup)
+            state = replace(state, steps=state.steps.set(address + LOOKUP, Abandoned(at)))
+        if address in state.asking:
+            state = replace(state, asking=state.asking.delete(address))
+        state, skipped = without_owed(state, address), skipped + 1
+    return _counted(state, scope, "skipped", skipped)
 
 
 SAGA: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {

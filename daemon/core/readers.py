@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from daemon.core.definition import NodeDefinition
     from daemon.core.places import Place
@@ -35,13 +35,20 @@ class Readers:
 
     def note(self, templates: Iterable[Template], place: Place) -> None:
         """Note what the templates at the place read: each node that they name; all, where a name is computed."""
+        for node_id in self._named(templates, place):
+            self.read(node_id, place)
+
+    def note_late(self, templates: Iterable[Template], place: Place) -> None:
+        """Note what templates read that may be rendered after all around the place has settled: that stays."""
+        self.keep(self._named(templates, place))
+
+    def _named(self, templates: Iterable[Template], place: Place) -> Iterator[str]:
         for template in templates:
             steps = [path for path in template.paths if path[0] == "steps"]
             if "steps" in template.names and (not steps or any(len(path) == 1 for path in steps)):
                 self.keep(node_id for node_id in self._nodes if place.hidden(node_id) is None)
             named = {*template.names, *(path[1] for path in steps if len(path) > 1)}
-            for node_id in (named & self._nodes.keys()).difference(place.around):
-                self.read(node_id, place)
+            yield from (named & self._nodes.keys()).difference(place.around)
 
     def read(self, node_id: str, place: Place) -> None:
         """Note that the node is read at the place."""

@@ -226,9 +226,12 @@ def _child_started(_: object, first: e.ChildStarted, events: Sequence[e.Event]) 
 
 
 def _cancelled(state: Running, first: e.TimerCancelled, events: Sequence[e.Event]) -> Iterator[c.Command]:
-    """Read what cancels a timer before its own event: the end of a child, or an advance that gives up a call."""
+    """Read what cancels timers before its own event: a child's end, an advance that gives up a call, an answer."""
     yield from _child_finished(state, first, events)
     yield from _advanced(state, first, events)
+    after = next((event for event in events if not isinstance(event, e.TimerCancelled)), None)
+    if isinstance(after, e.ManualActionDone):
+        yield from _answered(state, after, events)
 
 
 def _child_finished(_: object, __: object, events: Sequence[e.Event]) -> Iterator[c.Command]:

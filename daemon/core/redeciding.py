@@ -10,14 +10,14 @@ Comes from: daemon/runtime, for what-if, forks and the deploy gate. Goes to: `de
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from daemon.core import events as e
 from daemon.core.calls import node_at
-from daemon.core.commands import Command
+from daemon.core.commands import Command, StartExecution
 from daemon.core.decide import decision
 from daemon.core.errors import Rejected
 from daemon.core.evolve import evolve, fold
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from daemon.core.plan import Plan, PlannedNode
 
+Crowd: TypeAlias = frozenset[tuple[str, str]] | None
 LONGEST = 100_000
 """Events of one decision, at most."""
 LONGEST_CROWD = 100
@@ -40,7 +41,8 @@ class Redecided(Struct, frozen=True):
 
     command: Command | None
     """None where the log does not tell it: the one event is a fact then, from which nothing follows."""
-    crowded: frozenset[tuple[str, str]]
+    crowded: Crowd
+    """Limits and keys that others waited for; None for all."""
     before: State
     events: tuple[e.Event, ...]
     after: State
@@ -84,7 +86,15 @@ def _next(plan: Plan, events: Sequence[e.Event], state: State) -> Redecided:
 
 def _reproduced(plan: Plan, events: Sequence[e.Event], state: State, command: Command) -> Redecided | None:
     """Return the decision when it gives the events that are recorded; limits are as crowded as those say."""
-    crowded: frozenset[tuple[str, str]] = frozenset()
+    found = _reproduced_where(plan, events, state, command, frozenset())
+    if found is None and isinstance(command, StartExecution) and plan.start.limits:
+        return _reproduced_where(plan, events, state, command, None)  # another of a singleton was at work
+    return found
+
+
+def _reproduced_where(
+    plan: Plan, events: Sequence[e.Event], state: State, command: Command, crowded: Crowd
+) -> Redecided | None:
     for _ in range(LONGEST_CROWD):
         try:
             decided = decision(plan, state, command, crowded)
@@ -93,8 +103,8 @@ def _reproduced(plan: Plan, events: Sequence[e.Event], state: State, command: Co
         count = len(decided.events)
         if decided.events == tuple(events[:count]):
             return Redecided(command, crowded, state, decided.events, decided.state) if count else None
-        asked = _asked_here(events, decided.events) - crowded
-        if not asked:
+        asked = _asked_here(events, decided.events)
+        if crowded is None or asked <= crowded:
             return None
         crowded |= asked
     return None
@@ -102,11 +112,9 @@ def _reproduced(plan: Plan, events: Sequence[e.Event], state: State, command: Co
 
 def _asked_here(recorded: Sequence[e.Event], decided: Sequence[e.Event]) -> frozenset[tuple[str, str]]:
     """Return the limits that were asked for where the decision takes them."""
-    for was, now in zip(recorded, decided, strict=False):
-        if was != now:
-            if isinstance(was, e.SlotsAsked) and isinstance(now, e.SlotsTaken) and was.address == now.address:
-                return frozenset((slot.limit, slot.key) for slot in was.slots)
-            return frozenset()
+    was, now = next(((was, now) for was, now in zip(recorded, decided, strict=False) if was != now), (None, None))
+    if isinstance(was, e.SlotsAsked) and isinstance(now, e.SlotsTaken) and now.address == was.address:
+        return frozenset((slot.limit, slot.key) for slot in was.slots)
     return frozenset()
 
 

@@ -173,7 +173,7 @@ def proceed(draft: Draft, scope: str) -> None:
         return
     begins = undoing.mode != "none" and running.paused is None
     for owed in list(_due(draft, scope, undoing.down_to)) if begins else ():
-        if len(draft.running.in_flight) >= draft.plan.concurrency:
+        if len(draft.running.in_flight) + len(draft.running.limited) >= draft.plan.concurrency:
             return
         _begin(draft, owed, confirm=undoing.mode == "confirm_each")
     if undoing.mode != "none" and next(_owed_in(draft, scope, undoing.down_to), None) is not None:
@@ -270,11 +270,20 @@ def answer(draft: Draft, command: AnswerUndo) -> None:
     what = command.address or "the undo plan"
     if command.choice not in CHOICES[ask.kind]:
         raise Rejected(f"{command.choice!r} is no answer about {what}; choose: {', '.join(CHOICES[ask.kind])}")
+    if ask.kind == "plan" and command.choice == "skip":
+        _cancel_lookups(draft, command.address)
     draft.emit(
         e.ManualActionDone(
             address=command.address, choice=command.choice, note=command.note, actor=command.actor, at=draft.at
         )
     )
+
+
+def _cancel_lookups(draft: Draft, scope: str) -> None:
+    """Cancel the timers of lookups: nobody wants to know any more."""
+    for timer_id, timer in sorted(draft.running.timers.items()):
+        if timer.address.endswith(LOOKUP) and stands_in(timer.address, scope):
+            draft.emit(e.TimerCancelled(timer_id=timer_id, at=draft.at))
 
 
 def _end(draft: Draft, ending: e.UndoPlanned) -> None:

@@ -18,7 +18,7 @@ from daemon.core.templates import Template, TemplateError, compile_template
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from daemon.core.configured import Configured, ConfiguredAction
+    from daemon.core.configured import Configured, ConfiguredAction, ConfiguredCompensation
     from daemon.core.definition import Definition, NodeDefinition, UpdateDefinition
     from daemon.core.places import Place
     from daemon.core.plan import PlannedCache
@@ -70,8 +70,18 @@ class Scoping:
         if read.subflow is not None:
             self._check(_given(read.subflow.result), node.own, node.path, place, "child")
 
-    def compensation(self, undo: ConfiguredAction, place: Place) -> None:
-        """Check the expressions of what undoes the node that reads at `place`: they are rendered when that succeeds."""
+    def compensation(self, compensation: ConfiguredCompensation, place: Place) -> None:
+        """Check the expressions of what undoes the node that reads at `place`: they are rendered when that succeeds.
+
+        After a lookup they are rendered anew, whenever that is: what they read stays.
+        """
+        for action in compensation.actions:
+            self._action(action, place)
+        if compensation.lookup is not None:
+            undo = compensation.undo.read
+            self.readers.note_late(undo.node_type.templates(undo.config), place)
+
+    def _action(self, undo: ConfiguredAction, place: Place) -> None:
         templates = undo.read.node_type.templates(undo.read.config)
         self._check(templates, undo.node.own, undo.node.path, place, UNDONE)
         self._warn_of_hiding(UNDONE, "the step that is undone", templates, undo.node.path, place)

@@ -295,6 +295,8 @@ class Finished(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     started_at: datetime
     steps: Map[str, Step]
     seen: Map[str, bool]
+    resumes: Map[str, tuple[Waiting, ...]] = Map()
+    """As in `Running`: a compensation may take one yet."""
     variables: Map[str, Json] = Map()
     status: str
     """`completed` | `failed` | `cancelled`."""

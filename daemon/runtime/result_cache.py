@@ -233,7 +233,11 @@ class ResultCache:
             del self._making[wanted.place]
         if making.claimed is not None:
             making.claimed.cancel()
-            self._spawn(self._release(making) if hit is None else self._store(making, hit))
+            rest = self._release(making) if hit is None else self._store(making, hit)
+            try:
+                self._spawn(rest)
+            except RuntimeError:
+                rest.close()  # the daemon ends at once: the claim runs out by itself
 
     async def _release(self, making: Making) -> None:
         await self._quietly(self.backend.release(*making.wanted.place, by=making.by))

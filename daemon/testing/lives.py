@@ -153,7 +153,7 @@ class Life:
             functions=script.cast.functions,
             node_types=node_types,
         ) as daemon:
-            compiler = msgspec.structs.replace(daemon.compiler, handlers=None)
+            compiler = msgspec.structs.replace(daemon.compiler, handlers=None, connections=None)
             await daemon.plans.install(compiler.load_text(script.text, script.file).plans)
             await daemon.supervisor.start()
             self.daemon = daemon

@@ -53,7 +53,7 @@ def _next(plan: Plan, state: State, number: int) -> c.Command | None:
                 return c.CompleteStep(
                     address=address, attempt=attempt, output=to_json(page_answer(address) or number), at=at
                 )
-            case ArmTimer(timer_id=timer_id) if state.timers[timer_id].purpose != "execution":
+            case ArmTimer(timer_id=timer_id) if state.timers[timer_id].purpose not in {"execution", "reminder"}:
                 return c.FireTimer(timer_id=timer_id, at=at)
             case Advance(address=address, number=advances):
                 journal = state.functions[address]
@@ -85,4 +85,12 @@ def _of_people(state: Running, address: str, number: int) -> c.Command:
     if not isinstance(step, Deciding):
         return c.ResumeStep(address=address, resume_id=f"drive-{number}", input=NULL, actor="test", at=at)
     name = next(voice.approver for voice in step.voices if not voice.decision)
-    return c.GiveApproval(address=address, question=step.question, decision="approved", actor=name, at=at)
+    return c.GiveApproval(
+        address=address,
+        question=step.question,
+        decision="approved",
+        actor=name,
+        comment="well",
+        data=to_json({}),
+        at=at,
+    )

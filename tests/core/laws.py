@@ -20,10 +20,11 @@ from daemon.core.evolve_turns import kept_by
 from daemon.core.redeciding import divergence, redecide
 from daemon.core.snapshot import decode_state, encode_state
 from daemon.core.state import INITIAL, Finished, Repeating, Running, Settled, State, Turn, cause
-from daemon.core.state_limits import COLLECTING
 from daemon.core.values import size_of
 from eventstore.codec import Codec, Stored
 from tests.core.histories import History
+from tests.core.limit_laws import LIMIT_LAWS, LIMIT_LOG_LAWS
+from tests.core.people_laws import PEOPLE_LAWS, PEOPLE_LOG_LAWS
 from tests.core.spec import EXECUTION
 
 Law: TypeAlias = Callable[[History], None]
@@ -152,10 +153,8 @@ def the_derived_fields_agree_with_the_steps(history: History) -> None:
         assert len(state.in_flight) + len(state.children) == kinds.count("InFlight")
         assert len(state.queue) == kinds.count("Queued")
         assert len(state.awaiting) == kinds.count("Awaiting")
-        assert len(state.people) == kinds.count("Deciding") + kinds.count("Suspended")
         begins = int("" in state.limited)
         assert len(state.limited) == kinds.count("Limited") + begins
-        assert set(state.holding) <= {*state.in_flight, *state.children, "", COLLECTING}
         breaths = sum(1 for timer in state.timers.values() if timer.purpose in {"turn", "start"})
         assert state.sleeping == kinds.count("Sleeping") + kinds.count("Retrying") + breaths
         waiting = [step for step in state.steps.values() if not isinstance(step, (*Settled, Repeating, Turn))]
@@ -239,6 +238,8 @@ LAWS: tuple[Law, ...] = (
     a_turn_knows_its_steps,
     a_function_goes_on_when_it_has_something_to_see,
     what_is_owed_is_a_list_from_the_newest,
+    *PEOPLE_LAWS,
+    *LIMIT_LAWS,
 )
 
 
@@ -278,11 +279,11 @@ def nothing_begins_or_settles_twice(log: Sequence[e.Event]) -> None:
         match event:
             case e.StepStarted():
                 facts = [("begun", event.attempt)]
-            case e.StepSucceeded():
+            case e.StepSucceeded() | e.StepCached():
                 facts = [("ended", event.attempt), ("settled", "")]
             case e.StepFailed() if event.retry_at is None and not event.address.endswith(UNDO):
                 facts = [("ended", event.attempt), ("settled", "")]
-            case e.StepFailed() | e.StepPostponed():
+            case e.StepFailed() | e.StepPostponed() | e.StepSuspended():
                 facts = [("ended", event.attempt)]
             case e.StepSkipped():
                 facts = [("settled", "")]
@@ -306,6 +307,7 @@ def nothing_is_undone_before_what_came_after_it(log: Sequence[e.Event]) -> None:
     owed_now: dict[str, e.CompensationOwed] = {}
     since: dict[str, int] = {}
     scopes: list[str] = []
+    under_way: set[str] = set()
     for version, event in enumerate(log, start=1):
         match event:
             case e.CompensationOwed():
@@ -317,15 +319,17 @@ def nothing_is_undone_before_what_came_after_it(log: Sequence[e.Event]) -> None:
                 scope = max((each for each in scopes if stands_in(begun, each)), key=len) if "" not in scopes else ""
                 beside = [other for other in owed_now.values() if stands_in(other.address, scope)]
                 assert all(other.began <= since[begun] for other in beside if other.address != begun)
+                under_way |= {begun} - {address.removesuffix(LOOKUP)}
             case e.StepSucceeded(address=address) if address.endswith(UNDO) and not address.endswith(LOOKUP):
                 del owed_now[address.removesuffix(UNDO)]
             case e.EffectLookedUp(address=address, found=False):
                 del owed_now[address]
             case e.ManualActionDone(address=address, choice="skip" | "done"):
-                for each in [
-                    one for one in owed_now if one == address or (address in scopes and stands_in(one, address))
-                ]:
+                planned = [one for one in owed_now if address in scopes and stands_in(one, address)]
+                for each in {address, *(set(planned) - under_way)} & owed_now.keys():
                     del owed_now[each]
+            case e.StepFailed(address=address, retry_at=None):
+                under_way.discard(address.removesuffix(UNDO))
             case _:
                 pass
 
@@ -359,4 +363,6 @@ LOG_LAWS: tuple[LogLaw, ...] = (
     nothing_begins_or_settles_twice,
     nothing_is_undone_before_what_came_after_it,
     what_followed_one_another_is_undone_in_reverse,
+    *PEOPLE_LOG_LAWS,
+    *LIMIT_LOG_LAWS,
 )

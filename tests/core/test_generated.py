@@ -7,24 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from daemon.core.events import (
-    EVENT_TYPES,
-    ApprovalDelegated,
-    ApprovalEscalated,
-    ApprovalGiven,
-    ApprovalRefused,
-    ApprovalReminded,
-    ApprovalRequested,
-    ExecutionBegan,
-    MessageCollected,
-    ResumeReceived,
-    SlotsAsked,
-    SlotsTaken,
-    StepCached,
-    StepResumed,
-    StepSuspended,
-    UpdateHandled,
-)
+from daemon.core.events import EVENT_TYPES
 from daemon.nodes import builtin_node_types
 from tests.core.generator.dice import Dice
 from tests.core.generator.executions import case
@@ -34,15 +17,6 @@ from tests.core.generator.trial import fault_of
 
 CASES = 1_000
 IN_A_TEST = 50
-NOT_DRAWN = {
-    StepCached,
-    UpdateHandled,
-    *(SlotsAsked, SlotsTaken, MessageCollected, ExecutionBegan),
-    *(ApprovalRequested, ApprovalGiven, ApprovalDelegated, ApprovalRefused, ApprovalReminded, ApprovalEscalated),
-    *(StepSuspended, ResumeReceived, StepResumed),
-}
-"""Definitions are drawn without declared messages, caches, limits and people; tests of their own have them."""
-NODES_NOT_DRAWN = {"approval", "sql"}
 
 
 @pytest.mark.parametrize("first", range(0, CASES, IN_A_TEST))
@@ -58,10 +32,10 @@ def test_the_cases_have_everything_that_there_is() -> None:
     drawn = [case(number) for number in range(200)]
     plans = [each.history.plan for each in drawn if each.history is not None]
     nodes = [node for plan in plans for node in plan.nodes.values()]
-    assert {node.type.name for node in nodes} == set(builtin_node_types()) - NODES_NOT_DRAWN
+    assert {node.type.name for node in nodes} == {*builtin_node_types(), "notice"}
     assert max(node.id.count("_") for node in nodes) == LEVELS
     events = {type(event) for each in drawn if each.history is not None for event in each.history.events}
-    assert events == set(EVENT_TYPES) - NOT_DRAWN
+    assert events == set(EVENT_TYPES)
     assert {plan.definition.undo for plan in plans} == {"automatic", "manual", "confirm_each", "none"}
 
 

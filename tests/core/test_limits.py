@@ -137,6 +137,29 @@ nodes: {f: {parallel: 4, do: {nodes: {a: {task: t.a, throttle: {concurrency: 1}}
     assert (len(running(story).limited), len(running(story).holding)) == (1, 1)
 
 
+def test_a_compensation_does_not_take_the_place_of_a_step_that_waits_for_a_limit() -> None:
+    """A group is undone while others go on: when those have their slots, no more are in flight than there may be."""
+    story = Story.of("""
+workflow: t
+concurrency: 1
+nodes:
+  group:
+    saga: automatic
+    on_error: continue
+    do: {nodes: {a: {task: t.a, compensate: {task: t.undo}}, no: {fail: no}}, edges: [a -> no]}
+  ask: {signal: go}
+  b: {task: t.b, throttle: {concurrency: 1}}
+edges: [ask -> b]
+""")
+    story.start()
+    story.signal("go")
+    story.crowded = None
+    assert story.complete("group[0].a")[-1].startswith("SlotsAsked address=b")
+    story.crowded = ()
+    assert story.grant("b")[1:] == ["StepStarted address=b input={}"]
+    assert story.complete("b")[1:] == ["StepStarted address=group[0].a~undo input={}"]
+
+
 def test_long_and_strange_keys_are_hashed() -> None:
     """A key is text that any store takes; values that are no text are JSON."""
     story = Story.of(ONE)

@@ -110,3 +110,24 @@ nodes:
 def test_what_is_wrong_in_a_lookup_is_named(lookup: str, message: str) -> None:
     with pytest.raises(Misconfigured, match=message):
         plan_of(f"workflow: w\nnodes: {{a: {{task: t, compensate: {{task: u, lookup: {lookup}}}}}}}")
+
+
+def test_what_is_read_after_a_lookup_stays_until_then() -> None:
+    """The compensation is rendered anew when its step, and all others, have settled: a large output is not released."""
+    story = Story.of("""
+workflow: w
+on_error: continue
+nodes:
+  first: {task: t.a}
+  second: {task: t.b, compensate: {task: t.undo, with: "{{ first | length }}", lookup: {task: t.look}}}
+  last: {transform: 1}
+edges: [first -> second -> last]
+""")
+    story.start()
+    story.complete("first", "x" * 2000)
+    assert not any(told.startswith("OutputsReleased") for told in story.fail("second", "timeout"))
+    story.undo()
+    assert story.complete("second~lookup~undo", {"id": 1})[1:] == [
+        "EffectLookedUp address=second found=true input=2000",
+        "StepStarted address=second~undo input=2000",
+    ]

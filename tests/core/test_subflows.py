@@ -71,6 +71,14 @@ def test_a_subflow_is_started_by_a_handler_and_then_waits_for_its_child_alone() 
     assert owed(story.state) == ()
 
 
+def test_a_step_that_waits_for_its_child_is_settled_by_that_alone() -> None:
+    """An attempt that was taken over by another daemon may still report; the child is at work all the same."""
+    story = order(", timeout: 5m")
+    assert story.fail("ship", code="timeout") == []
+    assert story.complete("ship", 1) == []
+    assert story.fire("ship#child", after=5)[1].startswith("ChildCancelRequested")
+
+
 def test_the_childs_output_is_the_steps() -> None:
     assert order().finish_child("ship", output={"no": 1}) == [
         "ChildFinished address=ship attempt=1 status=completed",

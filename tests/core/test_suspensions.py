@@ -185,3 +185,17 @@ def test_a_compensation_may_pause() -> None:
     story.suspend("a~undo", "which account?")
     assert cause(story.state) in {"step", "person"}
     assert story.give_input("a~undo", 7)[-1] == "StepStarted address=a~undo attempt=2"
+
+
+def test_an_input_for_a_compensation_is_kept_past_the_end() -> None:
+    """It was taken when it came, and its sender will not send it again."""
+    story = Story.of(UNDONE)
+    story.start()
+    assert story.give_input("a~undo", 7) == ["ResumeReceived address=a~undo resume_id=r1 input=7"]
+    for step in ("a", "b", "c"):
+        story.complete(step)
+    story.undo()
+    assert story.suspend("a~undo")[1:] == [
+        "StepResumed address=a~undo resume_id=r1",
+        "StepStarted address=a~undo attempt=2",
+    ]

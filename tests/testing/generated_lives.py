@@ -1,7 +1,8 @@
 """Generated definitions on real daemons: killed at an append and now and then, until the execution has ended.
 
-Handlers decide by the step and its attempt alone, as services do that are asked again by the same key. The
-log that is left must keep the laws of logs, and the index must be that of the log.
+Handlers decide by the step and its attempt alone, as services do that are asked again by the same key. People decide,
+give input and send updates, those who may not among them; slots of limits are the store's. The log that is left must
+keep the laws of logs, and the index must be that of the log.
 
 Comes from: tests/core/generator. Goes to: tests/testing/test_generated_lives.
 """
@@ -14,23 +15,33 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from daemon.cli.upkeep import changes
-from daemon.core.commands import AnswerUndo, CancelExecution, PauseExecution, ResumeExecution
+from daemon.core.commands import (
+    AnswerUndo,
+    CancelExecution,
+    HandleUpdate,
+    PauseExecution,
+    ResumeExecution,
+    ResumeStep,
+)
 from daemon.core.errors import Rejected
 from daemon.core.evolve import fold
 from daemon.core.saga import CHOICES
 from daemon.core.state import Finished, Running
+from daemon.core.state_limits import COLLECTING
+from daemon.core.values import from_json, to_json
 from daemon.durable import CallFailed, DurableContext, durable
-from daemon.handlers import Again, Context, End, Port, StepFailure
+from daemon.handlers import Again, Context, End, Pause, Port, StepFailure
 from daemon.runtime.projection import execution_row
 from daemon.testing.flow import start_on
 from daemon.testing.lives import Fault
-from tests.core.generator import graphs
+from tests.core.generator import approvals, graphs, inputs
 from tests.core.generator.dice import Dice
 from tests.core.histories import page_answer
 from tests.core.laws import LOG_LAWS
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
+    from datetime import datetime
 
     from daemon.core.commands import Command
     from daemon.testing import Execution, Flow, Sagad
@@ -108,6 +119,8 @@ def _service(number: int) -> Any:
         dice = Dice("service", number, context.address, context.attempt)
         if dice.chance(15):
             raise StepFailure("broken", dice.pick(("error", "refused", "http_timeout")), retryable=not dice.chance(20))
+        if dice.chance(15):
+            return Pause("look", timeout=dice.pick((None, "1h")))
         if dice.chance(10):
             return dice.pick((Again("10s", {"page": context.attempt}), End("end"), Port("other", 1), Port("nowhere")))
         return page_answer(context.address) or dice.pick((7, "text", {"id": context.address}, "x" * 1_100))
@@ -127,15 +140,32 @@ async def _go_on(stage: Stage, execution: Execution, dice: Dice) -> None:
         await _send(stage, execution, PauseExecution(actor="test", at=at))
     elif dice.chance(3) and state.undoing is None:
         await _send(stage, execution, CancelExecution(reason="enough", actor="test", at=at))
-    elif state.asking:
-        address, ask = min(state.asking.items())
-        choice = dice.pick(CHOICES[ask.kind])
-        answer = AnswerUndo(address=address, question=ask.version, choice=choice, actor="test", at=at)
-        await _send(stage, execution, answer)
+    elif COLLECTING in state.holding and dice.chance(60):
+        collects = await start_on(stage, state.workflow, from_json(state.input), f"message {state.version}")
+        assert collects.id == execution.id
+    elif (wishes := [*_wishes(state, dice, at)]) and dice.chance(70):
+        await _send(stage, execution, dice.pick(wishes))
     elif state.awaiting and dice.chance(70):
         await execution.signal(min(state.awaiting.values()), 1)
     else:
         await stage.time.advance(QUARTER_OF_AN_HOUR_S)
+
+
+def _wishes(state: Running, dice: Dice, at: datetime) -> Iterator[Command]:
+    """Give what people may want: what they are asked for, and what nobody has asked them."""
+    for address, ask in sorted(state.asking.items()):
+        choice = dice.pick(CHOICES[ask.kind])
+        yield AnswerUndo(address=address, question=ask.version, choice=choice, actor="test", at=at)
+    yield from approvals.decisions(state, dice.below(9), at)
+    yield from approvals.liberties(dice, state, at)
+    early = sorted(state.in_flight) if dice.chance(20) else []
+    for address in (*inputs.wanted(state), *early):
+        resume_id = f"r{state.version}"
+        yield ResumeStep(address=address, resume_id=resume_id, input=to_json(1), actor="test", at=at)
+    if dice.chance(10):
+        for name in ("add", "note", "close", "broken"):
+            update_id = f"u{state.version}"
+            yield HandleUpdate(update_id=update_id, name=name, data=to_json(1), actor="test", at=at)
 
 
 async def _send(stage: Stage, execution: Execution, command: Command) -> None:

@@ -165,6 +165,16 @@ async def test_a_node_is_faked_by_a_function_of_what_it_would_do(sagad: Sagad) -
     assert await (await flow.start(3)).result() == {"amount": 3}
 
 
+async def test_a_node_that_asks_a_database_is_faked_without_one(sagad: Sagad) -> None:
+    flow = sagad.workflow("""
+        workflow: totals
+        nodes: {total: {sql: {connection: orders, query: select 1, fetch: value}}}
+        output: "{{ total }}"
+    """)
+    flow.fake_node("total", returns=7)
+    assert await (await flow.start()).result() == 7
+
+
 async def test_nothing_leaves_the_test_by_accident(sagad: Sagad) -> None:
     flow = sagad.workflow(ORDER)
     flow.fake("inventory.reserve", returns={"id": "r1"})

@@ -1,8 +1,9 @@
 """Random executions of random definitions, decided by the core alone: a scheduler answers as it likes, or not at all.
 
 At first everything happens: handlers fail, time out, ask to be called again or answer what cannot be; answers come
-late or twice; signals come before anybody waits for them; timers fire early; people pause, cancel, and decide about
-what is to be undone. Then the world becomes kind, and answers whatever is asked: each execution must end.
+late or twice, or out of a cache; handlers pause for input; signals come before anybody waits for them; timers fire
+early; slots of limits are taken by others; people pause, cancel, and decide about approvals and about what is to be
+undone, also those who may not. Then the world becomes kind, and answers whatever is asked: each execution must end.
 
 Comes from: `graphs`. Goes to: tests/core/laws.
 """
@@ -16,6 +17,7 @@ from msgspec import Struct
 
 from daemon.core import commands as c
 from daemon.core.address import turn_around
+from daemon.core.admission import NoSlot
 from daemon.core.calls import node_at
 from daemon.core.decide import decide
 from daemon.core.effects import Advance, ArmTimer, CancelChild, RunStep, owed
@@ -27,17 +29,20 @@ from daemon.core.leaving import child_id_of
 from daemon.core.retry import RetryPolicy
 from daemon.core.saga import CHOICES
 from daemon.core.state import INITIAL, Finished, InFlight, Running, State
-from daemon.core.values import to_json
-from tests.core.generator import graphs
+from daemon.core.state_limits import COLLECTING
+from daemon.core.values import Json, to_json
+from tests.core.generator import approvals, graphs, inputs
 from tests.core.generator.dice import Dice
-from tests.core.generator.nodes import LARGE
+from tests.core.generator.limits import CROWDS, FREE
 from tests.core.generator.shrinking import Choices
-from tests.core.histories import History, Turn, page_answer, starts_child
+from tests.core.generator.values import LARGE
+from tests.core.histories import ELSEWHERE, History, Turn, page_answer, starts_child
 from tests.core.spec import EXECUTION, NOON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from daemon.core.decide import Crowded
     from daemon.core.plan import Plan
 
 MINUTE = timedelta(minutes=1)
@@ -85,7 +90,11 @@ class Temper(Struct, frozen=True):
     repeats: int
     """Commands that came before, and answers to what was given up."""
     people: int
-    """Pauses, cancellations, and signals that nobody waits for."""
+    """Pauses, cancellations, timers that are early, signals and inputs that nobody waits for."""
+    pauses: int
+    """Handlers that pause for input."""
+    crowds: int
+    """Decisions for which no slot is free, or others wait for it."""
 
 
 class World:
@@ -98,11 +107,17 @@ class World:
         self._at: datetime = NOON
         self._turns: list[Turn] = []
         self._asked: dict[tuple[str, int], None] = {}
-        self._signals = 0
+        self._told = 0
+        """How many signals, updates, inputs and messages there were: each is another one."""
         self.last: c.Command | None = None
         pick = dice.pick
         self._temper = Temper(
-            fails=pick((0, 5, 15, 50)), odd=pick((0, 15)), repeats=pick((0, 8)), people=pick((0, 4, 12))
+            fails=pick((0, 5, 15, 50)),
+            odd=pick((0, 15)),
+            repeats=pick((0, 8)),
+            people=pick((0, 5, 15, 40)),
+            pauses=pick((0, 5, 25)),
+            crowds=pick((0, 20, 80)),
         )
 
     @property
@@ -115,14 +130,19 @@ class World:
         wild, mistaken = self._dice.pick((10, 0, 40, WILD)), self._dice.chance(20)
         while not isinstance(self._state, Finished) or (mistaken and _can_be_undone(self._state)):
             assert len(self._turns) < MOST_COMMANDS, "the execution does not end"
-            kind = len(self._turns) >= wild
-            self._do(self._kind_command() if kind else self._wild_command())
+            if len(self._turns) >= wild:
+                self._do(self._kind_command(), FREE)
+            else:
+                crowded = self._dice.pick(CROWDS) if self._dice.chance(self._temper.crowds) else FREE
+                self._do(self._wild_command(), crowded)
 
-    def _do(self, command: c.Command) -> None:
+    def _do(self, command: c.Command, crowded: Crowded) -> None:
         self._at = max(self._at, command.at) + timedelta(seconds=1)
         self.last = command
         try:
-            events = decide(self._plan, self._state, command)
+            events = decide(self._plan, self._state, command, crowded)
+        except NoSlot:
+            return  # as if it had not come: it may come again
         except Rejected:
             events = ()
         after = fold(events, self._state)
@@ -148,7 +168,9 @@ class World:
         if isinstance(state, Finished):
             return self._kind_command()
         if not isinstance(state, Running):
-            return self._signal(dice.pick(("go", "stay"))) if dice.chance(self._temper.people) else self._start()
+            if dice.chance(self._temper.people):
+                return self._signal(dice.pick(("go", "stay")))
+            return self._start()
         if self._turns and dice.chance(self._temper.repeats):
             return self._again()
         if dice.chance(self._temper.people):
@@ -156,9 +178,11 @@ class World:
         commands: list[c.Command] = [*self._answers(state)]
         if not commands:
             return self._kind_command()
-        command = dice.pick(commands)
+        command = dice.pick([*commands, *self._liberties(state)])
         if not isinstance(command, c.CompleteStep):
             return command
+        if dice.chance(self._temper.pauses):
+            return inputs.pause(dice, state, command.address, command.attempt, self._at)
         if dice.chance(self._temper.fails):
             return self._fail(command.address, command.attempt)
         return self._odd(command.address, command.attempt) if dice.chance(self._temper.odd) else command
@@ -178,7 +202,8 @@ class World:
                     yield self._child_ends(address, attempt)
                 case RunStep(address=address, attempt=attempt):
                     output = to_json(page_answer(address) or (number % 7, "text", {"id": number}, LARGE)[number % 4])
-                    yield c.CompleteStep(address=address, attempt=attempt, output=output, at=at)
+                    origin = ELSEWHERE if effect.cache_key and number % 3 == 0 else None
+                    yield c.CompleteStep(address=address, attempt=attempt, output=output, origin=origin, at=at)
                 case Advance(address=address):
                     yield self._advance(state, address)
                     if number % 5 == 0:
@@ -195,6 +220,13 @@ class World:
             yield self._child_ends(address, waits.attempt)
         for name in sorted(set(state.awaiting.values())):
             yield self._signal(name)
+        yield from approvals.decisions(state, number, at)
+        for address in inputs.wanted(state):
+            yield self._input(address)
+        for address in sorted(state.limited):
+            yield c.GrantSlots(address=address, at=at)
+        if COLLECTING in state.holding:
+            yield self._message()
         for address, ask in sorted(state.asking.items()):
             for choice in CHOICES[ask.kind]:
                 yield c.AnswerUndo(address=address, question=ask.version, choice=choice, actor="test", at=at)
@@ -243,24 +275,53 @@ class World:
             "items": ["x", {"y": 1}][: self._dice.below(3)],
             "delay": "3s",
         }
-        return c.StartExecution(execution_id=EXECUTION, input=to_json(given), actor="test", at=self._at)
+        collect = None if self._plan.start.definition.collect is None else self._message(to_json(given))
+        return c.StartExecution(
+            execution_id=EXECUTION, input=to_json(given), collect=collect, actor="test", at=self._at
+        )
+
+    def _message(self, given: Json | None = None) -> c.CollectMessage:
+        self._told += 1
+        given = given or to_json({"flag": True, "n": self._told, "items": ["x"], "delay": "2s"})
+        return c.CollectMessage(message=f"m{self._told}", scope="generated", input=given, at=self._at)
 
     def _signal(self, name: str) -> c.Command:
-        self._signals += 1
-        signal_id, data = f"s{self._signals}", to_json(self._signals)
+        self._told += 1
+        signal_id, data = f"s{self._told}", to_json(self._told)
         return c.ReceiveSignal(signal_id=signal_id, name=name, data=data, actor="test", at=self._at)
 
+    def _update(self) -> c.Command:
+        self._told += 1
+        name, data = self._dice.pick((*sorted(self._plan.updates) * 3, "nowhere")), self._dice.pick((1, "text"))
+        return c.HandleUpdate(update_id=f"u{self._told}", name=name, data=to_json(data), actor="test", at=self._at)
+
+    def _input(self, address: str) -> c.Command:
+        self._told += 1
+        resume_id, given = f"r{self._told}", to_json(self._told)
+        return c.ResumeStep(address=address, resume_id=resume_id, input=given, actor="test", at=self._at)
+
     def _person(self, state: Running) -> c.Command:
-        at = self._at
+        at, dice = self._at, self._dice
         early = [timer_id for timer_id, _ in sorted(state.timers.items())]
-        commands: list[c.Command] = [
-            self._signal(self._dice.pick(("go", "stay", "nobody"))),
-            *(c.FireTimer(timer_id=timer_id, at=at) for timer_id in early),
-            *(c.FireTimer(timer_id=timer_id, at=max(at, state.timers[timer_id].due)) for timer_id in early),
-            c.PauseExecution(actor="test", at=at) if state.paused is None else c.ResumeExecution(actor="test", at=at),
-            c.CancelExecution(reason="enough", actor="test", at=at),
+        whims: list[list[c.Command]] = [
+            [self._signal(dice.pick(("go", "stay", "nobody")))],
+            [
+                *(c.FireTimer(timer_id=timer_id, at=at) for timer_id in early),
+                *(c.FireTimer(timer_id=timer_id, at=max(at, state.timers[timer_id].due)) for timer_id in early),
+            ],
+            [c.PauseExecution(actor="test", at=at) if state.paused is None else c.ResumeExecution(actor="test", at=at)],
+            [c.CancelExecution(reason="enough", actor="test", at=at)],
+            *[[self._input(inputs.early(dice, self._plan, state))]] * 3,
         ]
-        return self._dice.pick(commands)
+        return dice.pick(dice.pick([each for each in whims if each]))
+
+    def _liberties(self, state: Running) -> Iterator[c.Command]:
+        """Give what anybody may try at any time."""
+        yield from approvals.liberties(self._dice, state, self._at)
+        if self._dice.chance(self._temper.pauses):
+            yield self._input(inputs.early(self._dice, self._plan, state))
+        if self._plan.updates:
+            yield self._update()
 
     def _again(self) -> c.Command:
         """Repeat a command, or answer what may have been given up since."""

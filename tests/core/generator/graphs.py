@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from daemon.core.values import to_json
 from daemon.nodes import builtin_node_types
 from daemon.runtime.definitions import Compiler
-from tests.core.generator import nodes
-from tests.core.generator.nodes import Around
+from tests.core.generator import limits, messages, nodes
+from tests.core.generator.values import Around, value
 
 if TYPE_CHECKING:
     from daemon.core.plan import Plan
@@ -37,12 +37,13 @@ def definition(dice: Dice, name: str = "generated") -> dict[str, Any]:
     deep = dice.chance(15)
     document: dict[str, Any] = {"workflow": name, "vars": {"count": 0, "note": None}}
     document |= _policies(dice)
+    document |= limits.of_a_workflow(dice) | messages.declared(dice)
     if dice.chance(10):
         document["input"] = {"type": "object", "properties": {"n": {"type": "integer"}}}
     graph, settled = _graph(dice, Around(), deep=deep)
     document |= graph
     if dice.chance(30):
-        document["output"] = {"it": nodes.value(dice, Around(), settled)}
+        document["output"] = {"it": value(dice, Around(), settled)}
     return document
 
 
@@ -77,9 +78,10 @@ def _graph(dice: Dice, around: Around, *, deep: bool) -> tuple[dict[str, Any], l
         readable = [*before[node_id], *around.readable]
         if level < LEVELS and ((deep and number == 0) or dice.chance(BODIES[level])):
             node = nodes.with_body(dice, around, readable)
-            inside, last = _graph(dice, around.inside(node, node_id, readable), deep=deep)
+            within = around.inside(nodes.kind_of(node), node_id, readable)
+            inside, last = _graph(dice, within, deep=deep)
             if dice.chance(30):
-                inside["output"] = nodes.value(dice, around.inside(node, node_id, readable), last)
+                inside["output"] = value(dice, within, last)
             node["do"] = inside
         else:
             node = nodes.plain(dice, around, readable, joins=bool(incoming))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from tests.core.generator import approvals, limits
+from tests.core.generator.values import LARGE, Around, condition, expression, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -12,64 +13,7 @@ if TYPE_CHECKING:
     from tests.core.generator.dice import Dice
 
     Node = dict[str, Any]
-    Draw = Callable[["Dice", "Around", Sequence[str]], Node]
-
-LARGE = "x" * 1_100
-"""As much as is let go of when nobody reads it any more."""
-
-
-class Around(Struct, frozen=True):
-    """Where a graph stands."""
-
-    level: int = 0
-    prefix: str = "n"
-    turns: tuple[str, ...] = ()
-    """What the turns around it are called, innermost first: `loop`, `parallel`."""
-    readable: tuple[str, ...] = ()
-    """What has settled before, further out."""
-
-    def inside(self, node: Node, node_id: str, readable: Sequence[str]) -> Around:
-        """Return where the body of this node stands."""
-        kind = next(kind for kind in REPEATS if kind in node)
-        turns = {"parallel": ("parallel",), "saga": ()}.get(kind, ("loop",))
-        return Around(self.level + 1, f"{node_id}_", (*turns, *self.turns), tuple(readable))
-
-
-def value(dice: Dice, around: Around, readable: Sequence[str]) -> Any:
-    """Draw a value that is a template or holds one."""
-    match dice.below(5):
-        case 0:
-            return dice.pick((1, 0, None, "text", [1, 2], {"a": True}, LARGE))
-        case 1:
-            return expression(dice, around, readable)
-        case 2:
-            return f"{dice.pick(('{{ input.n }}', expression(dice, around, readable)))} of {{{{ vars.count }}}}"
-        case 3:
-            return {"it": expression(dice, around, readable), "n": 7}
-        case _:
-            return [expression(dice, around, readable), "{{ 1 + 1 }}"]
-
-
-def expression(dice: Dice, around: Around, readable: Sequence[str]) -> str:
-    """Draw an expression in its braces."""
-    known = ["input.n", "vars.count", "vars.note", "execution.workflow", "trigger", "env.HOME_TOWN", "input.items"]
-    known += [f"{turns}.index" for turns in around.turns]
-    known += ["loop.item", "loop.previous"] if "loop" in around.turns else []
-    known += ["parallel.currentItem"] if "parallel" in around.turns else []
-    if readable and dice.chance(60):
-        node_id = dice.pick(readable)
-        read = dice.pick((*[f"{node_id} | default(0)", f"steps.{node_id} | default(none)"] * 5, node_id))
-        return f"{{{{ {read} }}}}"
-    return "{{ input.missing }}" if dice.chance(2) else f"{{{{ {dice.pick(known)} }}}}"
-
-
-def condition(dice: Dice, around: Around) -> str:
-    """Draw what is true or false; now and then it is neither."""
-    if dice.chance(3):
-        return "{{ input.n }}"
-    known = ["input.flag", "not input.flag", "vars.count > 1", "input.n == 2"]
-    known += [f"{turns}.index {test}" for turns in around.turns for test in ("> 1", "== 1")]
-    return f"{{{{ {dice.pick(known)} }}}}"
+    Draw = Callable[["Dice", Around, Sequence[str]], Node]
 
 
 def ports(node: Node) -> Sequence[str]:
@@ -83,6 +27,8 @@ def ports(node: Node) -> Sequence[str]:
             return (*cases, "default", "error")
         case {"branch": _}:
             return ("true", "false", "error")
+        case {"approval": _}:
+            return ("approved", "approved", "rejected", "error")
         case {"fail": _}:
             return ("error", "error", "out")
         case {"ports": list() as more}:
@@ -103,6 +49,11 @@ def with_body(dice: Dice, around: Around, readable: Sequence[str]) -> Node:
     kind = dice.pick(tuple(REPEATS))
     node = {kind: None, **REPEATS[kind](dice, around, readable)}
     return {**node, **_whatever_happens(dice)}
+
+
+def kind_of(node: Node) -> str:
+    """Return by what the node repeats its body."""
+    return next(kind for kind in REPEATS if kind in node)
 
 
 def _whatever_happens(dice: Dice) -> Node:
@@ -127,7 +78,9 @@ def _run(dice: Dice, around: Around, readable: Sequence[str], own: Node) -> Node
         own["compensate"] = _compensation(dice, around, readable)
     elif dice.chance(10):
         own["side_effects"] = "none"
-    return own
+    elif dice.chance(20):
+        own["cache"] = limits.cache(dice, around, readable)
+    return own | limits.of_a_node(dice, around, readable)
 
 
 def _retry(dice: Dice) -> Node:
@@ -189,6 +142,15 @@ def _publish(dice: Dice, around: Around, readable: Sequence[str]) -> Node:
     return _run(dice, around, readable, {"publish": message})
 
 
+def _sql(dice: Dice, around: Around, readable: Sequence[str]) -> Node:
+    statement: Node = {"connection": "db", "query": "select %(n)s", "params": {"n": value(dice, around, readable)}}
+    return _run(dice, around, readable, {"sql": statement | dice.pick(({}, {"fetch": "one"}))})
+
+
+def _approval(dice: Dice, _around: Around, _readable: Sequence[str]) -> Node:
+    return approvals.node(dice)
+
+
 def _subflow(dice: Dice, around: Around, readable: Sequence[str]) -> Node:
     node: Node = {"subflow": "s", "with": {"value": value(dice, around, readable)}}
     if dice.chance(30):
@@ -199,7 +161,7 @@ def _subflow(dice: Dice, around: Around, readable: Sequence[str]) -> Node:
         node["retry"] = _retry(dice)
     if dice.chance(25):
         node["timeout"] = "5m"
-    return node
+    return node | limits.of_a_node(dice, around, readable)
 
 
 def _branch(dice: Dice, around: Around, readable: Sequence[str]) -> Node:
@@ -252,7 +214,7 @@ def _function(dice: Dice, around: Around, readable: Sequence[str]) -> Node:
 
 PLAIN: tuple[Draw, ...] = (
     _transform, *[_task] * 20, _http, _http, _publish, _publish, _subflow, _subflow, *[_branch] * 3, _wait, _wait,
-    _function, _function, _signal, _signal, _join, _join, _set, _set, _fail,
+    _function, _function, _approval, _approval, _sql, _signal, _signal, _join, _join, _set, _set, _fail,
 )  # fmt: skip
 
 

@@ -1,0 +1,72 @@
+"""The rules of undo plans that a person skips while parts of them are under way, as given / when / then."""
+
+from __future__ import annotations
+
+from daemon.core.state import Running
+from tests.core.spec import Story
+
+SKIPPED = """
+workflow: w
+undo: manual
+nodes:
+  trip:
+    saga: %s
+    do:
+      nodes:
+        a:
+          task: t.a
+          compensate:
+            task: t.undo
+            retry: {max_attempts: 2, initial: 1m}
+            lookup: {task: t.look, retry: {max_attempts: 2, initial: 1m}}
+        b: {task: t.b}
+  other: {task: t.other, compensate: {task: t.undo}}
+"""
+
+
+def started(mode: str = "automatic") -> Story:
+    story = Story.of(SKIPPED % mode)
+    story.start()
+    story.complete("other")
+    return story
+
+
+def test_a_compensation_that_has_begun_goes_on_when_the_plan_around_it_is_skipped() -> None:
+    """It cannot be called back, and its end is still to be told; what has not begun is left as it is."""
+    story = started()
+    story.complete("trip[0].a")
+    story.fail("trip[0].b")
+    story.fail("trip[0].a~undo")
+    story.cancel()
+    assert story.answer("", "skip") == ["ManualActionDone address= choice=skip"]
+    story.fire("trip[0].a~undo#retry", after=1)
+    assert story.complete("trip[0].a~undo", attempt=2) == [
+        "StepSucceeded address=trip[0].a~undo attempt=2 output=null",
+        "UndoCompleted compensated=1 by_hand=0 skipped=1",
+        "ExecutionCancelled reason=enough",
+    ]
+
+
+def test_nobody_looks_for_what_is_not_to_be_undone() -> None:
+    """A lookup that is under way, or waits to be tried again, is given up when the plan is skipped."""
+    story = started()
+    story.fail("trip[0].a", "timeout")
+    story.fail("trip[0].a~lookup~undo")
+    story.cancel()
+    assert story.answer("", "skip") == [
+        "TimerCancelled timer_id=trip[0].a~lookup~undo#retry",
+        "ManualActionDone address= choice=skip",
+        "UndoCompleted compensated=0 by_hand=0 skipped=2",
+        "ExecutionCancelled reason=enough",
+    ]
+
+
+def test_a_question_about_what_is_skipped_is_not_asked_any_more() -> None:
+    """While a step is waited for, its answer would be about nothing."""
+    story = started("confirm_each")
+    story.complete("trip[0].a")
+    story.fail("trip[0].b")
+    assert isinstance(story.state, Running)
+    assert set(story.state.asking) == {"trip[0].a"}
+    story.cancel()
+    assert story.answer("", "skip")[-1].startswith("ExecutionCancelled")
