@@ -22,6 +22,7 @@ from daemon.runtime.projection import execution_row
 from eventstore.errors import Undecodable
 from eventstore.index import DueTimer, ExecutionFilter, ExecutionRow
 from eventstore.log import Recorded, StoredDefinition
+from eventstore.slots import Use
 from tests.faults.checker.leases import lease_table
 from tests.faults.checker.reading import Evidence, check
 from tests.faults.checker.violations import RULES
@@ -127,6 +128,7 @@ class World:
     rows: list[ExecutionRow] = field(default_factory=list)
     timers: list[DueTimer] = field(default_factory=list)
     miscounted: int = 0
+    uses: list[Use] = field(default_factory=list)
     causeless: list[UUID] = field(default_factory=list)
     definitions: dict[str, bytes] = field(default_factory=lambda: {"d1": DOCUMENT.encode()})
     leases: Leases = field(default_factory=Leases)
@@ -157,13 +159,19 @@ class FixedStore:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.log = self.index = self
+        self.log = self.index = self.slots = self
         self.definitions = FixedDefinitions(world)
 
     async def read_all(self, *, after_position: int, limit: int) -> Sequence[Recorded]:
         if self._world.unreadable:
             raise Undecodable("what is this?")
         return [] if after_position else self._world.recorded
+
+    async def read(self, execution_id: UUID) -> Sequence[Recorded]:
+        return [each for each in self._world.recorded if each.execution_id == execution_id]
+
+    async def uses(self, *, most: int) -> Sequence[Use]:
+        return self._world.uses
 
     async def executions(self, which: ExecutionFilter) -> Sequence[ExecutionRow]:
         return [] if which.after else self._world.rows

@@ -50,6 +50,8 @@ LOST_ANSWERS = 0.02
 ALARMS = frozenset({"execution_parked", "timer_parked", "result_not_recorded", "a traceback", "unhandled_exception"})
 """What a daemon must never have to say here."""
 SHOWN = 30
+OPEN = ("running", "pending", "compensating", "paused")
+"""What an execution is that has not ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,19 +235,21 @@ class Run:
         """Return what is still open, by name; empty when all is done."""
         counts: Counter[str] = Counter()
         for (_, status), count in (await store.index.counts()).items():
-            if status in ("running", "pending"):
+            if status in OPEN:
                 counts[status] += count
         if not counts and "kafka" in self._servers:
             counts["kafka lag"] = await load.kafka_lag(self._servers["kafka"].proxied)
         if not counts.total() and "rabbitmq" in self._servers:
             counts["rabbitmq backlog"] = await load.rabbit_backlog(self._servers["rabbitmq"].url)
+        if not counts.total() and (leases := lease_table(self._url)) is not None:
+            counts["leases"] = len(leases.executions())
         return dict(+counts)
 
     async def _why(self, store: Store) -> list[str]:
         """Say what the executions wait for that have not ended."""
         rows = [
             row
-            for status in ("running", "pending")
+            for status in OPEN
             for row in await store.index.executions(ExecutionFilter(status=status, limit=10))
         ]
         waiting = [f"{row.execution_id} ({row.dedupe_key}) is {row.status}, waits for {row.cause}" for row in rows]
@@ -314,12 +318,12 @@ def _wanted(options: Options) -> dict[str, bool]:
 
 def _settings(options: Options, found: dict[str, Server]) -> dict[str, dict[str, Any]]:
     """Return the settings of the daemons, who know of the proxies only."""
-    definition = yaml.safe_load((FOLDER / "workflow.yaml").read_text())
+    order, *others = yaml.safe_load_all((FOLDER / "workflow.yaml").read_text())
     for name in ("kafka", "rabbitmq"):
         if name not in found:
-            _without(definition, name)
+            _without(order, name)
     workflow = options.folder / "workflow.yaml"
-    workflow.write_text(yaml.safe_dump(definition, sort_keys=False))
+    workflow.write_text(yaml.safe_dump_all([order, *others], sort_keys=False))
     url = found["postgres"].proxied if "postgres" in found else f"sqlite:///{options.folder}/sagad.db"
     parts: dict[str, dict[str, Any]] = {
         "store": {"url": url},
