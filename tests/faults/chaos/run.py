@@ -248,9 +248,7 @@ class Run:
     async def _why(self, store: Store) -> list[str]:
         """Say what the executions wait for that have not ended."""
         rows = [
-            row
-            for status in OPEN
-            for row in await store.index.executions(ExecutionFilter(status=status, limit=10))
+            row for status in OPEN for row in await store.index.executions(ExecutionFilter(status=status, limit=10))
         ]
         waiting = [f"{row.execution_id} ({row.dedupe_key}) is {row.status}, waits for {row.cause}" for row in rows]
         async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
