@@ -12,10 +12,12 @@ from daemon.cli import output
 from daemon.cli.faults import BadUsage
 from daemon.cli.options import Config, Json, settings_of
 from daemon.cli.stores import is_memory, opened
+from daemon.core.events import ChildFinished, UndoRequested
 from daemon.core.evolve import evolve
 from daemon.core.state import INITIAL
 from daemon.runtime.projection import project
 from eventstore.errors import Undecodable
+from eventstore.index import IndexChange
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -23,10 +25,11 @@ if TYPE_CHECKING:
 
     from daemon.core.state import State
     from daemon.settings import Settings
-    from eventstore.index import IndexChange
-    from eventstore.log import EventLog
+    from eventstore.log import EventLog, Recorded
 
 PAGE = 1000
+TOLD = IndexChange(busy=False)
+"""Of a child whose parent knows of its end."""
 
 index = typer.Typer(name="index", help="Work on the tables that are derived from the log.", no_args_is_help=True)
 
@@ -66,18 +69,20 @@ async def changes(
 ) -> AsyncIterator[tuple[UUID, IndexChange]]:
     """Yield what each event of the log means for the index, in the order of the log.
 
-    Keeps the states of unfinished executions in memory, no others.
+    Keeps the states of unfinished executions in memory, no others: one that goes on after its end is read again. A
+    child whose parent knows of its end owes nothing.
     """
     states: dict[UUID, State] = {}
     head, position = await log.head(), 0
     while page := await log.read_all(after_position=position, limit=PAGE):
         for recorded in page:
             before = states.get(recorded.execution_id, INITIAL)
-            try:
-                after = evolve(before, recorded.event)
-            except (TypeError, KeyError) as error:
-                raise Undecodable(f"event {recorded.version} of execution {recorded.execution_id}: {error}") from error
+            if isinstance(recorded.event, UndoRequested) and recorded.execution_id not in states:
+                before = await _ended(log, recorded)
+            after = _following(before, recorded)
             yield recorded.execution_id, project(recorded.execution_id, before, [recorded.event], after)
+            if isinstance(recorded.event, ChildFinished) and recorded.event.child not in states:
+                yield recorded.event.child, TOLD
             counts["events"] += 1
             counts["executions"] += recorded.version == 1
             states[recorded.execution_id] = after
@@ -85,6 +90,22 @@ async def changes(
                 del states[recorded.execution_id]
         position = page[-1].position
         advance(position, max(head, position))
+
+
+async def _ended(log: EventLog, recorded: Recorded) -> State:
+    """Return the state of an execution that had ended, before this event."""
+    state: State = INITIAL
+    for earlier in await log.read(recorded.execution_id):
+        if earlier.version < recorded.version:
+            state = _following(state, earlier)
+    return state
+
+
+def _following(before: State, recorded: Recorded) -> State:
+    try:
+        return evolve(before, recorded.event)
+    except (TypeError, KeyError) as error:
+        raise Undecodable(f"event {recorded.version} of execution {recorded.execution_id}: {error}") from error
 
 
 async def _rebuild(settings: Settings, advance: Callable[[int, int], None]) -> dict[str, int]:
