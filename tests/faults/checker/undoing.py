@@ -34,7 +34,7 @@ class Undoing:
         self.undone: dict[str, int] = {}
         """Scope -> how many compensations have succeeded in it."""
         self.keeps = False
-        """Whether it ends without its effects being undone: the definition says so, or a plan did."""
+        """Whether it ends without its effects being undone: the definition says so, or who has cancelled it, or a plan."""
 
     def take(self, version: int, event: e.Event, settled: int) -> Iterator[str]:
         """Check one event; `settled` is the version by which its step was settled, 0 for none."""
@@ -43,6 +43,8 @@ class Undoing:
                 if any(owed.address == event.address for owed in self.owed):
                     yield f"{event.address} is owed already"
                 self.owed.append(Owed(event.address, settled or version, event.began))
+            case e.CancelRequested(undo=False):
+                self.keeps = True
             case e.UndoPlanned():
                 self._plan(event)
             case e.StepStarted(address=address) if address.endswith(UNDO) and not address.endswith(LOOKUP):
