@@ -381,6 +381,15 @@ async def test_what_is_undone_after_its_end_is_read_again(tmp_path: Path) -> Non
     assert await broken(world, tmp_path) == {}
 
 
+async def test_what_nothing_is_known_of_is_left_out() -> None:
+    """Without ledger, witness and leases, and while others write, only the log itself is judged."""
+    world = World()
+    world.record()
+    world.rows.clear()
+    world.timers.clear()
+    assert (await check(FixedStore(world), Evidence(index=False))).shown == []
+
+
 @pytest.mark.parametrize(("rule", "how", "spoil"), SPOILT, ids=[f"{rule}: {how}" for rule, how, _ in SPOILT])
 async def test_each_rule_finds_what_breaks_it(tmp_path: Path, rule: str, how: str, spoil: Spoil) -> None:
     world = World()

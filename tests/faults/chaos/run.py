@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from eventstore.store import Store
 
 LOOK_S = 0.5
+TELL_S = 5.0
+"""This often the timeline has what is still open."""
 REST_S = 2.0
 """So long nothing must be open: a queue does not tell of the messages that a daemon has taken and not settled."""
 READY_S = 180.0
@@ -65,7 +67,7 @@ class Options:
     load_s: float
     daemons: int = 1
     store: str = "postgres"
-    rate: float = 20.0
+    rate: float = 8.0
     every_s: float = 4.0
     """Seconds between two faults, on average."""
     harm_s: float = 4.0
@@ -217,7 +219,7 @@ class Run:
         async with AsyncExitStack() as stack:
             store = await open_store(self._url, Codec(EVENT_TYPES, UPCASTERS), auto_migrate=False)
             stack.push_async_callback(store.close)
-            resting_since_s = now_s()
+            resting_since_s = told_s = now_s()
             while now_s() < since_s + self._options.settle_s:
                 try:
                     open_ones = await self._open(store)
@@ -225,6 +227,9 @@ class Run:
                     open_ones = f"{type(error).__name__}: {error}"
                 if open_ones:
                     resting_since_s = now_s()
+                    if resting_since_s > told_s + TELL_S:
+                        told_s = resting_since_s
+                        self._timeline.note("open", what=str(open_ones))
                 elif now_s() >= resting_since_s + REST_S:
                     self._timeline.note("at rest")
                     return resting_since_s - since_s

@@ -81,8 +81,9 @@ class Notebook:
             self._write(table)
         for index in _INDEXES:
             self._database.execute(f"CREATE INDEX IF NOT EXISTS on_{index.partition('(')[0]} ON {index}")
+        left_out = set(without)
         for rule, query in rules():
-            if rule not in set(without):
+            if rule not in left_out:
                 for execution, version, message in self._database.execute(query):
                     versions = () if version is None else (version,)
                     yield Violation(rule, message, None if execution is None else UUID(bytes=execution), versions)

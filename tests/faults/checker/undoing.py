@@ -34,7 +34,7 @@ class Undoing:
         self.undone: dict[str, int] = {}
         """Scope -> how many compensations have succeeded in it."""
         self.keeps = False
-        """Whether it ends without its effects being undone: the definition says so, or who has cancelled it, or a plan."""
+        """Whether it ends without being undone: the definition says so, who has cancelled it, or a plan."""
 
     def take(self, version: int, event: e.Event, settled: int) -> Iterator[str]:
         """Check one event; `settled` is the version by which its step was settled, 0 for none."""

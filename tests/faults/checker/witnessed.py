@@ -34,12 +34,13 @@ class Callers:
     """The steps of one execution that call the witness."""
 
     def __init__(self, definition: Known | None) -> None:
+        self._looks = definition is not None
         self._nodes = definition.nodes if definition is not None else frozenset[str]()
         self._calls: set[str] = set()
 
     def take(self, event: e.Event) -> None:
         """Learn what a durable function calls."""
-        if isinstance(event, e.FunctionAdvanced):
+        if self._looks and isinstance(event, e.FunctionAdvanced):
             for call in event.calls:
                 address = f"{event.address}.{call.id}"
                 if call.kind == "step" and call.name.startswith(WITNESSED):

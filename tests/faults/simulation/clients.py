@@ -192,8 +192,9 @@ async def _speak(daemon: Daemon, by: str, given: str) -> None:
     """Decide, or give input, wherever people are waited for."""
     for row in await daemon.store.index.executions(ExecutionFilter(status="running", limit=1000)):
         state = await daemon.history.load(row.execution_id)
-        for address in sorted(state.people) if isinstance(state, Running) else ():
-            if isinstance(state.steps[address], Deciding):
+        asked = {each: state.steps[each] for each in sorted(state.people)} if isinstance(state, Running) else {}
+        for address, step in asked.items():
+            if isinstance(step, Deciding):
                 decision = "rejected" if by == "cid" else "approved"
                 answer = daemon.people.decide(row.execution_id, address, decision, actor=by)
             else:
