@@ -51,7 +51,7 @@ nodes:
     do:
       nodes: {{a: {{task: work, with: {{value: 1}}, throttle: [{{concurrency: 1}}, {{rate: {{limit: 1, per: 1m}}}}]}}}}
   nap: {{wait: 3m}}
-  b: {{task: fails, with: {{times: 1}}, retry: {{max_attempts: 2, initial: 1m}}, throttle: {{concurrency: 1, key: k}}}}
+  b: {{task: work, throttle: {{concurrency: 1, key: k}}}}
 edges: [both -> nap, nap -> b]
 """,
         (ORDER, Message(10, "orders", '{"id": "B8", "n": 5}')),

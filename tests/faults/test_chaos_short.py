@@ -24,7 +24,7 @@ LEAST_EXECUTIONS = 30
 SHORT = ("--every", "0.7", "--harm", "1.2", "--ttl", "2", "--skew", "5", "--settle", "90")
 SEED = ("--seed", "20")
 STORES = {
-    "postgres": ("--minutes", "0.3", "--daemons", "2", "--rate", "3"),
+    "postgres": ("--minutes", "0.3", "--daemons", "2", "--rate", "2"),
     "sqlite": ("--minutes", "0.1", "--rate", "5", "--store", "sqlite", "--without", "kafka", "rabbitmq"),
 }
 KINDS_OF = {"postgres": set(KINDS), "sqlite": {"kill", "stop", "pause", "clock"}}
