@@ -12,10 +12,11 @@ from daemon.cli import output
 from daemon.cli.faults import BadUsage
 from daemon.cli.options import Config, Json, settings_of
 from daemon.cli.stores import is_memory, opened
-from daemon.core.events import ExecutionForked, ExecutionRewound
+from daemon.core.events import ChildFinished, ExecutionForked, ExecutionRewound
 from daemon.core.state import INITIAL
 from daemon.runtime.history import History
 from daemon.runtime.projection import project
+from eventstore.index import IndexChange
 from eventstore.memory import MemorySnapshots
 
 if TYPE_CHECKING:
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 
     from daemon.core.state import State
     from daemon.settings import Settings
-    from eventstore.index import IndexChange
     from eventstore.log import EventLog
 
 PAGE = 1000
+TOLD = IndexChange(busy=False)
+"""Of a child whose parent knows of its end."""
 
 index = typer.Typer(name="index", help="Work on the tables that are derived from the log.", no_args_is_help=True)
 
@@ -67,7 +69,8 @@ async def changes(
 ) -> AsyncIterator[tuple[UUID, IndexChange]]:
     """Yield what each event of the log means for the index, in the order of the log.
 
-    Keeps the states of unfinished executions in memory, no others.
+    Keeps the states of unfinished executions in memory, no others: one that goes on after its end is read again. A
+    child whose parent knows of its end owes nothing.
     """
     states: dict[UUID, State] = {}
     history = History(log, MemorySnapshots())
@@ -81,6 +84,8 @@ async def changes(
             branched = after if isinstance(recorded.event, ExecutionForked | ExecutionRewound) else None
             index = project(recorded.execution_id, before, [recorded.event], after, branched=branched)
             yield recorded.execution_id, index
+            if isinstance(recorded.event, ChildFinished) and recorded.event.child not in states:
+                yield recorded.event.child, TOLD
             counts["events"] += 1
             counts["executions"] += recorded.version == 1
             states[recorded.execution_id] = after

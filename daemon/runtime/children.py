@@ -1,7 +1,8 @@
 """Executions that other executions have started: begun and undone for a step, asked to end, and telling how they ended.
 
 Whatever is owed here is in a log before it is begun, and is owed until the other log has it: a child that has ended
-keeps its lease until its parent knows. Doing it twice is harmless, so after a crash it is simply done again.
+keeps its lease until its parent knows, and tells one that is parked as soon as that can be worked on again. Doing it
+twice is harmless, so after a crash it is simply done again.
 
 Comes from: daemon/nodes/subflow, `engine` (CancelChild, TellParent). Goes to: `engine`.
 """
@@ -23,10 +24,11 @@ from daemon.core.state import Finished, NotStarted
 from daemon.core.values import bounded_json, to_json
 from daemon.nodes.answers import Child
 from daemon.nodes.context import StepFailure
+from daemon.runtime.leases import first_of
 from eventstore.errors import Conflict, StoreError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Collection, Coroutine
     from datetime import datetime
     from uuid import UUID
 
@@ -45,6 +47,9 @@ T = TypeVar("T")
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 """Between two tries while the store is away; each pause is twice the one before."""
+
+PARKED_PAUSE_S = 60.0
+"""Between two looks at a parent that is parked: another daemon may have been asked to resume it."""
 
 _logger = structlog.get_logger(__name__)
 
@@ -89,6 +94,11 @@ class Children:
         self._spawn = spawn
         self._tasks: dict[tuple[UUID, datetime | None], asyncio.Task[Any]] = {}
         """Child and when it has ended, or None while it is asked to -> what is under way."""
+        self._parked: dict[UUID, asyncio.Event] = {}
+        """Parent that cannot be worked on -> set when it can."""
+        self._resting: set[tuple[UUID, datetime | None]] = set()
+        """What of `_tasks` waits for a parent that is parked."""
+        self._rested = asyncio.Event()
         self._stopped = False
 
     async def start(self, wanted: Starting) -> Child:
@@ -165,10 +175,16 @@ class Children:
         )
         self._begin((child, ended.ended_at), self._tell(parent.execution_id, command, ended.ended_at))
 
+    def parent_there(self, execution_id: UUID) -> None:
+        """Tell a parent that was parked, and can be worked on again, of its children's ends."""
+        if (there := self._parked.pop(execution_id, None)) is not None:
+            there.set()
+
     async def settled(self) -> None:
-        """Return when nothing is under way."""
-        while self._tasks:
-            await asyncio.wait(self._tasks.values())
+        """Return when nothing is under way but what waits for a parent that is parked."""
+        while busy := [task for key, task in self._tasks.items() if key not in self._resting]:
+            self._rested.clear()
+            await first_of(_all_done(busy), self._rested.wait())
 
     def stop(self) -> None:
         """Begin nothing more, and let go of what is under way: it stays owed."""
@@ -210,17 +226,32 @@ class Children:
 
     async def _tell(self, parent: UUID, command: FinishChild, ended_at: datetime) -> None:
         """Tell the parent; then the child's lease, which has kept it from being forgotten, can go."""
-        if await self._deliver(parent, command) and (daemon_id := self._membership.id) is not None:
+        parked = False
+        while not await self._deliver(parent, command, again=parked):
+            parked = True
+            await self._until_there(parent, (command.child, ended_at))
+        if (daemon_id := self._membership.id) is not None:
             await self._patiently(lambda: self._leases.drop(daemon_id, command.child, ended_at=ended_at))
 
-    async def _deliver(self, parent: UUID, command: FinishChild) -> bool:
-        """Bring it to the parent; False for one that is parked, which is to be told when somebody resumes the child."""
+    async def _until_there(self, parent: UUID, key: tuple[UUID, datetime]) -> None:
+        """Wait until the parent was worked on here, or may have been elsewhere."""
+        there = self._parked.setdefault(parent, asyncio.Event())
+        self._resting.add(key)
+        self._rested.set()
+        try:
+            await first_of(self._clock.sleep(PARKED_PAUSE_S), there.wait())
+        finally:
+            self._resting.discard(key)
+
+    async def _deliver(self, parent: UUID, command: FinishChild, *, again: bool = False) -> bool:
+        """Bring it to the parent; False for one that is parked: that is logged once."""
         try:
             await self._patiently(lambda: self._engine.send(parent, command))
         except ExecutionNotFound:
             _logger.warning("parent_gone", child=str(command.child), parent=str(parent))
         except (Rejected, StoreError) as error:
-            _logger.error("parent_not_told", child=str(command.child), parent=str(parent), error=str(error))  # noqa: TRY400  foreseen: the message says all
+            if not again:
+                _logger.error("parent_not_told", child=str(command.child), parent=str(parent), error=str(error))  # noqa: TRY400  foreseen: the message says all
             return False
         return True
 
@@ -234,6 +265,10 @@ class Children:
                 _logger.warning("children_wait_for_store", error=str(error))
                 await self._clock.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+async def _all_done(tasks: Collection[asyncio.Task[Any]]) -> None:
+    await asyncio.wait(tasks)
 
 
 def _child(child: UUID, state: State) -> Child:

@@ -325,8 +325,8 @@ class Engine:
                 self._spawn(self._history.take_snapshot(execution_id, after, self._clock.now()))
         if not mailbox.forgotten:
             self._carry_out(round_)
-        if self._parked:
-            self._parked.pop(execution_id, None)
+        if self._parked and self._parked.pop(execution_id, None) is not None:
+            self.children.parent_there(execution_id)
         for letter, events in round_.handled:
             letter.answer(Handled(after, events), None)
         for letter, error in round_.refused:

@@ -58,6 +58,9 @@ class ChildKeeper(Protocol):
     def tell(self, child: UUID, ended: TellParent) -> None:
         """See that the parent knows how the child has ended."""
 
+    def parent_there(self, execution_id: UUID) -> None:
+        """Tell a parent that was parked, and can be worked on again, of its children's ends."""
+
 
 class FunctionRunner(Protocol):
     """Runs durable functions; see `functions.Functions`."""

@@ -1,27 +1,26 @@
-"""One story on one kind of store: lived from fault to fault, and what comes of it compared.
+"""One story on one kind of store: lived from fault to fault.
 
-Used by: `crash_points`, `test_lost_answers`.
+Comes from: `crash_points`, `test_lost_answers`. Goes to: `crash_outcomes`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import msgspec
 import psycopg
 from psycopg import AsyncConnection, sql
 
+from daemon.core.errors import Rejected
 from daemon.core.events import EVENT_TYPES, UPCASTERS
 from daemon.core.evolve import fold
-from daemon.core.state import Failed, Finished, Skipped, Succeeded
+from daemon.core.state import Finished
 from daemon.main import open_daemon
 from daemon.runtime.projection import status_of
 from daemon.settings import Daemon as DaemonSettings
@@ -29,49 +28,30 @@ from daemon.settings import Limits, Settings, Workflows
 from daemon.settings_outside import Outbound
 from daemon.testing.clock import FakeClock, settle
 from daemon.testing.databases import new_database
-from daemon.testing.differences import first_difference
 from daemon.testing.ports import Crash, only_crashes
 from eventstore.codec import Codec
+from eventstore.errors import Conflict, Unavailable
 from eventstore.index import ExecutionFilter
 from eventstore.memory_leases import MemoryLeases
 from eventstore.store import open_store
 from eventstore.writer import Writer
+from tests.faults.crash_outcomes import Outcome, what_came_of, without_times
+from tests.faults.crash_stories import Act
 from tests.support.crash_world import Fault, World, current
 from tests.support.services import required
 from triggers.publishing import Outbound as Sent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
-    from uuid import UUID
 
     from daemon.assembled import Daemon
-    from daemon.core.events import Event
     from eventstore.store import Store
     from tests.faults.crash_stories import Story
 
 CODEC = Codec(EVENT_TYPES, UPCASTERS, payload_threshold_bytes=2048)
 PATIENCE_S = 30.0
 LONGEST = timedelta(days=1)
-TIMES = frozenset({"at", "due", "retry_at"})
-_PLACE = re.compile(r"memory:done@\d+")
-"""Where a message went: another place for each time that it is sent."""
-
-
-@dataclass
-class Outcome:
-    """What must be the same however the story went, and what may only grow."""
-
-    states: dict[UUID, object] = field(default_factory=dict)
-    logs: dict[UUID, list[tuple[str, str]]] = field(default_factory=dict)
-    done: dict[str, object] = field(default_factory=dict)
-    refused: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
-    """How often the world was asked for each thing."""
-    lives: list[list[str]] = field(default_factory=list)
-    """The points that each process has passed."""
-    reached: bool = True
-    """Whether every planned fault has happened."""
 
 
 class Bench:
@@ -168,7 +148,7 @@ class Bench:
                 await self._go_on(world, daemon)
 
     async def _go_on(self, world: World, daemon: Daemon) -> None:
-        """Publish what is due; whenever nothing can go on without it, move the clock. Until the story has ended."""
+        """Publish and do what is due; when nothing can go on without it, move the clock. Until the story has ended."""
         clock = world.clock
         while True:
             await settle()
@@ -176,8 +156,12 @@ class Bench:
                 message = self.story.messages[world.next_message]
                 if clock.now() < world.began + timedelta(seconds=message.at_s):
                     break
+                if isinstance(message, Act):
+                    if not await act(world, daemon, message):
+                        break
+                else:
+                    await world.broker.deliver(Sent(destination=message.topic, body=message.body.encode()))
                 world.next_message += 1
-                await world.broker.deliver(Sent(destination=message.topic, body=message.body.encode()))
             if not await self._quiet(world, daemon):
                 await asyncio.sleep(0.0005)
             elif await self._ended(world):
@@ -228,9 +212,9 @@ class Bench:
             state = fold(each.event for each in recorded)
             assert isinstance(state, Finished)
             assert (row.status, row.cause, row.finished_at) == (status_of(state), "", state.finished_at)
-            told = [_without_times(each.event) for each in recorded]
+            told = [without_times(each.event) for each in recorded]
             outcome.logs[row.execution_id] = told if self.story.in_order else sorted(told)
-            outcome.states[row.execution_id] = _outcome(state)
+            outcome.states[row.execution_id] = what_came_of(state)
         everything = await store.log.read_all(limit=100_000)
         assert {each.execution_id for each in everything} == set(outcome.logs)
         assert await store.index.next_due() is None
@@ -243,6 +227,29 @@ class Bench:
         }
 
 
+async def act(world: World, daemon: Daemon, wanted: Act) -> bool:
+    """Be a person who does this, again until there is an answer; False when there is nothing yet that it is about.
+
+    A refusal is an answer: it was done in an earlier life.
+    """
+    rows = await world.store.index.executions(ExecutionFilter(limit=1000))
+    people, by, told = daemon.people, wanted.by, f"at {wanted.at_s}"
+    for target in [row.execution_id for row in rows if row.finished_at is None]:
+        while True:
+            try:
+                if wanted.decision:
+                    await people.decide(target, wanted.address, wanted.decision, actor=by)
+                else:
+                    await people.resume_step(target, wanted.address, wanted.given, resume_id=told, actor=by)
+            except (Unavailable, Conflict):
+                await asyncio.sleep(0.001)
+            except Rejected:
+                break
+            else:
+                break
+    return bool(rows)
+
+
 async def expire_members(world: World) -> None:
     """Let the lease of the process that died run out, without waiting for it."""
     leases = world.store.leases
@@ -251,39 +258,6 @@ async def expire_members(world: World) -> None:
     elif world.url.startswith("postgres"):
         async with await AsyncConnection.connect(world.url, autocommit=True) as connection:
             await connection.execute("UPDATE daemons SET beat_at = beat_at - interval '1 day'")
-
-
-def differences(story: Story, expected: Outcome, got: Outcome, crashes: int) -> list[str]:
-    """Return what a run with so many crashes may not do, and did."""
-    wrong = [
-        f"{what}: {_told(meant.get(key), found.get(key))}"
-        for what, meant, found in (
-            ("states", _by_text(expected.states), _by_text(got.states)),
-            ("logs", _by_text(expected.logs), _by_text(got.logs)),
-            ("done", _by_text(expected.done), _by_text(got.done)),
-        )
-        for key in meant.keys() | found.keys()
-        if meant.get(key) != found.get(key)
-    ]
-    if expected.counts.keys() != got.counts.keys():
-        wrong.append(f"asked for {sorted(expected.counts.keys() ^ got.counts.keys())}, or not")
-    wrong += [
-        f"{key}: {got.counts[key]} times, uninterrupted {least}"
-        for key, least in expected.counts.items()
-        if key in got.counts and not least <= got.counts[key] <= least + crashes
-    ]
-    if not story.refused <= got.refused <= story.refused + crashes:
-        wrong.append(f"{got.refused} dead letters")
-    return wrong
-
-
-def _by_text(mapping: Mapping[Any, object]) -> dict[str, object]:
-    return {str(key): value for key, value in mapping.items()}
-
-
-def _told(meant: object, found: object) -> str:
-    one, other = first_difference(meant, found)
-    return f"{other!r} in place of {one!r}"
 
 
 @contextmanager
@@ -351,24 +325,3 @@ def empty(url: str) -> None:
         tables = [sql.Identifier(name) for (name,) in found if name != "sagad_schema"]
         if tables:
             connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(tables)))
-
-
-def _without_times(event: Event) -> tuple[str, str]:
-    fields = msgspec.json.decode(msgspec.json.encode(event))
-    told = msgspec.json.encode({name: value for name, value in fields.items() if name not in TIMES}, order="sorted")
-    return event.NAME, _PLACE.sub("memory:done@N", told.decode())
-
-
-def _outcome(state: Finished) -> object:
-    steps: dict[str, Any] = {}
-    for address, step in state.steps.items():
-        match step:
-            case Succeeded(output=output, port=port):
-                steps[address] = ("succeeded", _PLACE.sub("memory:done@N", bytes(output).decode()), port)
-            case Failed(error=error, port=port):
-                steps[address] = ("failed", error.code, port)
-            case Skipped():
-                steps[address] = ("skipped",)
-            case _:
-                steps[address] = (type(step).__name__,)
-    return state.status, _PLACE.sub("memory:done@N", bytes(state.output).decode()), steps

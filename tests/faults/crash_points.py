@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from tests.faults.crash_bench import Bench, Outcome, differences, stores, witness_service
-from tests.faults.crash_stories import STORIES
+from tests.faults.crash_bench import Bench, stores, witness_service
+from tests.faults.crash_outcomes import Outcome, differences
+from tests.faults.crash_stories_waiting import ALL
 from tests.support.crash_world import Fault
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ async def _run(arguments: argparse.Namespace) -> int:
         folder = Path(name)
         for kind in arguments.store or ["memory", "sqlite", "postgres"]:
             with stores(kind, folder) as new_url:
-                for story in STORIES:
+                for story in ALL:
                     if arguments.story and story.name not in arguments.story:
                         continue
                     dice, tally, began = random.Random(arguments.seed), Tally(), time.monotonic()  # noqa: S311  a plan of faults
@@ -107,7 +108,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Crash at every point of every story.")
     parser.add_argument("--pairs", default="0", help="second crashes after each first one: a number, or all")
     parser.add_argument("--store", action="append", choices=["memory", "sqlite", "postgres"])
-    parser.add_argument("--story", action="append", choices=[story.name for story in STORIES])
+    parser.add_argument("--story", action="append", choices=[story.name for story in ALL])
     parser.add_argument("--share", type=float, default=1.0, help="share of the first faults that is tried")
     parser.add_argument("--seed", type=int, default=1)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

@@ -21,6 +21,20 @@ class Message:
 
 
 @dataclass(frozen=True)
+class Act:
+    """What a person does so many seconds after the beginning, about the step that waits there: again until answered.
+
+    A decision where `decision` is given, else an input.
+    """
+
+    at_s: float
+    address: str
+    by: str
+    decision: str = ""
+    given: object = None
+
+
+@dataclass(frozen=True)
 class Story:
     """One or more workflows, what they are sent, and how many executions come of it.
 
@@ -30,7 +44,7 @@ class Story:
 
     name: str
     workflow: str
-    messages: Sequence[Message]
+    messages: Sequence[Message | Act]
     executions: int = 1
     in_order: bool = True
     refused: int = 0

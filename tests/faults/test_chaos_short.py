@@ -21,11 +21,11 @@ ROOT = Path(__file__).parents[2]
 RUN_S, STOP_S = 240.0, 60.0
 """How long a run may take at most, and how long its servers may take to stop when it took longer."""
 LEAST_EXECUTIONS = 30
-SHORT = ("--every", "0.7", "--harm", "1.2", "--ttl", "2", "--skew", "5", "--rate", "8", "--settle", "90")
+SHORT = ("--every", "0.7", "--harm", "1.2", "--ttl", "2", "--skew", "5", "--settle", "90")
 SEED = ("--seed", "20")
 STORES = {
-    "postgres": ("--minutes", "0.3", "--daemons", "2"),
-    "sqlite": ("--minutes", "0.1", "--store", "sqlite", "--without", "kafka", "rabbitmq"),
+    "postgres": ("--minutes", "0.3", "--daemons", "2", "--rate", "2"),
+    "sqlite": ("--minutes", "0.1", "--rate", "5", "--store", "sqlite", "--without", "kafka", "rabbitmq"),
 }
 KINDS_OF = {"postgres": set(KINDS), "sqlite": {"kill", "stop", "pause", "clock"}}
 

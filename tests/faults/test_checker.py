@@ -15,6 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from daemon.core import events as e
+from daemon.core.child_events import Parent
 from daemon.core.evolve import fold
 from daemon.core.state import Running
 from daemon.core.values import to_json
@@ -22,9 +23,11 @@ from daemon.runtime.projection import execution_row
 from eventstore.errors import Undecodable
 from eventstore.index import DueTimer, ExecutionFilter, ExecutionRow
 from eventstore.log import Recorded, StoredDefinition
+from eventstore.slots import Use
 from tests.faults.checker.leases import lease_table
 from tests.faults.checker.reading import Evidence, check
 from tests.faults.checker.violations import RULES
+from tests.faults.test_checker_language import SPOILT as OF_THE_LANGUAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,12 +35,13 @@ if TYPE_CHECKING:
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 ONE, TWO, ASKED = UUID(int=1), UUID(int=2), UUID(int=3)
+PARENT, CHILD = UUID(int=5), UUID(int=6)
 KEY = f"{ONE}/charge"
 NULL = to_json(None)
 DOCUMENT = json.dumps({"nodes": {"charge": {"task": "witness.charge"}, "nap": {"wait": "1m"}, "ask": {"signal": "go"}}})
 
 
-def started(execution_id: UUID, key: str) -> e.ExecutionStarted:
+def started(execution_id: UUID, key: str | None, parent: Parent | None = None) -> e.ExecutionStarted:
     return e.ExecutionStarted(
         execution_id=execution_id,
         workflow="order",
@@ -45,6 +49,7 @@ def started(execution_id: UUID, key: str) -> e.ExecutionStarted:
         input=NULL,
         trigger_name="order/orders",
         dedupe_key=key,
+        parent=parent,
         actor="test",
         at=AT,
     )
@@ -89,6 +94,33 @@ WAITING: tuple[e.Event, ...] = (
     e.TimerSet(timer_id="nap", address="nap", purpose="wait", due=AT + timedelta(minutes=1), at=AT),
 )
 PENDING: tuple[e.Event, ...] = (received("s3"),)
+WITH_CHILD: tuple[e.Event, ...] = (
+    started(PARENT, "A5"),
+    e.StepStarted(address="ship", input=NULL, at=AT),
+    e.ChildStarted(address="ship", attempt=1, child=CHILD, workflow="order", definition="d1", at=AT),
+    e.ChildFinished(address="ship", attempt=1, child=CHILD, status="completed", at=AT),
+    e.StepSucceeded(address="ship", output=NULL, at=AT),
+    e.SignalAwaited(address="ask", name="go", at=AT),
+)
+OF_PARENT: tuple[e.Event, ...] = (
+    started(CHILD, None, Parent(PARENT, "ship", 1)),
+    e.StepStarted(address="pack", input=NULL, at=AT),
+    e.StepSucceeded(address="pack", output=NULL, at=AT),
+    e.CompensationOwed(address="pack", began=2, at=AT),
+    ended(),
+)
+UNDONE: tuple[e.Event, ...] = (
+    e.UndoRequested(reason="mistaken", actor="test", at=AT),
+    e.UndoPlanned(status="cancelled", mode="automatic", at=AT),
+    e.StepStarted(address="pack~undo", input=NULL, at=AT),
+    e.StepSucceeded(address="pack~undo", output=NULL, at=AT),
+    e.UndoCompleted(compensated=1, by_hand=0, skipped=0, at=AT),
+    e.ExecutionCancelled(reason="mistaken", at=AT),
+)
+TOOK = e.SlotsTaken(address="nap", slots=(e.Slot(limit="few", most=1),), at=AT)
+EARLY = replace(TOOK, slots=(e.Slot(limit="slow", interval_us=1_000_000),))
+HELD = Use(limit="few", key="", held=1, waiting=0, oldest=AT, next_us=None, most=1)
+FAILED_CHILD = replace(WITH_CHILD[3], status="failed")
 SENT: tuple[dict[str, Any], ...] = (
     {
         "id": "m1",
@@ -104,6 +136,7 @@ SENT: tuple[dict[str, Any], ...] = (
     {"id": "m5", "kind": "poison", "confirmed": True},
     {"id": "m6", "kind": "filtered", "execution": str(UUID(int=9)), "confirmed": True},
     {"id": "m7", "kind": "start", "execution": str(UUID(int=8)), "confirmed": False, "status": "completed"},
+    {"id": "m10", "kind": "start", "execution": str(PARENT), "confirmed": True},
     {"id": "m8", "kind": "signal", "execution": str(ONE), "signal": "too late", "confirmed": True},
 )
 
@@ -121,12 +154,19 @@ class World:
     """A log, and what others know of it. As it is made, nothing is wrong with it."""
 
     histories: dict[UUID, list[e.Event]] = field(
-        default_factory=lambda: {ONE: list(SOUND), TWO: list(WAITING), ASKED: list(PENDING)}
+        default_factory=lambda: {
+            ONE: list(SOUND),
+            TWO: list(WAITING),
+            ASKED: list(PENDING),
+            PARENT: list(WITH_CHILD),
+            CHILD: list(OF_PARENT),
+        }
     )
     recorded: list[Recorded] = field(default_factory=list)
     rows: list[ExecutionRow] = field(default_factory=list)
     timers: list[DueTimer] = field(default_factory=list)
     miscounted: int = 0
+    uses: list[Use] = field(default_factory=list)
     causeless: list[UUID] = field(default_factory=list)
     definitions: dict[str, bytes] = field(default_factory=lambda: {"d1": DOCUMENT.encode()})
     leases: Leases = field(default_factory=Leases)
@@ -157,13 +197,19 @@ class FixedStore:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.log = self.index = self
+        self.log = self.index = self.slots = self
         self.definitions = FixedDefinitions(world)
 
     async def read_all(self, *, after_position: int, limit: int) -> Sequence[Recorded]:
         if self._world.unreadable:
             raise Undecodable("what is this?")
         return [] if after_position else self._world.recorded
+
+    async def read(self, execution_id: UUID) -> Sequence[Recorded]:
+        return [each for each in self._world.recorded if each.execution_id == execution_id]
+
+    async def uses(self, *, most: int) -> Sequence[Use]:
+        return self._world.uses
 
     async def executions(self, which: ExecutionFilter) -> Sequence[ExecutionRow]:
         return [] if which.after else self._world.rows
@@ -267,6 +313,18 @@ SPOILT: list[tuple[str, str, Spoil]] = [
     ("index", "a timer is missing", lambda world: world.timers.clear()),
     ("index", "a timer too many", lambda world: world.timers.append(DueTimer(ONE, "x", AT))),
     ("index", "miscounted", lambda world: setattr(world, "miscounted", 1)),
+    (
+        "limits",
+        "two hold what one may",
+        events(lambda history: history.extend((TOOK, replace(TOOK, address="b"))), TWO),
+    ),
+    ("limits", "too early", events(lambda history: history.extend((EARLY, replace(EARLY, address="b"))), TWO)),
+    ("slots", "held in the log only", events(lambda history: history.append(TOOK), TWO)),
+    ("slots", "held in the store only", lambda world: world.uses.append(HELD)),
+    ("told", "twice", events(lambda history: history.insert(4, history[3]), PARENT)),
+    ("told", "otherwise than it was", events(lambda history: history.__setitem__(3, FAILED_CHILD), PARENT)),
+    ("untold", "its parent waits", events(lambda history: history.__delitem__(slice(3, None)), PARENT)),
+    ("end", "a start after it", events(lambda history: history.append(history[1]), CHILD)),
     ("lease", "nothing is owed", lambda world: setattr(world, "leases", Leases(TWO))),
     ("lease", "owed, and nobody's", events(lambda history: history.append(begun()), TWO)),
     (
@@ -315,6 +373,23 @@ async def test_a_sound_history_breaks_no_rule(tmp_path: Path) -> None:
     assert await broken(world, tmp_path) == {}
 
 
+async def test_what_is_undone_after_its_end_is_read_again(tmp_path: Path) -> None:
+    """The index has it as it ended the second time, and the rules of undoing know what it owed."""
+    world = World()
+    world.histories[CHILD] += UNDONE
+    world.record()
+    assert await broken(world, tmp_path) == {}
+
+
+async def test_what_nothing_is_known_of_is_left_out() -> None:
+    """Without ledger, witness and leases, and while others write, only the log itself is judged."""
+    world = World()
+    world.record()
+    world.rows.clear()
+    world.timers.clear()
+    assert (await check(FixedStore(world), Evidence(index=False))).shown == []
+
+
 @pytest.mark.parametrize(("rule", "how", "spoil"), SPOILT, ids=[f"{rule}: {how}" for rule, how, _ in SPOILT])
 async def test_each_rule_finds_what_breaks_it(tmp_path: Path, rule: str, how: str, spoil: Spoil) -> None:
     world = World()
@@ -324,7 +399,7 @@ async def test_each_rule_finds_what_breaks_it(tmp_path: Path, rule: str, how: st
 
 
 def test_every_rule_has_a_history_that_breaks_it() -> None:
-    assert {rule for rule, _, _ in SPOILT} == set(RULES)
+    assert {rule for rule, _, _ in SPOILT} | {rule for rule, *_ in OF_THE_LANGUAGE} == set(RULES)
 
 
 def test_only_a_schema_without_leases_has_no_table_of_them(tmp_path: Path) -> None:

@@ -9,15 +9,17 @@ import pytest
 
 from tests.faults.crash_bench import Bench, stores, witness_service
 from tests.faults.crash_points import Tally, enumerate_points
-from tests.faults.crash_stories import STORIES, Story
+from tests.faults.crash_stories_waiting import ALL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.faults.crash_stories import Story
+
 SEED = 20
 
 
-@pytest.mark.parametrize("story", STORIES, ids=str)
+@pytest.mark.parametrize("story", ALL, ids=str)
 @pytest.mark.parametrize(("kind", "share", "pairs"), [("memory", 0.25, 1), ("sqlite", 0.08, 0), ("postgres", 0.03, 0)])
 async def test_a_crash_at_any_point_changes_nothing(
     story: Story, kind: str, share: float, pairs: int, tmp_path: Path

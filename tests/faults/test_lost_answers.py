@@ -14,7 +14,8 @@ import pytest
 from daemon.settings import Limits, Settings, Store, Workflows
 from daemon.testing.databases import new_database
 from eventstore.index import ExecutionFilter
-from tests.faults.crash_bench import Bench, differences, empty, witness_service
+from tests.faults.crash_bench import Bench, empty, witness_service
+from tests.faults.crash_outcomes import differences
 from tests.faults.crash_stories import STORIES
 from tests.faults.test_bad_data import completed, running
 from tests.support.crash_world import Fault

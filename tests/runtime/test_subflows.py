@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -275,25 +273,3 @@ def test_a_subflow_that_is_not_read_too_is_a_doubt(tmp_path: Path) -> None:
     compiler = Compiler(node_types=builtin_node_types(), handlers={"gate"}, env={})
     loaded = compiler.load_text(ORDER.replace("MORE", ""), "order.yaml")
     assert [(doubt.message, doubt.line) for doubt in loaded.warnings] == [("there is no workflow 'shipping'", 4)]
-
-
-async def test_a_child_whose_parent_is_parked_keeps_what_it_owes_to_it(tmp_path: Path) -> None:
-    """The parent's definition is missing: when it is there again, the child is resumed and tells it."""
-    settings = settings_of(tmp_path / "w", store_url=f"sqlite:///{tmp_path}/log.db")
-    async with running(settings) as first:
-        target = await begun(first, "parked")
-        hidden = first.plans.current("order").hash
-    with closing(sqlite3.connect(tmp_path / "log.db")) as database:
-        database.execute("UPDATE definitions SET hash = 'x' || hash WHERE hash = ?", [hidden])
-        database.commit()
-    (tmp_path / "w" / "workflows.yaml").unlink()
-    gated_handlers.gates["parked-pack"].set()
-    async with running(settings) as second:
-        await finished(second, child_of(target))
-        await second.children.settled()
-        assert child_of(target) in await second.store.index.busy(after=None, limit=10)
-    with closing(sqlite3.connect(tmp_path / "log.db")) as database:
-        database.execute("UPDATE definitions SET hash = ? WHERE hash = 'x' || ?", [hidden, hidden])
-        database.commit()
-    async with running(settings) as third:
-        await until(third, target, in_flight("mail"))

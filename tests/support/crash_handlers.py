@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from daemon.handlers import Context, StepFailure, handler
+from daemon.durable import CallFailed, DurableContext, Undo, durable
+from daemon.handlers import Context, Pause, StepFailure, handler
 from tests.support.crash_world import current
 
 
@@ -51,3 +52,43 @@ async def hangs(*, context: Context) -> None:
         await asyncio.get_running_loop().create_future()
     finally:
         world.sleeping -= 1
+
+
+@handler("tells")
+async def tells(to: str, notice: dict[str, Any], *, context: Context) -> Any:
+    """Tell somebody what is asked."""
+    return _do(context.address, context, [to, notice["kind"]])
+
+
+@handler("asks")
+async def asks(*, context: Context) -> Any:
+    """Pause for a number; then do something with it."""
+    if context.resumed is None:
+        current[-1].effect(f"{context.address}: asks", f"{context.idempotency_key}/asked", context.attempt, None)
+        return Pause("which?", {"type": "integer"}, state=context.address, timeout="1h")
+    return _do(context.address, context, [context.resumed, context.state])
+
+
+@durable("crash.flow")
+async def flow(ctx: DurableContext, n: int) -> dict[str, Any]:
+    """Call side by side, sleep, wait for what does not come, wait for what does, start a child, and handle an error."""
+    undo = Undo("work", {"value": "{{ step.output }}"})
+    retry = {"max_attempts": 2, "initial": "1m"}
+    sides = await asyncio.gather(
+        ctx.step("work", {"value": n}, compensate=undo),
+        ctx.step("fails", {"times": 1, "value": 2}, retry=retry, compensate=undo),
+    )
+    await ctx.sleep("3m")
+    answer = "none"
+    try:
+        async with asyncio.timeout(60):
+            answer = await ctx.signal("answer")
+    except TimeoutError:
+        answer = await ctx.signal("answer", timeout="30m")
+    child = await ctx.child("small", {"n": n})
+    code = ""
+    try:
+        await ctx.step("fails", {"times": 9}, retry=retry)
+    except CallFailed as error:
+        code = error.code
+    return {"sides": sides, "answer": answer, "child": child, "code": code, "version": ctx.version("v", 1, 2)}

@@ -20,33 +20,45 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class Limits:
+    """Who holds what of each limit, so far."""
+
+    def __init__(self) -> None:
+        self._holders: defaultdict[tuple[str, str], set[tuple[UUID, str]]] = defaultdict(set)
+        self._next_us: dict[tuple[str, str], int] = {}
+
+    def take(self, recorded: Recorded, before: State, after: State) -> Iterator[str]:
+        """Take the next event of the log, and the states around it; give what it exceeds."""
+        event, held, holds = recorded.event, _held(recorded.execution_id, before), _held(recorded.execution_id, after)
+        for queue, holder in held - holds:
+            self._holders[queue].discard(holder)
+            if not self._holders[queue]:
+                del self._holders[queue]
+        for queue, holder in holds - held:
+            self._holders[queue].add(holder)
+        for slot in event.slots if isinstance(event, e.SlotsTaken) else ():
+            queue, now_us = (slot.limit, slot.key), (event.at - _EPOCH) // timedelta(microseconds=1)
+            if slot.most is not None and len(self._holders[queue]) > slot.most:
+                yield f"at {recorded.position} {len(self._holders[queue])} hold {queue}, of which {slot.most} may"
+            if slot.interval_us is not None:
+                due = self._next_us.get(queue, now_us) - (slot.burst - 1) * slot.interval_us
+                if now_us < due:
+                    yield f"at {recorded.position} one more of {queue} comes {due - now_us} µs too early"
+                self._next_us[queue] = max(self._next_us.get(queue, now_us), now_us) + slot.interval_us
+
+
 def exceeded(log: Iterable[Recorded]) -> Iterator[str]:
     """Give each moment at which more held a limit than may, or one came before its time by a rate."""
     states: defaultdict[UUID, State] = defaultdict(lambda: INITIAL)
-    holders: defaultdict[tuple[str, str], set[tuple[UUID, str]]] = defaultdict(set)
-    next_us: dict[tuple[str, str], int] = {}
+    limits = Limits()
     for recorded in log:
-        before, event = states[recorded.execution_id], recorded.event
-        after = states[recorded.execution_id] = evolve(before, event)
-        for queue, holder in _held(recorded.execution_id, before) - _held(recorded.execution_id, after):
-            holders[queue].discard(holder)
-        for queue, holder in _held(recorded.execution_id, after) - _held(recorded.execution_id, before):
-            holders[queue].add(holder)
-        if not isinstance(event, e.SlotsTaken):
-            continue
-        for slot in event.slots:
-            queue, now_us = (slot.limit, slot.key), (event.at - _EPOCH) // timedelta(microseconds=1)
-            if slot.most is not None and len(holders[queue]) > slot.most:
-                yield f"at {recorded.position} {len(holders[queue])} hold {queue}, of which {slot.most} may"
-            if slot.interval_us is not None:
-                due = next_us.get(queue, now_us) - (slot.burst - 1) * slot.interval_us
-                if now_us < due:
-                    yield f"at {recorded.position} one more of {queue} comes {due - now_us} µs too early"
-                next_us[queue] = max(next_us.get(queue, now_us), now_us) + slot.interval_us
+        before = states[recorded.execution_id]
+        after = states[recorded.execution_id] = evolve(before, recorded.event)
+        yield from limits.take(recorded, before, after)
 
 
 def _held(execution_id: UUID, state: State) -> set[tuple[tuple[str, str], tuple[UUID, str]]]:
-    if not isinstance(state, Running):
+    if not isinstance(state, Running) or not state.holding:
         return set()
     return {
         ((slot.limit, slot.key), (execution_id, address))

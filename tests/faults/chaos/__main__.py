@@ -3,8 +3,9 @@
     python -m tests.faults.chaos --minutes 60 --daemons 3 --seed 7
     python -m tests.faults.chaos --minutes 10 --store sqlite
 
-Orders come by Kafka, RabbitMQ, webhook and API, a fifth twice, some signals before their order, some poison; their
-workflow has retries, branches, timers, signals, steps side by side, slow and failing handlers, HTTP and publishing.
+Orders come by Kafka, RabbitMQ, webhook and API, a fifth twice, some signals before their order, some poison. Each goes
+through retries, branches, a timer, a signal, a loop, a fan-out of subflows, a limit, a group that undoes itself, a
+durable function, slow and failing handlers, HTTP and publishing; a fifth is found broken at the end, and is undone.
 Servers are private (started by deploy/services), each behind a proxy. Daemons are killed, stopped, paused, given wrong
 clocks; servers are killed, and cut off; sessions of Postgres are ended, its connections used up, its disk is slow, or
 full, as far as it says so (files that cannot grow, and SQLite's disk: tests/faults/test_disk.py). The same seed makes
@@ -34,7 +35,7 @@ def main() -> int:
     parser.add_argument("--daemons", type=int, default=1)
     parser.add_argument("--seed", type=int, help="by default a new one; it is printed")
     parser.add_argument("--store", choices=["postgres", "sqlite"], default="postgres")
-    parser.add_argument("--rate", type=float, default=20.0, help="orders a second")
+    parser.add_argument("--rate", type=float, default=8.0, help="orders a second")
     parser.add_argument("--every", type=float, default=4.0, metavar="S", help="between two faults, on average")
     parser.add_argument("--harm", type=float, default=4.0, metavar="S", help="about how long a fault lasts")
     parser.add_argument("--settle", type=float, default=180.0, metavar="S", help="longest way to rest")

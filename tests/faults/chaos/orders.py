@@ -63,9 +63,10 @@ class Parcel(Struct, frozen=True):
 
 
 def parcels(number: int, dice: Random, ways: list[Way]) -> list[Parcel]:
-    """Return what is sent for the order of this number: mostly one message, a fifth twice, some with a review.
+    """Return what is sent for the order of this number: mostly one message, a fifth twice, and its review.
 
-    Of the reviews half come before their order. One in twenty is poison, one in twenty is filtered out.
+    Of the reviews half come before their order. One in twenty is poison, one in twenty is filtered out. One in five is
+    found broken at its end, and is undone.
     """
     way, lot = dice.choice(ways), dice.random()
     if lot < 0.05:
@@ -78,6 +79,12 @@ def parcels(number: int, dice: Random, ways: list[Way]) -> list[Parcel]:
         "review": dice.random() < 0.2,
         "fails": dice.choice((0, 0, 0, 1, 2, 3)),
         "doomed": dice.random() < 0.05,
+        "heavy": dice.random() < 0.2,
+        "broken": dice.random() < 0.2,
+        "lines": list("abc")[: dice.randint(1, 3)],
+        "parcels": list(range(dice.choice((1, 1, 2)))),
+        "papers": dice.randint(0, 2),
+        "dock": dice.randrange(3),
         "pause": f"{dice.choice((1, 50, 200, 1000))}ms",
         "slow_s": dice.choice((0.0, 0.0, 0.0, 0.05, 0.5)),
     }
@@ -86,28 +93,29 @@ def parcels(number: int, dice: Random, ways: list[Way]) -> list[Parcel]:
     if dice.random() < 0.2:
         again = way if way == "api" else dice.choice([each for each in ways if each != "api"])
         sent.append(Parcel(_start(order, again), dice.choice((0.0, 0.0, 0.5, 3.0))))
-    if order["review"]:
-        sent.append(Parcel(_review(number, start, dice.choice(ways)), dice.choice((-1.0, -0.1, 0.5, 2.0))))
-    return sent
+    return [*sent, Parcel(_review(number, start, dice.choice(ways)), dice.choice((-1.0, -0.1, 0.5, 2.0)))]
 
 
 def _start(order: dict[str, Any], way: Way) -> Message:
+    charged = round(order["total"] * 100) % 100 != 13
     scope = "order/api" if way == "api" else "orders"
     output = {
         "order": order["order_id"],
         "reserved": order["order_id"],
-        "packed": True,
-        "labelled": 200,
-        "charged": round(order["total"] * 100) % 100 != 13,
+        "picked": order["lines"],
+        "parcels": [{"packed": True, "labelled": 200} for _ in order["parcels"]],
+        "express": not order["heavy"],
+        "charged": charged,
     }
+    fails = order["doomed"] or (order["broken"] and charged)
     return Message(
         message_id=order["order_id"],
         kind="start",
         way=way,
         body=json.dumps(order).encode(),
         execution=execution_id(scope, order["order_id"]),
-        status="failed" if order["doomed"] else "completed",
-        output=None if order["doomed"] else output,
+        status="failed" if fails else "completed",
+        output=None if fails else output,
         key=order["order_id"],
     )
 

@@ -1,7 +1,8 @@
 """One chaos run: servers, daemons, load and faults; then peace, and the check that nothing was lost.
 
 1. servers and daemons come up  2. load and faults until the time is over  3. no more faults: wait until all that was
-sent has come to its end  4. stop the daemons in order  5. check the history against the ledger and the witness.
+sent has come to its end  4. stop the daemons in order  5. check the history against the ledger and the witness, and
+once more with an index that was made anew.
 
 Comes from: `__main__`, tests/faults/test_chaos_short.py. Goes to: tests/faults/checker.
 """
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import yaml
 
+from daemon.cli.upkeep import changes
 from daemon.core.events import EVENT_TYPES, UPCASTERS
 from eventstore.codec import Codec
 from eventstore.errors import StoreError
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from eventstore.store import Store
 
 LOOK_S = 0.5
+TELL_S = 5.0
+"""This often the timeline has what is still open."""
 REST_S = 2.0
 """So long nothing must be open: a queue does not tell of the messages that a daemon has taken and not settled."""
 READY_S = 180.0
@@ -50,6 +54,8 @@ LOST_ANSWERS = 0.02
 ALARMS = frozenset({"execution_parked", "timer_parked", "result_not_recorded", "a traceback", "unhandled_exception"})
 """What a daemon must never have to say here."""
 SHOWN = 30
+OPEN = ("running", "pending", "compensating", "paused")
+"""What an execution is that has not ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +67,7 @@ class Options:
     load_s: float
     daemons: int = 1
     store: str = "postgres"
-    rate: float = 20.0
+    rate: float = 8.0
     every_s: float = 4.0
     """Seconds between two faults, on average."""
     harm_s: float = 4.0
@@ -213,7 +219,7 @@ class Run:
         async with AsyncExitStack() as stack:
             store = await open_store(self._url, Codec(EVENT_TYPES, UPCASTERS), auto_migrate=False)
             stack.push_async_callback(store.close)
-            resting_since_s = now_s()
+            resting_since_s = told_s = now_s()
             while now_s() < since_s + self._options.settle_s:
                 try:
                     open_ones = await self._open(store)
@@ -221,6 +227,9 @@ class Run:
                     open_ones = f"{type(error).__name__}: {error}"
                 if open_ones:
                     resting_since_s = now_s()
+                    if resting_since_s > told_s + TELL_S:
+                        told_s = resting_since_s
+                        self._timeline.note("open", what=str(open_ones))
                 elif now_s() >= resting_since_s + REST_S:
                     self._timeline.note("at rest")
                     return resting_since_s - since_s
@@ -233,20 +242,20 @@ class Run:
         """Return what is still open, by name; empty when all is done."""
         counts: Counter[str] = Counter()
         for (_, status), count in (await store.index.counts()).items():
-            if status in ("running", "pending"):
+            if status in OPEN:
                 counts[status] += count
         if not counts and "kafka" in self._servers:
             counts["kafka lag"] = await load.kafka_lag(self._servers["kafka"].proxied)
         if not counts.total() and "rabbitmq" in self._servers:
             counts["rabbitmq backlog"] = await load.rabbit_backlog(self._servers["rabbitmq"].url)
+        if not counts.total() and (leases := lease_table(self._url)) is not None:
+            counts["leases"] = len(leases.executions())
         return dict(+counts)
 
     async def _why(self, store: Store) -> list[str]:
         """Say what the executions wait for that have not ended."""
         rows = [
-            row
-            for status in ("running", "pending")
-            for row in await store.index.executions(ExecutionFilter(status=status, limit=10))
+            row for status in OPEN for row in await store.index.executions(ExecutionFilter(status=status, limit=10))
         ]
         waiting = [f"{row.execution_id} ({row.dedupe_key}) is {row.status}, waits for {row.cause}" for row in rows]
         async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
@@ -277,9 +286,13 @@ class Run:
         )
         store = await open_store(self._url, Codec(EVENT_TYPES, UPCASTERS), auto_migrate=False)
         try:
-            return await check(store, evidence)
+            report = await check(store, evidence)
+            await store.index.rebuild(changes(store.log, lambda *_: None, {"events": 0, "executions": 0}))
+            rebuilt = await check(store, Evidence(leases=evidence.leases))
         finally:
             await store.close()
+        self._problems += [f"after the index was rebuilt: {violation}" for violation in rebuilt.shown]
+        return report
 
     async def _check_told(self, kafka: str) -> None:
         """Each completed order that was charged has been published at least once."""
@@ -314,12 +327,12 @@ def _wanted(options: Options) -> dict[str, bool]:
 
 def _settings(options: Options, found: dict[str, Server]) -> dict[str, dict[str, Any]]:
     """Return the settings of the daemons, who know of the proxies only."""
-    definition = yaml.safe_load((FOLDER / "workflow.yaml").read_text())
+    order, *others = yaml.safe_load_all((FOLDER / "workflow.yaml").read_text())
     for name in ("kafka", "rabbitmq"):
         if name not in found:
-            _without(definition, name)
+            _without(order, name)
     workflow = options.folder / "workflow.yaml"
-    workflow.write_text(yaml.safe_dump(definition, sort_keys=False))
+    workflow.write_text(yaml.safe_dump_all([order, *others], sort_keys=False))
     url = found["postgres"].proxied if "postgres" in found else f"sqlite:///{options.folder}/sagad.db"
     parts: dict[str, dict[str, Any]] = {
         "store": {"url": url},

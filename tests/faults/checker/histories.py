@@ -1,9 +1,10 @@
 """The rules of each execution's history, checked event by event in the order of the log.
 
 The rules of steps, timers and signals are told here once more, from the events alone: a fold that is wrong in the same
-way as the decider would hide what they break. That the fold takes every event, and that what is open waits for a cause,
-is asked of the product's fold; so is what the index must have, by `reading`. Nobody else checks that fold here: see
-tests/core. Of an execution that has ended only its id is kept, so that a log of millions can be read.
+way as the decider would hide what they break. Those of `undoing`, `asking` and `journals` are too. That the fold takes
+every event, what it holds of limits, and that what is open waits for a cause, is asked of the product's fold; so is
+what the index must have, by `reading`. Nobody else checks that fold here: see tests/core. Of an execution that has
+ended only its id is kept, so that a log of millions can be read; one that is undone after its end is read again.
 
 Comes from: `reading`. Goes to: `violations`; `notebook`, which compares the log with what others saw of it.
 """
@@ -16,10 +17,14 @@ from daemon.core import events as e
 from daemon.core.address import UNDO
 from daemon.core.evolve import evolve
 from daemon.core.state import INITIAL, NotStarted, State, cause
+from tests.faults.checker.asking import Asking
+from tests.faults.checker.journals import Journals
+from tests.faults.checker.undoing import Undoing
 from tests.faults.checker.violations import Violation
+from tests.support.limit_rules import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
     from uuid import UUID
 
@@ -31,12 +36,14 @@ ENDINGS = (e.ExecutionCompleted, e.ExecutionFailed, e.ExecutionCancelled)
 class Step:
     """What the log has told of one step."""
 
-    __slots__ = ("at_work", "attempt", "settled", "succeeded", "to_retry")
+    __slots__ = ("at_work", "attempt", "settled", "succeeded", "suspended", "to_retry")
 
     def __init__(self) -> None:
         self.attempt = 0
         self.at_work = False
         self.to_retry = False
+        self.suspended = False
+        """Whether its handler has paused, and no input was taken since."""
         self.settled = 0
         """Version of the event that settled it; 0 while it is open."""
         self.succeeded = False
@@ -45,7 +52,20 @@ class Step:
 class Life:
     """One execution, so far."""
 
-    __slots__ = ("ended", "last_at", "signals", "started", "state", "steps", "taken", "timers", "version")
+    __slots__ = (
+        "asking",
+        "ended",
+        "journals",
+        "last_at",
+        "signals",
+        "started",
+        "state",
+        "steps",
+        "taken",
+        "timers",
+        "undoing",
+        "version",
+    )
 
     def __init__(self) -> None:
         self.version = 0
@@ -55,6 +75,9 @@ class Life:
         self.timers: set[str] = set()
         self.signals: set[str] = set()
         self.taken: set[str] = set()
+        self.undoing = Undoing()
+        self.asking = Asking()
+        self.journals = Journals()
         self.state: State | None = INITIAL
         """None when an event could not be folded."""
         self.last_at: datetime | None = None
@@ -69,6 +92,7 @@ class Histories:
         self.lives: dict[UUID, Life] = {}
         """Executions that have not ended."""
         self.ended: set[bytes] = set()
+        self._limits = Limits()
 
     @property
     def executions(self) -> int:
@@ -102,6 +126,17 @@ class Histories:
         del self.lives[execution_id]
         self.ended.add(execution_id.bytes)
 
+    def revive(self, execution_id: UUID, history: Iterable[Recorded]) -> None:
+        """Know an execution again that has ended; what its events break was told when they were taken."""
+        self.ended.discard(execution_id.bytes)
+        life = self.lives[execution_id] = Life()
+        for recorded in history:
+            life.version, life.last_at = recorded.version, recorded.event.at
+            for _ in _check(life, recorded.version, recorded.event):
+                pass
+            if life.state is not None:
+                life.state = evolve(life.state, recorded.event)
+
     def at_rest(self) -> Iterator[Violation]:
         """Check what has not ended, at the end of the log."""
         for execution_id, life in self.lives.items():
@@ -113,14 +148,19 @@ class Histories:
     def _fold(self, life: Life, recorded: Recorded) -> Iterator[Violation]:
         if life.state is None:
             return
+        before = life.state
         try:
-            life.state = evolve(life.state, recorded.event)
+            life.state = evolve(before, recorded.event)
+            for text in self._limits.take(recorded, before, life.state):
+                yield Violation("limits", text, recorded.execution_id, (recorded.version,))
         except (TypeError, KeyError, ValueError, AssertionError) as error:
             life.state = None
             yield Violation("fold", f"{type(error).__name__}: {error}", recorded.execution_id, (recorded.version,))
 
 
 def _check(life: Life, version: int, event: e.Event) -> Iterator[tuple[str, str]]:
+    if isinstance(event, e.UndoRequested):
+        life.ended = 0
     if life.ended:
         yield "end", f"{event.NAME} after the end"
     if not life.started and not isinstance(event, e.ExecutionStarted | e.SignalReceived):
@@ -153,8 +193,25 @@ def _check(life: Life, version: int, event: e.Event) -> Iterator[tuple[str, str]
         case e.ManualActionDone(choice="retry"):
             step = life.steps[event.address + UNDO]
             step.settled, step.to_retry = 0, True
+        case e.StepSuspended():
+            yield from _suspend(life.steps.setdefault(event.address, Step()), event)
+        case e.StepResumed():
+            step = life.steps.setdefault(event.address, Step())
+            if not step.suspended:
+                yield "inputs", f"{event.address} is resumed, and has not paused"
+            step.suspended, step.to_retry = False, True
         case _:
             pass
+    known = life.steps.get(getattr(event, "address", ""))
+    yield from (("undo", text) for text in life.undoing.take(version, event, known.settled if known else 0))
+    yield from life.asking.take(event)
+    yield from (("functions", text) for text in life.journals.take(event))
+
+
+def _suspend(step: Step, event: e.StepSuspended) -> Iterator[tuple[str, str]]:
+    if not step.at_work or event.attempt != step.attempt:
+        yield "attempts", f"{event.address} pauses in attempt {event.attempt}, which is not at work"
+    step.at_work, step.suspended = False, True
 
 
 def _take_signal(life: Life, signal_id: str) -> Iterator[tuple[str, str]]:
@@ -193,7 +250,7 @@ def _answer(
         rule = "success" if succeeds and step.succeeded else "settled"
         yield rule, f"{event.NAME} of {event.address}, settled at version {step.settled}"
     attempt = 0 if isinstance(event, e.StepSkipped) else event.attempt
-    given_up = isinstance(event, e.StepFailed) and event.error.code == "given_up"
+    given_up = isinstance(event, e.StepFailed) and (event.error.code == "given_up" or step.suspended)
     if step.attempt and not given_up and (not step.at_work or attempt != step.attempt):
         state = f"attempt {step.attempt} is {'at work' if step.at_work else 'answered'}"
         yield "attempts", f"{event.NAME} of attempt {attempt} of {event.address}, but {state}"

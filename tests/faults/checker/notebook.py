@@ -30,6 +30,7 @@ _INDEXES = (
     "calls(key, attempt)",
     "effects(key)",
     "dead(id)",
+    "told(parent, address, attempt, child)",
     "sent(execution)",
     "ended(execution)",
     "found_rows(execution)",
@@ -80,11 +81,19 @@ class Notebook:
             self._write(table)
         for index in _INDEXES:
             self._database.execute(f"CREATE INDEX IF NOT EXISTS on_{index.partition('(')[0]} ON {index}")
+        left_out = set(without)
         for rule, query in rules():
-            if rule not in set(without):
+            if rule not in left_out:
                 for execution, version, message in self._database.execute(query):
                     versions = () if version is None else (version,)
                     yield Violation(rule, message, None if execution is None else UUID(bytes=execution), versions)
+
+    def forget_implied(self, execution_id: UUID) -> None:
+        """Take back what the index must have of an execution: it had ended, and goes on."""
+        for table in ("implied_rows", "implied_timers", "implied_leases"):
+            self._write(table)
+            self._database.execute(f"CREATE INDEX IF NOT EXISTS on_{table} ON {table}(execution)")
+            self._database.execute(f"DELETE FROM {table} WHERE execution = ?", (execution_id.bytes,))  # noqa: S608  our own names
 
     def count(self, table: str) -> int:
         """Return the number of rows written so far."""

@@ -1,6 +1,6 @@
 """Reads a store from end to end and checks it.
 
-Comes from: `__main__`, the chaos run, the soak. Goes to: `histories`, `notebook`.
+Comes from: `__main__`, the chaos run, the soak. Goes to: `histories`, `witnessed`, `notebook`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from daemon.core import events as e
-from daemon.core.address import node_of
-from daemon.core.state import Running
+from daemon.core.state import Running, has_work
 from daemon.core.values import from_json
 from daemon.runtime.projection import execution_row
 from eventstore.errors import Undecodable
@@ -25,6 +24,7 @@ from eventstore.rows import clean
 from tests.faults.checker.histories import Histories, Life
 from tests.faults.checker.notebook import Notebook, canonical, notebook
 from tests.faults.checker.violations import Violation
+from tests.faults.checker.witnessed import Callers, Known
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -32,12 +32,11 @@ if TYPE_CHECKING:
 
     from eventstore.index import DueTimer, ExecutionRow
     from eventstore.log import Recorded, StoredDefinition
+    from eventstore.slots import Use
 
 PAGE = 2000
 FOREVER = datetime(9000, 1, 1, tzinfo=UTC)
-MOST_TIMERS = 100_000_000
-WITNESSED = "witness."
-"""Tasks whose name begins so, and `http` nodes that have the header `x-witness`, call the witness."""
+MOST_TIMERS = MOST_SLOTS = 100_000_000
 ENDINGS = {e.ExecutionCompleted: "completed", e.ExecutionFailed: "failed", e.ExecutionCancelled: "cancelled"}
 
 
@@ -46,6 +45,9 @@ class ReadLog(Protocol):
 
     async def read_all(self, *, after_position: int, limit: int) -> Sequence[Recorded]:
         """See `eventstore.log.EventLog`."""
+
+    async def read(self, execution_id: UUID) -> Sequence[Recorded]:
+        """Read one execution."""
 
 
 class ReadDefinitions(Protocol):
@@ -71,6 +73,13 @@ class ReadIndex(Protocol):
         """Ask the alarm."""
 
 
+class ReadSlots(Protocol):
+    """What is read of the slots."""
+
+    async def uses(self, *, most: int) -> Sequence[Use]:
+        """See `eventstore.slots.Slots`."""
+
+
 class ReadStore(Protocol):
     """What is read of a store."""
 
@@ -80,6 +89,8 @@ class ReadStore(Protocol):
     def index(self) -> ReadIndex: ...
     @property
     def definitions(self) -> ReadDefinitions: ...
+    @property
+    def slots(self) -> ReadSlots: ...
 
 
 class Leased(Protocol):
@@ -139,7 +150,7 @@ async def check(store: ReadStore, evidence: Evidence | None = None) -> Report:
     report = Report()
     with tempfile.TemporaryDirectory(prefix="sagad-check-") as folder, notebook(Path(folder)) as notes:
         histories = Histories()
-        await _read_log(store, histories, notes, report, witnessed=evidence.witness is not None)
+        await Reading(store, histories, notes, report, witnessed=evidence.witness is not None).run()
         for violation in histories.at_rest():
             report.add(violation)
         report.events, report.executions = histories.events, histories.executions
@@ -152,26 +163,68 @@ async def check(store: ReadStore, evidence: Evidence | None = None) -> Report:
     return report
 
 
-async def _read_log(
-    store: ReadStore, histories: Histories, notes: Notebook, report: Report, *, witnessed: bool
-) -> None:
-    definitions: dict[str, frozenset[str]] = {}
-    pinned: dict[UUID, frozenset[str]] = {}
-    async for recorded in _all(store, report):
-        execution_id, event = recorded.execution_id, recorded.event
-        for violation in histories.take(recorded):
-            report.add(violation)
-        if isinstance(event, e.ExecutionStarted):
-            if event.definition not in definitions:
-                definitions[event.definition] = await _witnessed(store, event.definition, execution_id, report)
-            if witnessed:
-                pinned[execution_id] = definitions[event.definition]
-        _note(notes, recorded, pinned.get(execution_id, frozenset()))
-        life = histories.lives.get(execution_id)
-        if life is not None and life.ended:
-            _note_life(notes, execution_id, life)
-            histories.forget(execution_id)
-            pinned.pop(execution_id, None)
+class Reading:
+    """The log on its way into the histories and the notebook."""
+
+    def __init__(
+        self, store: ReadStore, histories: Histories, notes: Notebook, report: Report, *, witnessed: bool
+    ) -> None:
+        self._store = store
+        self._histories = histories
+        self._notes = notes
+        self._report = report
+        self._is_witnessed = witnessed
+        self._definitions: dict[str, Known | None] = {}
+        self._callers: dict[UUID, Callers] = {}
+
+    async def run(self) -> None:
+        """Read it from end to end."""
+        async for recorded in _all(self._store, self._report):
+            execution_id = recorded.execution_id
+            if isinstance(recorded.event, e.UndoRequested) and execution_id.bytes in self._histories.ended:
+                await self._go_back(recorded)
+            await self._take(recorded)
+            life = self._histories.lives.get(execution_id)
+            if life is not None and life.ended:
+                _note_life(self._notes, execution_id, life)
+                self._histories.forget(execution_id)
+                self._callers.pop(execution_id, None)
+
+    async def _go_back(self, recorded: Recorded) -> None:
+        """Know an execution again that goes on after its end."""
+        execution_id = recorded.execution_id
+        history = await self._store.log.read(execution_id)
+        before = [each for each in history if each.version < recorded.version]
+        self._histories.revive(execution_id, before)
+        self._notes.forget_implied(execution_id)
+        callers = await self._get_to_know(execution_id)
+        for each in before:
+            callers.take(each.event)
+
+    async def _take(self, recorded: Recorded) -> None:
+        for violation in self._histories.take(recorded):
+            self._report.add(violation)
+        callers = self._callers.get(recorded.execution_id)
+        if isinstance(recorded.event, e.ExecutionStarted):
+            callers = await self._get_to_know(recorded.execution_id)
+        if callers is not None:
+            callers.take(recorded.event)
+        _note(self._notes, recorded, callers)
+
+    async def _get_to_know(self, execution_id: UUID) -> Callers:
+        """Look up the definition that an execution is pinned to."""
+        life = self._histories.lives.get(execution_id)
+        definition = getattr(life.state, "definition", "") if life is not None else ""
+        if definition and definition not in self._definitions:
+            stored = await self._store.definitions.get(definition)
+            if stored is None:
+                self._report.add(Violation("definition", f"definition {definition} is not stored", execution_id))
+            self._definitions[definition] = Known(stored.document) if stored is not None else None
+        known = self._definitions.get(definition)
+        if life is not None:
+            life.undoing.keeps = known is not None and known.keeps
+        callers = self._callers[execution_id] = Callers(known if self._is_witnessed else None)
+        return callers
 
 
 async def _all(store: ReadStore, report: Report) -> AsyncIterator[Recorded]:
@@ -185,35 +238,25 @@ async def _all(store: ReadStore, report: Report) -> AsyncIterator[Recorded]:
         report.add(Violation("readable", f"the log cannot be read on after position {position}: {error}"))
 
 
-async def _witnessed(store: ReadStore, definition_hash: str, execution_id: UUID, report: Report) -> frozenset[str]:
-    """Return the nodes of a definition that call the witness."""
-    stored = await store.definitions.get(definition_hash)
-    if stored is None:
-        report.add(Violation("definition", f"definition {definition_hash} is not stored", execution_id))
-        return frozenset()
-    nodes: dict[str, dict[str, Any]] = msgspec.json.decode(stored.document)["nodes"]
-    return frozenset(
-        name
-        for name, node in nodes.items()
-        if str(node.get("task", "")).startswith(WITNESSED) or "x-witness" in node.get("http", {}).get("headers", {})
-    )
-
-
-def _note(notes: Notebook, recorded: Recorded, witnessed: frozenset[str]) -> None:
+def _note(notes: Notebook, recorded: Recorded, callers: Callers | None) -> None:
     """Note what an event says that others know of too."""
     execution_id, event = recorded.execution_id, recorded.event
     match event:
         case e.ExecutionStarted():
-            notes.note("started", execution_id.bytes, event.workflow, event.trigger_name, event.dedupe_key)
+            parent = event.parent.execution_id.bytes if event.parent is not None else None
+            notes.note("started", execution_id.bytes, event.workflow, event.trigger_name, event.dedupe_key, parent)
         case e.SignalReceived():
             notes.note("signalled", execution_id.bytes, event.signal_id)
+        case e.ChildFinished():
+            child = (event.address, event.attempt, event.child.bytes, event.status)
+            notes.note("told", execution_id.bytes, recorded.version, *child)
         case e.ExecutionCompleted() | e.ExecutionFailed() | e.ExecutionCancelled():
             output = canonical(from_json(event.output)) if isinstance(event, e.ExecutionCompleted) else None
             notes.note("ended", execution_id.bytes, ENDINGS[type(event)], output)
-        case e.StepStarted() if node_of(event.address) in witnessed:
+        case e.StepStarted() if callers is not None and callers.have(event.address):
             key = f"{execution_id}/{event.address}"
             notes.note("attempts", key, event.attempt, execution_id.bytes, recorded.version)
-        case e.StepSucceeded() if node_of(event.address) in witnessed:
+        case e.StepSucceeded() if callers is not None and callers.have(event.address):
             key = f"{execution_id}/{event.address}"
             notes.note("succeeded", key, execution_id.bytes, recorded.version, _effect(from_json(event.output)))
         case _:
@@ -230,8 +273,16 @@ def _effect(output: Any) -> int | None:
 
 
 def _note_open(histories: Histories, notes: Notebook) -> None:
+    held: Counter[tuple[str, str]] = Counter()
+    waiting: Counter[tuple[str, str]] = Counter()
     for execution_id, life in histories.lives.items():
         _note_life(notes, execution_id, life)
+        if isinstance(life.state, Running):
+            taken = [slot for slots in life.state.holding.values() for slot in slots.slots]
+            held.update((slot.limit, slot.key) for slot in taken if slot.most is not None)
+            waiting.update((slot.limit, slot.key) for slots in life.state.limited.values() for slot in slots.slots)
+    for limit, key in {*held, *waiting}:
+        notes.note("implied_slots", limit, key, held[limit, key], waiting[limit, key])
 
 
 def _note_life(notes: Notebook, execution_id: UUID, life: Life) -> None:
@@ -243,7 +294,7 @@ def _note_life(notes: Notebook, execution_id: UUID, life: Life) -> None:
     if isinstance(state, Running):
         for timer_id, timer in state.timers.items():
             notes.note("implied_timers", execution_id.bytes, timer_id, timer.due.isoformat())
-        if state.in_flight:
+        if has_work(state):
             notes.note("implied_leases", execution_id.bytes)
 
 
@@ -267,6 +318,9 @@ async def _note_index(store: ReadStore, evidence: Evidence, notes: Notebook, rep
         report.add(Violation("cause", "the index has no cause for it", execution_id))
     for timer in await store.index.due_timers(FOREVER, limit=MOST_TIMERS):
         notes.note("found_timers", timer.execution_id.bytes, timer.timer_id, timer.due_at.isoformat())
+    for use in await store.slots.uses(most=MOST_SLOTS):
+        if use.held or use.waiting:
+            notes.note("found_slots", use.limit, use.key, use.held, use.waiting)
     if evidence.leases is not None:
         for execution_id in evidence.leases.executions():
             notes.note("found_leases", execution_id.bytes)
@@ -296,6 +350,6 @@ def _left_out(evidence: Evidence) -> Iterator[str]:
     if evidence.witness is None:
         yield from ("called", "started", "twice")
     if not evidence.index:
-        yield "index"
+        yield from ("index", "slots", "untold")
     if evidence.leases is None:
         yield "lease"

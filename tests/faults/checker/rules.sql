@@ -21,13 +21,38 @@ FROM (SELECT * FROM implied_timers EXCEPT SELECT * FROM found_timers);
 SELECT execution, NULL, 'timer ' || timer || ' of ' || due || ' is in the index only'
 FROM (SELECT * FROM found_timers EXCEPT SELECT * FROM implied_timers);
 
--- lease-1: a handler is owed, and nobody's
-SELECT execution, NULL, 'a handler is owed, but there is no lease'
+-- lease-1: something is owed, and nobody's
+SELECT execution, NULL, 'something is owed, but there is no lease'
 FROM (SELECT * FROM implied_leases EXCEPT SELECT * FROM found_leases);
 
 -- lease-2: leased for nothing
-SELECT execution, NULL, 'there is a lease, but no handler is owed'
+SELECT execution, NULL, 'there is a lease, but nothing is owed'
 FROM (SELECT * FROM found_leases EXCEPT SELECT * FROM implied_leases);
+
+-- slots-1: limits that the store has otherwise than the log
+SELECT NULL, NULL, 'of limit ' || name || ' for key "' || key || '" the log has ' || held || ' held and ' || waiting
+    || ' waiting, the store ' || coalesce((SELECT held || ' and ' || waiting FROM found_slots AS f
+        WHERE f.name = i.name AND f.key = i.key), 'nothing')
+FROM (SELECT * FROM implied_slots EXCEPT SELECT * FROM found_slots) AS i;
+
+-- slots-2: limits that only the store has
+SELECT NULL, NULL, 'of limit ' || name || ' for key "' || key || '" the store has ' || held || ' held and ' || waiting
+    || ' waiting, the log nothing'
+FROM found_slots WHERE (name, key) NOT IN (SELECT name, key FROM implied_slots);
+
+-- told-1: twice
+SELECT parent, max(version), address || ' was told ' || count(*) || ' times of the end of ' || hex(child)
+FROM told GROUP BY parent, address, attempt, child HAVING count(*) > 1;
+
+-- told-2: otherwise than it was; what was never begun counts as cancelled
+SELECT parent, version, address || ' was told that ' || hex(child) || ' has ' || status || ', which it has not'
+FROM told WHERE (child, status) NOT IN (SELECT execution, status FROM ended)
+    AND NOT (status = 'cancelled' AND child NOT IN (SELECT execution FROM started));
+
+-- untold-1: ended, and the parent goes on without knowing it
+SELECT execution, NULL, 'it has ended, and its parent ' || hex(parent) || ' was not told'
+FROM started WHERE parent IS NOT NULL AND execution IN (SELECT execution FROM ended)
+    AND parent NOT IN (SELECT execution FROM ended) AND execution NOT IN (SELECT child FROM told);
 
 -- accepted-1: confirmed starts without an execution
 SELECT execution, NULL, 'message ' || id || ' was accepted, but has not started it'
@@ -54,7 +79,8 @@ FROM sent WHERE kind IN ('filtered', 'poison') AND execution IN (SELECT executio
 
 -- unasked-3: executions that nobody has asked for
 SELECT execution, 1, 'nobody has sent ' || coalesce(key, 'what started it')
-FROM started WHERE EXISTS (SELECT 1 FROM sent) AND execution NOT IN (SELECT execution FROM sent WHERE kind = 'start');
+FROM started WHERE EXISTS (SELECT 1 FROM sent) AND parent IS NULL
+    AND execution NOT IN (SELECT execution FROM sent WHERE kind = 'start');
 
 -- unasked-4: signals that nobody has sent
 SELECT execution, NULL, 'nobody has sent signal ' || signal

@@ -13,8 +13,8 @@ from daemon.core.state import Awaiting, Finished, NotStarted, Running, State, ca
 from daemon.core.values import from_json
 from daemon.runtime.projection import execution_row
 from eventstore.index import ExecutionFilter
+from tests.faults.checker.histories import Histories
 from tests.faults.simulation.wire import at_once
-from tests.support.limit_rules import exceeded
 from triggers.routing import execution_id
 
 if TYPE_CHECKING:
@@ -169,7 +169,10 @@ def violations(world: World) -> list[str]:
         if recorded.position <= last:
             found.append(f"position {recorded.position} after {last}")
         last = recorded.position
-    found += exceeded(world.events())
+    checked = Histories()
+    for recorded in world.events():
+        found += map(str, checked.take(recorded))
+    found += _told_twice(world.events())
     found += _of_slots(world, histories)
     keys: defaultdict[tuple[Any, Any], int] = defaultdict(int)
     for target, history in histories.items():
@@ -188,6 +191,16 @@ def violations(world: World) -> list[str]:
     rows = at_once(world.store.index.executions(ExecutionFilter(limit=100_000)))
     found += [f"{row.execution_id} is in the index only" for row in rows if row.execution_id not in histories]
     return found
+
+
+def _told_twice(log: Sequence[Recorded]) -> Iterator[str]:
+    told: set[tuple[UUID, str, int, UUID]] = set()
+    for recorded in log:
+        if isinstance(event := recorded.event, e.ChildFinished):
+            what = (recorded.execution_id, event.address, event.attempt, event.child)
+            if what in told:
+                yield f"{recorded.execution_id} was told twice of the end of {event.child}"
+            told.add(what)
 
 
 def _of_slots(world: World, histories: Mapping[UUID, Sequence[Recorded]]) -> Iterator[str]:
@@ -277,10 +290,13 @@ def _of_steps(world: World, target: UUID, state: State, events: Sequence[e.Event
         return
     plan = next(plan for plan in world.plans if plan.hash == state.definition)
     published = b" ".join(stored.message.body for stored in world.broker.messages("out"))
+    calls: dict[str, str] = {}
     for event in events:
+        if isinstance(event, e.FunctionAdvanced):
+            calls |= _kinds(event)
         if not isinstance(event, e.StepSucceeded):
             continue
-        kind = plan.nodes[node_of(event.address)].type.name
+        kind = calls.get(event.address) or plan.nodes[node_of(event.address)].type.name
         if kind == "task":
             runs = world.witness.runs.get((f"{target}/{event.address}", event.attempt), [])
             output = from_json(event.output)
@@ -288,3 +304,11 @@ def _of_steps(world: World, target: UUID, state: State, events: Sequence[e.Event
                 yield f"nobody has given the result of {event.address}, attempt {event.attempt}: {output}"
         elif kind == "publish" and str(target).encode() not in published:
             yield f"{event.address} has published nothing"
+
+
+def _kinds(event: e.FunctionAdvanced) -> Iterator[tuple[str, str]]:
+    """Give the addresses of what a function has called, and of what undoes that, with the kind of node of each."""
+    for call in event.calls:
+        address = f"{event.address}.{call.id}"
+        yield address, "task" if call.kind == "step" else call.kind
+        yield address + UNDO, "task"

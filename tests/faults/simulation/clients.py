@@ -10,6 +10,7 @@ from daemon.api import waiting
 from daemon.api.errors import Busy
 from daemon.core.commands import AnswerUndo, CancelExecution
 from daemon.core.errors import Rejected
+from daemon.core.people import Deciding
 from daemon.core.saga import CHOICES
 from daemon.core.state import Finished, Running
 from eventstore.errors import Conflict, Unavailable
@@ -83,7 +84,10 @@ class Clients:
                 return
 
     def _call(self, number: int) -> Callable[[], Awaitable[None]]:
-        name, kind = self._dice.choice(self._names), self._dice.choice(("start", "start", "signal", "cancel", "decide"))
+        name, kind = (
+            self._dice.choice(self._names),
+            self._dice.choice(("start", "start", "signal", "cancel", "decide", "people", "people")),
+        )
         message = execution_id(f"{name}/orders", f"k{self._dice.randrange(self._world.profile.messages)}")
         match kind:
             case "start":
@@ -94,6 +98,9 @@ class Clients:
             case "decide":
                 choice = self._dice.random()
                 return lambda: self._insist(lambda daemon: _decide(daemon, choice))
+            case "people":
+                by, given = self._dice.choice(("ann", "bob", "cid", "eve")), f"call{number}"
+                return lambda: self._insist(lambda daemon: _speak(daemon, by, given))
         return lambda: self._insist(lambda daemon: _cancel(daemon, message, self._world))
 
     async def _insist(self, operation: Callable[[Daemon], Awaitable[None]]) -> None:
@@ -179,3 +186,18 @@ async def _decide(daemon: Daemon, choice: float) -> None:
             )
             await waiting.answered(daemon.engine.send(row.execution_id, command))
             return
+
+
+async def _speak(daemon: Daemon, by: str, given: str) -> None:
+    """Decide, or give input, wherever people are waited for."""
+    for row in await daemon.store.index.executions(ExecutionFilter(status="running", limit=1000)):
+        state = await daemon.history.load(row.execution_id)
+        asked = {each: state.steps[each] for each in sorted(state.people)} if isinstance(state, Running) else {}
+        for address, step in asked.items():
+            if isinstance(step, Deciding):
+                decision = "rejected" if by == "cid" else "approved"
+                answer = daemon.people.decide(row.execution_id, address, decision, actor=by)
+            else:
+                value = by if by == "eve" else len(by)
+                answer = daemon.people.resume_step(row.execution_id, address, value, resume_id=given, actor=by)
+            await waiting.answered(answer)

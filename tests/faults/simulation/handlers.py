@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from daemon.handlers import Context, StepFailure, handler
+from daemon.durable import CallFailed, DurableContext, Undo, durable
+from daemon.handlers import Context, Pause, StepFailure, handler
 
 if TYPE_CHECKING:
     from random import Random
@@ -28,6 +29,44 @@ async def quick(value: Any = None, *, context: Context) -> str:
     if run.dice.random() < 0.2:
         raise StepFailure("not now", code="busy")
     return run.succeed()
+
+
+@handler("sim.asks")
+async def asks(value: Any = None, *, context: Context) -> str | Pause:
+    """Pause for a number, not always for the first time only."""
+    run = _witness().begin(context)
+    if context.resumed is None or run.dice.random() < 0.2:
+        return Pause("which?", {"type": "integer"}, state=context.attempt, timeout="6s")
+    return run.succeed()
+
+
+@handler("sim.tell")
+async def tell(notice: dict[str, Any], *, context: Context) -> str:
+    """Tell somebody."""
+    run = _witness().begin(context)
+    await asyncio.sleep(run.dice.random())
+    return run.succeed()
+
+
+@durable("sim.flow")
+async def flow(ctx: DurableContext) -> list[str]:
+    """Call side by side, sleep, give up a wait, and live with what fails."""
+    undo = Undo("sim.quick", kind="idempotent", retry={"max_attempts": 9, "initial": "1s"})
+    retry = {"max_attempts": 3, "initial": "500ms"}
+    done: list[str] = []
+    try:
+        async with asyncio.timeout(4):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(ctx.step("sim.work", timeout="3s", retry=retry, compensate=undo))
+                group.create_task(ctx.sleep(3 * ctx.random()))
+                group.create_task(ctx.signal("go"))
+            done.append("in time")
+    except TimeoutError:
+        done.append("too late")
+    except ExceptionGroup as errors:
+        done += [error.code for error in errors.exceptions if isinstance(error, CallFailed)]
+    done.append(await ctx.step("sim.quick", retry=retry, compensate=undo))
+    return done
 
 
 async def _behave(dice: Random, context: Context) -> None:

@@ -156,6 +156,7 @@ class Seat:
             jitter=self._dice.random,
             store=self._store(),
             handlers=HANDLERS,
+            functions=HANDLERS.functions,
             node_types=node_types(),
         ) as daemon:
             self.daemon = daemon

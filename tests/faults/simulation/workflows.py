@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from daemon.core.node import NodeType
     from daemon.core.plan import Plan
 
-HANDLER = "sim.work"
+HANDLERS = frozenset({"sim.work", "sim.quick", "sim.asks", "sim.tell"})
+FUNCTIONS = frozenset({"sim.flow"})
 KINDS = (
     "{task: sim.work, timeout: 20s}",
     "{task: sim.work, timeout: 20s}",
@@ -47,6 +48,18 @@ KINDS = (
     "{subflow: NAME, with: {id: child, n: 2}, timeout: 6s, on_close: terminate, retry: {max_attempts: 2, initial: 1s}}",
     "{subflow: NAME, with: {id: child, n: 1}, timeout: 20s, on_close: abandon, on_error: continue}",
     "{publish: {memory: {topic: out}, value: '{{ execution.id }}'}, retry: {max_attempts: 9, initial: 1s}}",
+    "{function: sim.flow}",
+    "{function: sim.flow, on_error: continue}",
+    "{task: sim.asks, timeout: 5s}",
+    "{task: sim.asks, timeout: 20s, compensate: {task: sim.quick, retry: {max_attempts: 3, initial: 1s}}}",
+    (
+        "{approval: {prompt: ok?, approvers: [ann, bob], rule: all, timeout: 7s, on_timeout: approve, reminder: 3s,"
+        " notify: [{handler: sim.tell}]}}"
+    ),
+    (
+        "{approval: {prompt: ok?, approvers: [ann], timeout: 4s,"
+        " on_timeout: {escalate: {to: [bob, cid], timeout: 4s, then: reject}}}}"
+    ),
 )
 REPEATS = (
     "saga: automatic",
@@ -82,7 +95,7 @@ def node_types() -> Mapping[str, NodeType]:
 @lru_cache(maxsize=4096)
 def plan_of(number: int) -> Plan:
     """Return the workflow of this number, compiled."""
-    compiler = Compiler(node_types=node_types(), handlers=frozenset({"sim.work", "sim.quick"}), env={})
+    compiler = Compiler(node_types=node_types(), handlers=HANDLERS, functions=FUNCTIONS, env={})
     (plan,) = compiler.load_text(text_of(number)).plans
     return plan
 
@@ -125,6 +138,7 @@ def _graph(own: Random, prefix: str, count: int, *, levels: int) -> tuple[str, s
     for target in range(1, count):
         for source in own.sample(range(target), own.randint(0, min(target, 3))):
             ports = ["true", "false", "error"] if "branch" in kinds[source] else ["out", "out", "error"]
+            ports = ["approved", "rejected", "error"] if "approval" in kinds[source] else ports
             edges.add(f"{prefix}{source}.{own.choice(ports)} -> {prefix}{target}")
     targets = {edge.rpartition(" ")[2] for edge in edges}
     for index, kind in enumerate(kinds):

@@ -18,7 +18,7 @@ from daemon.core.decide import decide
 from daemon.core.effects import effects
 from daemon.core.events import EVENT_TYPES, UPCASTERS
 from daemon.core.evolve import fold
-from daemon.core.state import Running
+from daemon.core.state import Running, has_work
 from daemon.core.values import to_json
 from daemon.runtime.history import History
 from daemon.runtime.projection import project
@@ -175,7 +175,7 @@ class World:
         )
         events = decide(plan, before, command, None)
         after = fold(events, before)
-        hint = bool(before.in_flight) and bool(effects(after, events))
+        hint = has_work(before) and bool(effects(after, events))
         index = project(target, before, events, after, hint=hint)
         at_once(self.store.log.insert([Append(target, before.version, events, index)]))
 
