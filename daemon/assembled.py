@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from daemon.runtime.plans import Plans
     from daemon.runtime.recovery import Recovery
     from daemon.runtime.result_cache import ResultCache
+    from daemon.runtime.snapshot_taking import SnapshotTaker
     from daemon.runtime.steps import Steps
     from daemon.runtime.streams import StreamHub
     from daemon.runtime.subscriptions import Subscriptions
@@ -56,6 +57,7 @@ class Daemon:
     clock: Clock
     store: Store
     history: History
+    snapshots: SnapshotTaker
     plans: Plans
     changes: Changes
     log: MeasuredLog

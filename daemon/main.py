@@ -42,6 +42,7 @@ from daemon.runtime.recovery import Recovery
 from daemon.runtime.remote_calls import RemoteCalls
 from daemon.runtime.remote_channel import Channel
 from daemon.runtime.services import Outgoing, outbound_policy
+from daemon.runtime.snapshot_taking import SnapshotTaker
 from daemon.runtime.steps import Steps
 from daemon.runtime.subscriptions import Subscriptions
 from daemon.runtime.supervisor import Supervisor
@@ -149,6 +150,7 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
         clock=tools.clock,
         store=store,
         history=base.history,
+        snapshots=base.snapshots,
         plans=base.plans,
         changes=base.changes,
         log=base.log,
@@ -180,6 +182,7 @@ class _Base:
     writer: Writer
     changes: Changes
     history: History
+    snapshots: SnapshotTaker
     plans: Plans
     membership: Membership
     outgoing: Outgoing
@@ -190,13 +193,15 @@ class _Base:
 
 def _base(tools: Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Base:
     log = MeasuredLog(store.log, tools.metrics)
+    history = History(store.log, store.snapshots)
     return _Base(
         tools=tools,
         store=store,
         log=log,
         writer=Writer(log),
         changes=Changes(),
-        history=History(store.log, store.snapshots),
+        history=history,
+        snapshots=SnapshotTaker(store.snapshots, history, tools.clock, tools.settings.snapshots, spawn=spawn),
         plans=Plans(store.definitions, tools.compiler.compile_stored, tools.clock),
         membership=_membership(tools, store),
         outgoing=outgoing,
@@ -213,7 +218,7 @@ def _engine(base: _Base, grants: Grants) -> Engine:
         writer=base.writer,
         plans=base.plans,
         changes=base.changes,
-        clock=base.tools.clock,
+        snapshots=base.snapshots,
         spawn=base.spawn,
         max_active=base.tools.settings.limits.max_active_executions,
         listeners=[base.tools.metrics.committed, tell_operators, grants.committed],

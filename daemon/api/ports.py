@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from daemon.runtime.plans import Plans
     from daemon.runtime.recovery import Recovery
     from daemon.runtime.result_cache import ResultCache
+    from daemon.runtime.snapshot_taking import SnapshotTaker
     from daemon.runtime.streams import StreamHub
     from daemon.settings import Settings
     from eventstore.store import Store
@@ -69,6 +70,10 @@ class Daemon(Protocol):
     @property
     def history(self) -> History:
         """Reads executions."""
+
+    @property
+    def snapshots(self) -> SnapshotTaker:
+        """Takes snapshots."""
 
     @property
     def plans(self) -> Plans:

@@ -133,6 +133,9 @@ def workflow(
     undo: Literal["automatic", "manual", "confirm_each", "none"] | None = None,
     limits: Mapping[str, int] | None = None,
     snapshot_every: int | None = None,
+    snapshot_interval: Duration | None = None,
+    snapshot_keep: int | None = None,
+    checkpoint_every: int | None = None,
     keys: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[P, O]], Workflow[P, O]]:
     """Make a workflow of a function that calls steps: what it returns is the output.
@@ -161,6 +164,9 @@ def workflow(
             "undo": undo,
             "limits": None if limits is None else dict(limits),
             "snapshot_every": snapshot_every,
+            "snapshot_interval": duration(snapshot_interval),
+            "snapshot_keep": snapshot_keep,
+            "checkpoint_every": checkpoint_every,
             **(keys or {}),
         }
         return Workflow(function, {key: value for key, value in words.items() if value is not None}, triggers)

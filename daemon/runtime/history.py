@@ -9,15 +9,13 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 
 from daemon.core.errors import ExecutionNotFound
 from daemon.core.evolve import fold
-from daemon.core.snapshot import FORMAT, decode_state, encode_state
+from daemon.core.snapshot import FORMAT, decode_state
 from daemon.core.state import INITIAL, NotStarted, State
 from daemon.runtime.loads import Loads
-from eventstore.errors import StoreError, Undecodable
-from eventstore.snapshots import Snapshot
+from eventstore.errors import Undecodable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,9 +25,8 @@ if TYPE_CHECKING:
     from eventstore.log import EventLog, Recorded
     from eventstore.snapshots import Snapshots
 
-KEEP_SNAPSHOTS = 3
-
-_logger = structlog.get_logger(__name__)
+FIRST_PAGE = 500
+"""Events that are read at first on the way to a time; each further page is twice as long."""
 
 
 class History:
@@ -59,9 +56,11 @@ class History:
             raise ExecutionNotFound(execution_id)
         return state
 
-    async def events(self, execution_id: UUID, *, after_version: int = 0) -> Sequence[Recorded]:
+    async def events(
+        self, execution_id: UUID, *, after_version: int = 0, up_to_version: int | None = None
+    ) -> Sequence[Recorded]:
         """Return its events in order."""
-        return await self._log.read(execution_id, after_version=after_version)
+        return await self._log.read(execution_id, after_version=after_version, up_to_version=up_to_version)
 
     async def state_at(self, execution_id: UUID, *, version: int | None = None, at: datetime | None = None) -> State:
         """Return the state at a version, or at a moment: after the last event recorded at or before `at`.
@@ -71,24 +70,29 @@ class History:
         if at is None:
             state = await self.load(execution_id, up_to_version=version)
         else:
-            whole = await self._log.read(execution_id, up_to_version=version)
-            state = _fold(execution_id, takewhile(lambda recorded: recorded.event.at <= at, whole), INITIAL)
+            state = await self._until(execution_id, at, version)
         if not state.version:
             raise ExecutionNotFound(execution_id)
         return state
 
-    async def take_snapshot(self, execution_id: UUID, state: State, at: datetime) -> None:
-        """Store the state as a snapshot. A store that fails to is no reason to stop: it is logged, nothing else."""
-        snapshot = Snapshot(execution_id, state.version, FORMAT, encode_state(state), at)
-        try:
-            await self._snapshots.save(snapshot, keep_last=KEEP_SNAPSHOTS)
-        except StoreError as error:
-            _logger.warning("snapshot_failed", execution_id=str(execution_id), version=state.version, error=str(error))
+    async def _until(self, execution_id: UUID, at: datetime, up_to_version: int | None) -> State:
+        """Fold on from the newest snapshot without an event after `at`, to the first event that is later."""
+        state, size = await self._snapshot(execution_id, up_to_version, covers_to=at), FIRST_PAGE
+        while True:
+            after, last = state.version, state.version + size
+            last = last if up_to_version is None else min(last, up_to_version)
+            page = await self._log.read(execution_id, after_version=after, up_to_version=last)
+            state = _fold(execution_id, takewhile(lambda recorded: recorded.event.at <= at, page), state)
+            if state.version < after + size:
+                return state
+            size *= 2
 
-    async def _snapshot(self, execution_id: UUID, up_to_version: int | None) -> State:
+    async def _snapshot(
+        self, execution_id: UUID, up_to_version: int | None, *, covers_to: datetime | None = None
+    ) -> State:
         """Return the fold that the newest usable snapshot holds."""
         try:
-            snapshot = await self._snapshots.latest(execution_id, up_to_version=up_to_version)
+            snapshot = await self._snapshots.latest(execution_id, up_to_version=up_to_version, covers_to=covers_to)
         except Undecodable:
             return INITIAL
         if snapshot is None or snapshot.format != FORMAT:

@@ -309,6 +309,9 @@ def test_the_workflow_says_all_that_it_can_in_yaml() -> None:
         undo="manual",
         limits={"output_bytes": 10},
         snapshot_every=0,
+        snapshot_interval="30s",
+        snapshot_keep=5,
+        checkpoint_every=100,
         keys={"snapshot_every": 9},
     )
     def flow(order: Any) -> Any:
@@ -326,6 +329,9 @@ def test_the_workflow_says_all_that_it_can_in_yaml() -> None:
         undo: manual
         limits: {output_bytes: 10}
         snapshot_every: 9
+        snapshot_interval: 30s
+        snapshot_keep: 5
+        checkpoint_every: 100
         nodes: {look: {task: look, with: {what: "{{ input }}"}}}
         output: {a: "{{ look }}"}
     """)
