@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from daemon.runtime.approval_links import ApprovalLinks
     from daemon.runtime.brokers import Brokers
     from daemon.runtime.changes import Changes
+    from daemon.runtime.checkpoints import Checkpoints
     from daemon.runtime.children import Children
     from daemon.runtime.clock import Clock
     from daemon.runtime.definitions import Compiler
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from daemon.runtime.plans import Plans
     from daemon.runtime.recovery import Recovery
     from daemon.runtime.result_cache import ResultCache
-    from daemon.runtime.snapshot_taking import SnapshotTaker
     from daemon.runtime.steps import Steps
     from daemon.runtime.streams import StreamHub
     from daemon.runtime.subscriptions import Subscriptions
@@ -57,7 +57,7 @@ class Daemon:
     clock: Clock
     store: Store
     history: History
-    snapshots: SnapshotTaker
+    checkpoints: Checkpoints
     plans: Plans
     changes: Changes
     log: MeasuredLog

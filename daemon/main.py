@@ -21,6 +21,7 @@ from daemon.core.node import Remote
 from daemon.foundations import KeptResults, Spawn, Tools, cache_backend, collector_of, keep_results, make_tools
 from daemon.nodes import all_node_types
 from daemon.runtime.changes import Changes, ForeignChanges
+from daemon.runtime.checkpoints import Checkpoints
 from daemon.runtime.children import Children
 from daemon.runtime.client_metrics import ClientMetrics
 from daemon.runtime.clock import Clock, SharedClock, SystemClock
@@ -150,7 +151,7 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
         clock=tools.clock,
         store=store,
         history=base.history,
-        snapshots=base.snapshots,
+        checkpoints=Checkpoints(store.log, store.snapshots, base.history, base.plans, base.snapshots),
         plans=base.plans,
         changes=base.changes,
         log=base.log,

@@ -21,6 +21,7 @@ from daemon.api import (
     links,
     many,
     messages,
+    past,
     people,
     streams,
     topics,
@@ -39,8 +40,8 @@ def create_app(daemon: Daemon) -> FastAPI:
     app.state.daemon = daemon
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
-    parts = (workflows, events_stream, many, executions, messages, streams, undo, people, cache, limits, topics, health)
-    for part in parts:
+    reading = (workflows, events_stream, past, executions, streams, cache, limits, topics, health)
+    for part in (many, *reading, messages, undo, people):
         app.include_router(part.routes)
     app.router.routes.append(hooks.route(daemon))
     app.router.routes.append(links.route(daemon))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from daemon.runtime.approval_links import ApprovalLinks
     from daemon.runtime.brokers import Brokers
     from daemon.runtime.changes import Changes
+    from daemon.runtime.checkpoints import Checkpoints
     from daemon.runtime.children import Children
     from daemon.runtime.clock import Clock
     from daemon.runtime.engine import Engine
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from daemon.runtime.plans import Plans
     from daemon.runtime.recovery import Recovery
     from daemon.runtime.result_cache import ResultCache
-    from daemon.runtime.snapshot_taking import SnapshotTaker
     from daemon.runtime.streams import StreamHub
     from daemon.settings import Settings
     from eventstore.store import Store
@@ -72,8 +72,8 @@ class Daemon(Protocol):
         """Reads executions."""
 
     @property
-    def snapshots(self) -> SnapshotTaker:
-        """Takes snapshots."""
+    def checkpoints(self) -> Checkpoints:
+        """Snapshots, and versions with names."""
 
     @property
     def plans(self) -> Plans:
