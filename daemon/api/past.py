@@ -9,6 +9,7 @@ from uuid import UUID  # noqa: TC003  FastAPI resolves the annotations
 
 from fastapi import APIRouter, Query, Request, Response
 from msgspec import Meta, Struct
+from pydantic import StringConstraints
 
 from daemon.api import past_models
 from daemon.api.bodies import answer, read_body, read_json
@@ -17,6 +18,7 @@ from daemon.api.executions import cursor_of, read_cursor, utc
 from daemon.api.models import Status  # noqa: TC001  as above
 from daemon.api.parameters import Api, ExecutionId, Name  # noqa: TC001  FastAPI resolves the annotations
 from daemon.runtime.as_of import AsOf, question
+from daemon.runtime.checkpoints import CHECKPOINT_NAME
 from daemon.runtime.comparing import compared, patch_of
 from daemon.runtime.moments import Moment, side_at
 from daemon.runtime.snapshot_files import SnapshotDocument
@@ -28,16 +30,14 @@ PATCH = "application/json-patch+json"
 
 
 class CheckpointBody(Struct, forbid_unknown_fields=True):
-    """The checkpoint's name, and which version gets it: the newest, unless another or a time is named."""
+    """The checkpoint's name."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=255)]
-    version: Annotated[int, Meta(ge=1)] | None = None
-    at: datetime | None = None
+    name: Annotated[str, Meta(max_length=255, pattern=CHECKPOINT_NAME)]
 
 
 Version = Annotated[int | None, Query(ge=1, le=2**53)]
 At = Annotated[datetime | None, Query(description="As it was at this time.")]
-Expression = Annotated[str, Query(max_length=4096)]
+Shown = Annotated[str, StringConstraints(max_length=200)]
 
 routes = APIRouter(tags=["past"])
 
@@ -57,12 +57,16 @@ async def checkpoints(*, daemon: Api, execution_id: ExecutionId) -> Response:
     "/executions/{execution_id}/checkpoints",
     response_model=past_models.Checkpoint,
     responses=ANSWERS[400, 404, 409, 413, 422, 500, 503],
-    openapi_extra=body_of(CheckpointBody, "The name, and of what.", {"name": "before the refund"}, required=True),
+    openapi_extra=body_of(
+        CheckpointBody, "The name; it stands for one version.", {"name": "before the refund"}, required=True
+    ),
 )
-async def mark(*, request: Request, daemon: Api, execution_id: ExecutionId) -> Response:
-    """Give a version a name, and keep its snapshot. A name stands for one version; repeating it changes nothing."""
+async def mark(
+    *, request: Request, daemon: Api, execution_id: ExecutionId, version: Version = None, at: At = None
+) -> Response:
+    """Give the newest version, or this one, a name, and keep its snapshot. Repeating it changes nothing."""
     body = await read_json(request, daemon.settings.http.max_body_bytes, CheckpointBody, CheckpointBody(name=""))
-    made = await daemon.checkpoints.take(execution_id, label=body.name, version=body.version, at=utc(body.at))
+    made = await daemon.checkpoints.take(execution_id, label=body.name, version=version, at=utc(at))
     return answer(made._asdict())
 
 
@@ -111,6 +115,7 @@ async def export(*, daemon: Api, execution_id: ExecutionId, version: Version = N
 )
 async def take_in(*, request: Request, daemon: Api, execution_id: ExecutionId) -> Response:
     """Store the snapshot of a document, if it is of this execution and what its events say."""
+    await daemon.history.existing(execution_id)
     text = await read_body(request, MAX_DOCUMENT_BYTES)
     return answer((await daemon.checkpoints.take_in(text, execution_id))._asdict())
 
@@ -133,7 +138,10 @@ async def diff(
     to_checkpoint: Name | None = None,
     patch: Annotated[bool, Query(description="As a JSON Patch of what `/state` gives.")] = False,
 ) -> Response:
-    """Return what differs between two versions of an execution, or between two executions."""
+    """Return what differs between two versions of an execution, or between two executions.
+
+    Where several of version, time and checkpoint are given, whichever came first counts.
+    """
     before = await side_at(
         daemon.history, daemon.checkpoints, execution_id, Moment(version, utc(at), checkpoint), events=not patch
     )
@@ -158,8 +166,8 @@ async def as_of(
     workflow: Name | None = None,
     status: Status | None = None,
     trigger: Name | None = None,
-    where: Annotated[Expression | None, Query(examples=["'approval' in waiting.types"])] = None,
-    show: Annotated[list[Expression] | None, Query(max_length=20)] = None,
+    where: Annotated[str | None, Query(max_length=1000, examples=["'approval' in waiting.types"])] = None,
+    show: Annotated[list[Shown] | None, Query(max_length=5, description="What else is to be told of each.")] = None,
     since: Annotated[datetime | None, Query(description="Started at or after.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="How many are looked at in this call.")] = 200,
     cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,

@@ -225,8 +225,9 @@ class DaemonPast:
 
     def mark(self, execution_id: UUID, name: str, moment: Moment) -> dict[str, Any]:
         """Give a version a name, and store its snapshot."""
-        body = {"name": name, "version": moment.version, "at": _text(moment.at)}
-        view: dict[str, Any] = self._connection.post(f"/executions/{execution_id}/checkpoints", body, wait_s=LONG_S)
+        path = f"/executions/{execution_id}/checkpoints"
+        when: dict[str, Any] = {"version": moment.version, "at": _text(moment.at)}
+        view: dict[str, Any] = self._connection.post(path, {"name": name}, wait_s=LONG_S, **when)
         return view
 
     def clear(self, execution_id: UUID, version: int | None) -> int:

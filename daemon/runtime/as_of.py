@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
@@ -45,6 +45,7 @@ _OF_ROW = ("id", "workflow", "status", "cause", "trigger", "key", "definition", 
 _OF_STATE = ("version", "input", "vars", "steps", "output", "error", "failed_step")
 NAMES = (*_OF_ROW, *_OF_STATE)
 """What `where` and `show` may read."""
+_LAST = datetime(9999, 12, 31, tzinfo=UTC)
 _NOT_OPEN = (*Settled, Repeating, Turn)
 
 
@@ -103,7 +104,7 @@ class AsOf:
 
         Raises Unavailable. An execution that cannot be read is one of the unclear.
         """
-        later = asked.at + timedelta(microseconds=1)
+        later = asked.at + timedelta(microseconds=1) if asked.at < _LAST else asked.at
         until = later if which.until is None else min(later, which.until)
         rows = await self._index.executions(replace(which, status=None, until=until, limit=which.limit + 1))
         last = rows[which.limit - 1] if len(rows) > which.limit else None

@@ -8,6 +8,7 @@ Comes from: daemon/api, daemon/cli. Goes to: `history`, `snapshot_taking`, `snap
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 MOST_SHOWN = 20
 """Places that are named where a snapshot is not the fold."""
+CHECKPOINT_NAME = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+"""Printable, and not blank."""
 MAX_NAME_CHARS = 255
 
 
@@ -94,11 +97,11 @@ class Checkpoints:
 
         Raises ExecutionNotFound; Rejected when the name is that of another version; StoreError.
         """
-        if not label.strip() or len(label) > MAX_NAME_CHARS:
-            raise InvalidInput(f"the name of a checkpoint has 1 to {MAX_NAME_CHARS} characters")
+        if len(label) > MAX_NAME_CHARS or not re.search(CHECKPOINT_NAME, label):
+            raise InvalidInput(f"the name of a checkpoint has 1 to {MAX_NAME_CHARS} printable characters")
         state = await self._history.state_at(execution_id, version=version, at=at)
         if version is not None and state.version < version:
-            raise InvalidInput(f"the execution has {state.version} events, and no version {version}")
+            raise UnknownName(f"execution {execution_id} has {state.version} events, and no version {version}")
         taken = {each.version for each in await self.named(execution_id) if each.name == label}
         if taken - {state.version}:
             raise Rejected(f"the checkpoint {label!r} is version {max(taken)}: choose another name, or clear it first")

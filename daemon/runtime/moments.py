@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from daemon.core.errors import InvalidInput
+from daemon.core.errors import UnknownName
 from daemon.runtime.comparing import Side
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Moment(NamedTuple):
-    """At most one is given; none is now."""
+    """With nothing given it is now; with several, whichever came first."""
 
     version: int | None = None
     at: datetime | None = None
@@ -28,15 +28,14 @@ class Moment(NamedTuple):
 
 
 async def state_at(history: History, checkpoints: Checkpoints, execution_id: UUID, moment: Moment) -> State:
-    """Return the state then. Raises ExecutionNotFound, UnknownName for the checkpoint, InvalidInput for the version."""
+    """Return the state then. Raises ExecutionNotFound; UnknownName for the checkpoint or version."""
     version, at, checkpoint = moment
-    if sum(each is not None for each in moment) > 1:
-        raise InvalidInput("give one of version, time and checkpoint")
     if checkpoint is not None:
-        version = await checkpoints.version_of(execution_id, checkpoint)
+        named = await checkpoints.version_of(execution_id, checkpoint)
+        version = named if version is None else min(version, named)
     state = await history.state_at(execution_id, version=version, at=at)
-    if version is not None and state.version < version:
-        raise InvalidInput(f"execution {execution_id} has {state.version} events, and no version {version}")
+    if version is not None and at is None and state.version < version:
+        raise UnknownName(f"execution {execution_id} has {state.version} events, and no version {version}")
     return state
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import pytest
@@ -30,6 +30,7 @@ from tests.core.spec import NOON
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from eventstore.log import EventLog
     from eventstore.store import Store
 
 CASES = 1_000
@@ -124,7 +125,7 @@ async def test_the_state_at_a_time_reads_what_lies_after_the_snapshot_before() -
     states = _states(many)
     await life.snapshot([4000], states)
     log = CountingLog(life.store.log)
-    history = History(log, life.store.snapshots)  # type: ignore[arg-type]  it is only read
+    history = History(cast("EventLog", log), life.store.snapshots)
     assert await history.state_at(life.id, at=many[4099].at) == states[4100]
     assert log.given <= FIRST_PAGE
 
