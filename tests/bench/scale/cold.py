@@ -42,8 +42,8 @@ BATCH = 5_000
 TAIL = 100
 """Events after the snapshot: half of what lies between two automatic ones."""
 SHAPES = {
-    "a loop that keeps nothing": "for: 1000000, collect: false",
-    "a loop that keeps each output": "for: 1000000",
+    "a loop that keeps nothing": "for: 100000, collect: false",
+    "a loop that keeps each output": "for: 100000",
 }
 TEXT = "workflow: {name}\nnodes:\n  all: {{{kind}, do: {{nodes: {{one: {{task: bench.add, with: {{n: 1}}}}}}}}}}\n"
 
