@@ -95,7 +95,7 @@ class Checkpoints:
     ) -> Checkpoint:
         """Give a version a name, and store its snapshot. Repeating it changes nothing.
 
-        Raises ExecutionNotFound; Rejected when the name is that of another version; StoreError.
+        Raises ExecutionNotFound; Rejected when the name is of another version, or the version has one; StoreError.
         """
         if len(label) > MAX_NAME_CHARS or not re.search(CHECKPOINT_NAME, label):
             raise InvalidInput(f"the name of a checkpoint has 1 to {MAX_NAME_CHARS} printable characters")
@@ -105,6 +105,8 @@ class Checkpoints:
         taken = {each.version for each in await self.named(execution_id) if each.name == label}
         if taken - {state.version}:
             raise Rejected(f"the checkpoint {label!r} is version {max(taken)}: choose another name, or clear it first")
+        if (before := await self._given_name(execution_id, state)) not in {None, label}:
+            raise Rejected(f"version {state.version} is the checkpoint {before!r} already: clear it first")
         await self._taker.take(execution_id, state, label=label)
         return Checkpoint(label, state.version, stored=True)
 
@@ -155,6 +157,12 @@ class Checkpoints:
             raise InvalidInput(f"$.state: it is not what the events say: {'; '.join(places)}")
         await self._taker.take(document.execution_id, state, label=document.label)
         return Checkpoint(document.label or "", document.version, stored=True)
+
+    async def _given_name(self, execution_id: UUID, state: State) -> str | None:
+        """Return the name of the version that would be lost if it got another; those of steps are not lost."""
+        stored = await self._snapshots.stored(execution_id)
+        label = next((each.label for each in stored if each.version == state.version), None)
+        return None if label in {name for name, _ in await self._marked(state)} else label
 
     async def _get(self, execution_id: UUID, version: int) -> Snapshot:
         snapshot = await self._snapshots.get(execution_id, version)

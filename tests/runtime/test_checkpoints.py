@@ -162,6 +162,8 @@ async def test_a_name_stands_for_one_version(tmp_path: Path) -> None:
         assert (await checkpoints.take(target, label="first", version=3)).version == 3
         with pytest.raises(Rejected, match="is version 3"):
             await checkpoints.take(target, label="first")
+        with pytest.raises(Rejected, match="is the checkpoint 'first' already"):
+            await checkpoints.take(target, label="second", version=3)
         with pytest.raises(UnknownName, match="no version 99"):
             await checkpoints.take(target, label="later", version=99)
         with pytest.raises(InvalidInput, match="1 to 255 printable characters"):
