@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from daemon.core.address import node_of
 from daemon.core.differences import differences, dotted
 from daemon.core.errors import ExecutionNotFound, InvalidInput, Rejected, UnknownName
 from daemon.core.snapshot import FORMAT, encode_state
@@ -20,7 +21,7 @@ from daemon.core.state import NotStarted, Succeeded
 from daemon.runtime.history import History
 from daemon.runtime.plans import MissingDefinition
 from daemon.runtime.snapshot_files import document_of, read_document, read_state
-from daemon.runtime.snapshot_times import is_checkpoint
+from daemon.runtime.snapshot_times import marked
 from eventstore.errors import Undecodable
 from eventstore.snapshots import NoSnapshots, Snapshot
 
@@ -178,10 +179,11 @@ class Checkpoints:
             plan = await self._plans.pinned(state.definition)
         except MissingDefinition:
             return ()
-        if not any(node.checkpoint for node in plan.definition.nodes.values()):
+        nodes = marked(plan)
+        if not nodes:
             return ()
         steps = state.steps.items()
-        return [(at, step.version) for at, step in steps if isinstance(step, Succeeded) and is_checkpoint(plan, at)]
+        return [(at, step.version) for at, step in steps if isinstance(step, Succeeded) and node_of(at) in nodes]
 
     async def _outcome(self, execution_id: UUID, version: int, form: str) -> tuple[str, str | None, Sequence[str]]:
         if form != FORMAT:

@@ -134,7 +134,7 @@ def _holder(document: Any, message: str, keys: list[str]) -> dict[str, Any] | No
     for name, index, entry in _PART.findall(message.partition("`$")[2].rstrip("`")):
         if entry and not left:
             return value if isinstance(value, dict) and value else None
-        part = left.pop(0) if entry else int(index) if index else name
+        part: Any = left.pop(0) if entry else int(index) if index else name
         if not isinstance(value, dict | list) or part not in (value if isinstance(value, dict) else range(len(value))):
             return None
         value = value[part]

@@ -35,44 +35,59 @@ class Due(NamedTuple):
     keep_last: int
 
 
+class _Rules(NamedTuple):
+    """What a definition says, and the settings where it says nothing."""
+
+    every: int
+    interval_s: float
+    keep: int
+    named: int
+    """Events between two checkpoints."""
+    marked: frozenset[str]
+    """Nodes whose success is a checkpoint."""
+
+
 class SnapshotTimes:
     """Tells which snapshots are due after each commit, by the workflow's keys and the settings behind them."""
 
     def __init__(self, settings: Snapshots) -> None:
         self._settings = settings
+        self._rules: dict[str, _Rules] = {}
         self._last: dict[UUID, datetime] = {}
 
     def due(self, plan: Plan | None, before: State, events: Sequence[Event], after: State) -> Sequence[Due]:
         """Return what is due after these events: checkpoints where they were, and perhaps an automatic one."""
         if plan is None or isinstance(after, NotStarted):
             return ()
-        keep = plan.definition.snapshot_keep or self._settings.keep
-        found = [
-            Due(fold(events[: version - before.version], before), label, keep)
-            for version, label in _named(plan, before, events)
-        ]
-        if self._by_count(plan, before, after) or self._by_time(plan, events, after):
-            found.append(Due(after, None, keep))
+        rules = self._rules.get(plan.hash) or self._read(plan)
+        found: list[Due] = []
+        if rules.named or rules.marked:
+            versions = _named(rules, before, events)
+            found += [
+                Due(fold(events[: version - before.version], before), name, rules.keep) for version, name in versions
+            ]
+        if _by_count(rules.every, before, after) or (rules.interval_s and self._by_time(rules, events, after)):
+            found.append(Due(after, None, rules.keep))
         return found
 
-    def _by_count(self, plan: Plan, before: State, after: State) -> bool:
-        every = plan.definition.snapshot_every
-        every = self._settings.every if every is None else every
-        if not every or not isinstance(after, Running):
-            return False
-        every *= 1 + after.size // (every * BYTES_AN_EVENT)
-        return after.version // every > before.version // every
+    def _read(self, plan: Plan) -> _Rules:
+        definition, settings = plan.definition, self._settings
+        interval = definition.snapshot_interval
+        rules = self._rules[plan.hash] = _Rules(
+            every=settings.every if definition.snapshot_every is None else definition.snapshot_every,
+            interval_s=settings.interval_s if interval is None else interval.total_seconds(),
+            keep=definition.snapshot_keep or settings.keep,
+            named=definition.checkpoint_every,
+            marked=marked(plan),
+        )
+        return rules
 
-    def _by_time(self, plan: Plan, events: Sequence[Event], after: State) -> bool:
-        interval = plan.definition.snapshot_interval
-        interval_s = self._settings.interval_s if interval is None else interval.total_seconds()
-        if not interval_s or isinstance(after, NotStarted):
-            return False
+    def _by_time(self, rules: _Rules, events: Sequence[Event], after: Running | Finished) -> bool:
         execution_id, now = after.execution_id, events[-1].at
         if isinstance(after, Finished):
             self._last.pop(execution_id, None)
             return False
-        if (now - self._last.get(execution_id, after.started_at)).total_seconds() < interval_s:
+        if (now - self._last.get(execution_id, after.started_at)).total_seconds() < rules.interval_s:
             return False
         self._last.pop(execution_id, None)
         self._last[execution_id] = now
@@ -81,17 +96,22 @@ class SnapshotTimes:
         return True
 
 
-def _named(plan: Plan, before: State, events: Sequence[Event]) -> Iterator[tuple[int, str]]:
+def _by_count(every: int, before: State, after: State) -> bool:
+    if not every or not isinstance(after, Running):
+        return False
+    every *= 1 + after.size // (every * BYTES_AN_EVENT)
+    return after.version // every > before.version // every
+
+
+def _named(rules: _Rules, before: State, events: Sequence[Event]) -> Iterator[tuple[int, str]]:
     """Yield versions among these events that the definition wants kept under a name."""
-    every = plan.definition.checkpoint_every
     for version, event in enumerate(events, start=before.version + 1):
-        if isinstance(event, StepSucceeded | StepCached) and is_checkpoint(plan, event.address):
+        if isinstance(event, StepSucceeded | StepCached) and node_of(event.address) in rules.marked:
             yield version, event.address
-        elif every and version % every == 0:
+        elif rules.named and version % rules.named == 0:
             yield version, f"event {version}"
 
 
-def is_checkpoint(plan: Plan, address: str) -> bool:
-    """Tell whether the success of the step at this address is a checkpoint."""
-    node = plan.definition.nodes.get(node_of(address))
-    return node is not None and node.checkpoint
+def marked(plan: Plan) -> frozenset[str]:
+    """Return the nodes that say that the success of their steps is a checkpoint."""
+    return frozenset(node.id for node in plan.definition.nodes.values() if node.checkpoint)

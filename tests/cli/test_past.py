@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import jsonpatch
 import pytest
 
+from daemon.cli.faults import BadUsage
+from daemon.cli.reading import read_moment
 from tests.cli.conftest import halt
 
 if TYPE_CHECKING:
@@ -162,6 +165,12 @@ def test_a_daemon_that_has_stopped_leaves_all_of_it_to_be_read(sagad: Sagad, sma
     halt(running)
     assert sagad("diff", f"{small}@1").code == 1
     assert sagad("snapshot", "take", small).code == 0
+
+
+def test_a_time_of_day_is_today() -> None:
+    assert read_moment("14:05") == datetime.now(UTC).replace(hour=14, minute=5, second=0, microsecond=0)
+    with pytest.raises(BadUsage, match="'25:00' is not a time"):
+        read_moment("25:00")
 
 
 def _time_of(sagad: Sagad, execution_id: str) -> str:
