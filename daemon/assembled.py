@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from daemon.runtime.branches import Branches
     from daemon.runtime.brokers import Brokers
     from daemon.runtime.changes import Changes
+    from daemon.runtime.checkpoints import Checkpoints
     from daemon.runtime.children import Children
     from daemon.runtime.clock import Clock
     from daemon.runtime.definitions import Compiler
@@ -57,6 +58,7 @@ class Daemon:
     clock: Clock
     store: Store
     history: History
+    checkpoints: Checkpoints
     plans: Plans
     changes: Changes
     log: MeasuredLog

@@ -22,6 +22,7 @@ from daemon.foundations import KeptResults, Spawn, Tools, cache_backend, collect
 from daemon.nodes import all_node_types
 from daemon.runtime.branches import Branches
 from daemon.runtime.changes import Changes, ForeignChanges
+from daemon.runtime.checkpoints import Checkpoints
 from daemon.runtime.children import Children
 from daemon.runtime.client_metrics import ClientMetrics
 from daemon.runtime.clock import Clock, SharedClock, SystemClock
@@ -44,6 +45,7 @@ from daemon.runtime.recovery import Recovery
 from daemon.runtime.remote_calls import RemoteCalls
 from daemon.runtime.remote_channel import Channel
 from daemon.runtime.services import Outgoing, outbound_policy
+from daemon.runtime.snapshot_taking import SnapshotTaker
 from daemon.runtime.steps import Steps
 from daemon.runtime.subscriptions import Subscriptions
 from daemon.runtime.supervisor import Supervisor
@@ -152,6 +154,7 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
         clock=tools.clock,
         store=store,
         history=base.history,
+        checkpoints=_checkpoints(base),
         plans=base.plans,
         changes=base.changes,
         log=base.log,
@@ -184,6 +187,7 @@ class _Base:
     writer: Writer
     changes: Changes
     history: History
+    snapshots: SnapshotTaker
     plans: Plans
     membership: Membership
     outgoing: Outgoing
@@ -194,13 +198,15 @@ class _Base:
 
 def _base(tools: Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Base:
     log = MeasuredLog(store.log, tools.metrics)
+    history = History(store.log, store.snapshots)
     return _Base(
         tools=tools,
         store=store,
         log=log,
         writer=Writer(log),
         changes=Changes(),
-        history=History(store.log, store.snapshots),
+        history=history,
+        snapshots=SnapshotTaker(store.snapshots, history, tools.clock, tools.settings.snapshots, spawn=spawn),
         plans=Plans(store.definitions, tools.compiler.compile_stored, tools.clock),
         membership=_membership(tools, store),
         outgoing=outgoing,
@@ -217,7 +223,7 @@ def _engine(base: _Base, grants: Grants) -> Engine:
         writer=base.writer,
         plans=base.plans,
         changes=base.changes,
-        clock=base.tools.clock,
+        snapshots=base.snapshots,
         spawn=base.spawn,
         max_active=base.tools.settings.limits.max_active_executions,
         listeners=[base.tools.metrics.committed, tell_operators, grants.committed],
@@ -238,12 +244,16 @@ def _children(base: _Base, engine: Engine) -> Children:
     )
 
 
+def _checkpoints(base: _Base) -> Checkpoints:
+    return Checkpoints(base.store.log, base.store.snapshots, base.history, base.plans, base.snapshots)
+
+
 def _branches(base: _Base, engine: Engine) -> Branches:
     return Branches(
         engine=engine,
         plans=base.plans,
         history=base.history,
-        cuts=Cuts(base.history, base.plans),
+        cuts=Cuts(base.history, base.plans, _checkpoints(base)),
         clock=base.tools.clock,
         spawn=base.spawn,
     )

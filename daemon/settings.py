@@ -181,6 +181,18 @@ class Streams:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Snapshots:
+    """`[snapshots]`: cached states, so that fewer events are read; for workflows that do not say themselves."""
+
+    every: Annotated[int, Between(0, 1_000_000)] = 200
+    """Events of an execution between two; 0 for none."""
+    interval_s: Annotated[float, Between(0, 365 * 86400)] = 0.0
+    """Time between two of an execution that goes on; 0 for none."""
+    keep: Annotated[int, Between(1, 1000)] = 3
+    """How many of an execution are kept, the newest; those with a name are kept beside them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tracing:
     """`[tracing]`; without `otlp_endpoint` no spans are made."""
 
@@ -228,6 +240,7 @@ class Settings:
     limits: Limits = Limits()
     cache: Cache = Cache()
     streams: Streams = Streams()
+    snapshots: Snapshots = Snapshots()
     tracing: Tracing = Tracing()
     log: Logging = Logging()
     outbound: Outbound = Outbound()  # noqa: RUF009  it is frozen

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     )
     from eventstore.leases import Member
     from eventstore.log import Append, Recorded, StoredDefinition
-    from eventstore.snapshots import Snapshot
 
 
 class MemoryLog:
@@ -301,32 +300,3 @@ class MemoryCursors:
     async def save(self, name: str, position: int) -> None:
         """See `log.Cursors`."""
         self._positions[name] = max(position, self._positions.get(name, 0))
-
-
-class MemorySnapshots:
-    """`snapshots.Snapshots` in dicts."""
-
-    def __init__(self) -> None:
-        self._by_execution: defaultdict[UUID, dict[int, Snapshot]] = defaultdict(dict)
-
-    async def save(self, snapshot: Snapshot, *, keep_last: int) -> None:
-        """See `snapshots.Snapshots`."""
-        kept = self._by_execution[snapshot.execution_id]
-        kept[snapshot.version] = snapshot
-        unlabelled = sorted((version for version, held in kept.items() if held.label is None), reverse=True)
-        for version in unlabelled[keep_last:]:
-            del kept[version]
-
-    async def latest(self, execution_id: UUID, *, up_to_version: int | None = None) -> Snapshot | None:
-        """See `snapshots.Snapshots`."""
-        kept = self._by_execution.get(execution_id, {})
-        version = max((held for held in kept if up_to_version is None or held <= up_to_version), default=None)
-        return None if version is None else kept[version]
-
-    async def all_of(self, execution_id: UUID) -> Sequence[Snapshot]:
-        """See `snapshots.Snapshots`."""
-        return [held for _, held in sorted(self._by_execution.get(execution_id, {}).items())]
-
-    async def clear(self, execution_id: UUID) -> int:
-        """See `snapshots.Snapshots`."""
-        return len(self._by_execution.pop(execution_id, {}))

@@ -14,7 +14,7 @@ from eventstore.index import ApprovalRow, DueTimer, ExecutionRow, ForkRow
 from eventstore.log import StoredDefinition
 from eventstore.queries import statements
 from eventstore.rows import MAX_KEY_CHARS, clean_text
-from eventstore.snapshots import Snapshot
+from eventstore.snapshots import Snapshot, Stored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping, Sequence
@@ -260,14 +260,26 @@ class SqlSnapshots:
             "state": self._codec.seal(snapshot.state),
             "taken_at": snapshot.taken_at,
             "label": clean_text(snapshot.label, MAX_KEY_CHARS),
+            "covers_to": snapshot.covers_to,
         }
         kept = {"execution_id": snapshot.execution_id, "keep_last": keep_last}
         await self._database.execute((SQL["save_snapshot"], row), (SQL["drop_old_snapshots"], kept))
 
-    async def latest(self, execution_id: UUID, *, up_to_version: int | None = None) -> Snapshot | None:
+    async def latest(
+        self, execution_id: UUID, *, up_to_version: int | None = None, covers_to: datetime | None = None
+    ) -> Snapshot | None:
         """See `snapshots.Snapshots`."""
-        last = MAX_VERSION if up_to_version is None else up_to_version
-        rows = await self._database.fetch(SQL["latest_snapshot"], {"execution_id": execution_id, "up_to_version": last})
+        asked = {
+            "execution_id": execution_id,
+            "up_to_version": MAX_VERSION if up_to_version is None else up_to_version,
+            "covers_to": covers_to,
+        }
+        rows = await self._database.fetch(SQL["latest_snapshot" if covers_to is None else "latest_snapshot_at"], asked)
+        return self._snapshot(rows[0]) if rows else None
+
+    async def get(self, execution_id: UUID, version: int) -> Snapshot | None:
+        """See `snapshots.Snapshots`."""
+        rows = await self._database.fetch(SQL["get_snapshot"], {"execution_id": execution_id, "version": version})
         return self._snapshot(rows[0]) if rows else None
 
     async def all_of(self, execution_id: UUID) -> Sequence[Snapshot]:
@@ -275,15 +287,27 @@ class SqlSnapshots:
         rows = await self._database.fetch(SQL["all_snapshots"], {"execution_id": execution_id})
         return [self._snapshot(row) for row in rows]
 
-    async def clear(self, execution_id: UUID) -> int:
+    async def stored(self, execution_id: UUID) -> Sequence[Stored]:
         """See `snapshots.Snapshots`."""
-        return await self._database.execute((SQL["clear_snapshots"], {"execution_id": execution_id}))
+        rows = await self._database.fetch(SQL["stored_snapshots"], {"execution_id": execution_id})
+        return [
+            Stored(version, form, size, self._database.time_of(taken_at), label, self._time(covers_to))
+            for version, form, size, taken_at, label, covers_to in rows
+        ]
+
+    async def clear(self, execution_id: UUID, *, version: int | None = None) -> int:
+        """See `snapshots.Snapshots`."""
+        name = "clear_snapshots" if version is None else "clear_snapshot"
+        return await self._database.execute((SQL[name], {"execution_id": execution_id, "version": version}))
 
     def _snapshot(self, row: tuple[Any, ...]) -> Snapshot:
-        execution_id, version, form, state, taken_at, label = row
+        execution_id, version, form, state, taken_at, label, covers_to = row
         try:
             plain = self._codec.unseal(bytes(state))
         except Undecodable as error:
             raise Undecodable(f"snapshot {version} of execution {execution_id}: {error}") from error
         taken = self._database.time_of(taken_at)
-        return Snapshot(self._database.id_of(execution_id), version, form, plain, taken, label)
+        return Snapshot(self._database.id_of(execution_id), version, form, plain, taken, label, self._time(covers_to))
+
+    def _time(self, value: Any) -> datetime | None:
+        return None if value is None else self._database.time_of(value)

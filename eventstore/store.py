@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 from eventstore.errors import Unusable
-from eventstore.memory import MemoryCursors, MemoryDefinitions, MemoryIndex, MemoryLog, MemorySnapshots
+from eventstore.memory import MemoryCursors, MemoryDefinitions, MemoryIndex, MemoryLog
 from eventstore.memory_leases import MemoryLeases
 from eventstore.memory_results import MemoryResults
+from eventstore.memory_snapshots import MemorySnapshots
 from eventstore.memory_streams import MemoryStreams
 from eventstore.postgres import PostgresLog
 from eventstore.postgres_database import PostgresDatabase

@@ -22,6 +22,7 @@ from daemon.api import (
     links,
     many,
     messages,
+    past,
     people,
     streams,
     topics,
@@ -40,9 +41,8 @@ def create_app(daemon: Daemon) -> FastAPI:
     app.state.daemon = daemon
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
-    of_executions = (events_stream, many, executions, messages, streams, undo, branches)
-    parts = (workflows, *of_executions, people, cache, limits, topics, health)
-    for part in parts:
+    reading = (workflows, events_stream, past, executions, streams, cache, limits, topics, health)
+    for part in (many, *reading, messages, undo, people, branches):
         app.include_router(part.routes)
     app.router.routes.append(hooks.route(daemon))
     app.router.routes.append(links.route(daemon))

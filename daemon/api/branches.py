@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from msgspec import UNSET, Struct
 
 from daemon.api import branch_models as models
@@ -30,7 +30,7 @@ class StepBody(Struct, forbid_unknown_fields=True):
 
 
 class ForkBody(Struct, forbid_unknown_fields=True, kw_only=True):
-    """A fork. `at` is a version, a time, `before:STEP` or `after:STEP`."""
+    """A fork. `at` is a version, a time, `before:STEP`, `after:STEP` or `checkpoint:NAME`."""
 
     at: str
     input: Any = UNSET
@@ -48,7 +48,7 @@ class ForkBody(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class RewindBody(Struct, forbid_unknown_fields=True, kw_only=True):
-    """A rewind. `to` is a version, a time, `before:STEP` or `after:STEP`."""
+    """A rewind. `to` is a version, a time, `before:STEP`, `after:STEP` or `checkpoint:NAME`."""
 
     to: str
     undo: Literal["automatic", "manual", "confirm_each", "none"] = "automatic"
@@ -84,7 +84,7 @@ async def fork(*, request: Request, daemon: Api, execution_id: ExecutionId, acto
     """Begin an execution that goes on from a place in the past of this one, which stays as it is."""
     body = await read_json(request, daemon.settings.http.max_body_bytes, ForkBody, NO_FORK)
     if not body.at:
-        raise BadRequest("the body says where, as `at`: a version, a time, before:STEP or after:STEP")
+        raise BadRequest("the body says where, as `at`: a version, a time, before:STEP, after:STEP or checkpoint:NAME")
     wish = ForkWish(
         where=body.at,
         edits=Edits(
@@ -123,7 +123,9 @@ async def rewind(
     """Let the execution go on from a place in its past; what it has done since is undone first."""
     body = await read_json(request, daemon.settings.http.max_body_bytes, RewindBody, NO_REWIND)
     if not body.to:
-        raise BadRequest("the body says where to, as `to`: a version, a time, before:STEP or after:STEP")
+        raise BadRequest(
+            "the body says where to, as `to`: a version, a time, before:STEP, after:STEP or checkpoint:NAME"
+        )
     past = await answered(
         daemon.branches.rewind(
             execution_id,
@@ -135,6 +137,26 @@ async def rewind(
             actor=actor,
         )
     )
+    state = await daemon.history.existing(execution_id)
+    return answer({**summary_view(execution_id, state), "to_version": past.cut.version})
+
+
+@routes.post(
+    "/executions/{execution_id}/restore",
+    response_model=models.Rewound,
+    responses=ANSWERS[404, 409, 422, 500, 503],
+)
+async def restore(
+    *,
+    daemon: Api,
+    execution_id: ExecutionId,
+    checkpoint: Annotated[str, Query(min_length=1, max_length=255, description="Its name.")],
+    idempotency_key: IdempotencyKey = None,
+    actor: Actor = "api",
+) -> Response:
+    """Let the execution go on from a checkpoint: a rewind to it."""
+    rewind_id, where = idempotency_key or "", f"checkpoint:{checkpoint}"
+    past = await answered(daemon.branches.rewind(execution_id, where, rewind_id=rewind_id, actor=actor))
     state = await daemon.history.existing(execution_id)
     return answer({**summary_view(execution_id, state), "to_version": past.cut.version})
 

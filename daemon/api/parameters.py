@@ -28,7 +28,7 @@ IdempotencyKey = Annotated[
     Header(alias="Idempotency-Key", min_length=1, max_length=255, description="Calls with the same key act once."),
 ]
 Where = Annotated[
-    str, Query(max_length=1024, description="A place in its past: a version, a time, `before:STEP` or `after:STEP`.")
+    str, Query(max_length=1024, description="A version, a time, `before:STEP`, `after:STEP` or `checkpoint:NAME`.")
 ]
 Wait = Annotated[
     str | None,

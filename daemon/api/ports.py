@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from daemon.runtime.branches import Branches
     from daemon.runtime.brokers import Brokers
     from daemon.runtime.changes import Changes
+    from daemon.runtime.checkpoints import Checkpoints
     from daemon.runtime.children import Children
     from daemon.runtime.clock import Clock
     from daemon.runtime.engine import Engine
@@ -70,6 +71,10 @@ class Daemon(Protocol):
     @property
     def history(self) -> History:
         """Reads executions."""
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Snapshots, and versions with names."""
 
     @property
     def plans(self) -> Plans:

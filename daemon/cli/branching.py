@@ -16,7 +16,7 @@ from daemon.cli.sources import DaemonSource, find
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-WHERE = "A version, a time, before:STEP or after:STEP."
+WHERE = "A version, a time, before:STEP, after:STEP or checkpoint:NAME."
 MODES = ("automatic", "manual", "confirm_each", "none")
 
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]

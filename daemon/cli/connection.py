@@ -51,6 +51,10 @@ class Connection:
         timeout_s = TIMEOUT_S + wait_s
         return self._send("POST", path, parameters, json=body, headers=headers, timeout=timeout_s).json()
 
+    def delete(self, path: str, **parameters: Any) -> Any:
+        """Delete, return the answer's JSON. Parameters that are None are left out."""
+        return self._send("DELETE", path, parameters).json()
+
     def post_raw(self, path: str, body: bytes, headers: Mapping[str, str]) -> Any:
         """Send these bytes, return the answer's JSON."""
         return self._send("POST", path, {}, content=body, headers=headers).json()

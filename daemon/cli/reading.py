@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -166,13 +167,17 @@ def daemons(*, as_json: Json = False, config: Config = None, url: Url = None) ->
 
 
 def read_moment(text: str) -> datetime:
-    """Return a time: ISO 8601, in UTC where it names no zone, or how long ago: `90s`, `1h`, `7d`."""
+    """Return a time: ISO 8601, in UTC where it names no zone, or how long ago: `90s`, `1h`, `7d`.
+
+    `14:05` is that time today.
+    """
     try:
         return datetime.now(UTC) - parse_duration(text.removesuffix("ago").strip())
     except (DurationError, OverflowError):
         pass
     try:
-        moment = datetime.fromisoformat(text)
+        today = f"{datetime.now(UTC).date()}T" if re.fullmatch(r"\d\d:\d\d(:\d\d)?", text) else ""
+        moment = datetime.fromisoformat(today + text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise BadUsage(f"{text!r} is not a time", hint="write 2026-01-31T12:00:00, or 1h for an hour ago") from None

@@ -225,6 +225,7 @@ class DaemonSource:
                 status=which.status,
                 trigger=which.trigger,
                 since=which.since.isoformat() if which.since else None,
+                until=which.until.isoformat() if which.until else None,
                 limit=min(1000, which.limit - len(rows)),
                 cursor=cursor,
             )

@@ -17,7 +17,7 @@ from daemon.core.state import INITIAL
 from daemon.runtime.history import History
 from daemon.runtime.projection import project
 from eventstore.index import IndexChange
-from eventstore.memory import MemorySnapshots
+from eventstore.snapshots import NoSnapshots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -73,7 +73,7 @@ async def changes(
     child whose parent knows of its end owes nothing.
     """
     states: dict[UUID, State] = {}
-    history = History(log, MemorySnapshots())
+    history = History(log, NoSnapshots())
     head, position = await log.head(), 0
     while page := await log.read_all(after_position=position, limit=PAGE):
         for recorded in page:

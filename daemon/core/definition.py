@@ -65,6 +65,8 @@ class NodeDefinition(Struct, frozen=True, kw_only=True):
     throttle: tuple[ThrottleDefinition, ...] = ()
     priority: Any = None
     """Template; None takes the workflow's."""
+    checkpoint: bool = False
+    """Whether the version at which its step succeeds gets a name."""
 
 
 class EdgeDefinition(Struct, frozen=True):
@@ -191,5 +193,11 @@ class Definition(Struct, frozen=True, kw_only=True):
     priority: Any = None
     """Template of who goes first where there is a limit; None is 0."""
     start: StartDefinition | None = None
-    snapshot_every: int = 200
-    """Events between two snapshots; 0 for none."""
+    snapshot_every: int | None = None
+    """Events between two snapshots; 0 for none; None, here and below, is as the settings say."""
+    snapshot_interval: timedelta | None = None
+    """Time between two snapshots."""
+    snapshot_keep: int | None = None
+    """How many are kept."""
+    checkpoint_every: int = 0
+    """Events between two checkpoints; 0 for none."""

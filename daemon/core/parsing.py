@@ -131,7 +131,10 @@ class _Reading:
             throttle=parse_throttle(given.get("throttle", []), ("throttle",), self._findings),
             priority=given.get("priority"),
             start=parse_start(given.get("start"), self._findings),
-            snapshot_every=given.get("snapshot_every", 200),
+            snapshot_every=given.get("snapshot_every"),
+            snapshot_interval=self._duration(given, (), "snapshot_interval"),
+            snapshot_keep=given.get("snapshot_keep"),
+            checkpoint_every=given.get("checkpoint_every", 0),
         )
 
     def _graph(
@@ -198,6 +201,7 @@ class _Reading:
             cache=check_cache(node_id, node_type, sound, path, self._findings),
             throttle=parse_throttle(sound.get("throttle", []), (*path, "throttle"), self._findings, node=node_id),
             priority=sound.get("priority"),
+            checkpoint=sound.get("checkpoint", False),
         )
         return node, nodes, edges
 
@@ -327,13 +331,16 @@ class _Reading:
                 self._findings.error(error.message, (*path, index), hint=error.hint, offset=error.offset)
         return edges
 
-    def _duration(self, given: Mapping[str, Any], within: Path, *, node: str | None = None) -> timedelta | None:
-        if "timeout" not in given:
+    def _duration(
+        self, given: Mapping[str, Any], within: Path, key: str = "timeout", *, node: str | None = None
+    ) -> timedelta | None:
+        if key not in given:
             return None
-        path = (*within, "timeout")
-        duration = read_duration(given["timeout"], path, self._findings, node=node)
+        path = (*within, key)
+        duration = read_duration(given[key], path, self._findings, node=node)
         if duration is not None and not duration:
-            self._findings.error("the timeout is zero", path, node=node, hint="leave it out for no limit")
+            hint = "leave it out for no limit" if key == "timeout" else "leave it out for none"
+            self._findings.error(f"the {key} is zero", path, node=node, hint=hint)
         return duration
 
 

@@ -20,6 +20,7 @@ from daemon.core.schema_parts import (
     ref,
     text,
     whole_number,
+    yes_no,
 )
 from daemon.core.trigger_schemas import KINDS, NAME_PATTERN, trigger_schema
 
@@ -40,6 +41,11 @@ COMMON_KEYS: Mapping[str, Schema] = {
     "on_error": ref("on_error", "What an error without an `error` edge does; the workflow's `on_error` if not given."),
     "default": anything(
         "The output when the step failed and `on_error` is `continue`; without it, what follows is skipped."
+    ),
+    "checkpoint": yes_no(
+        "Whether the version at which the step succeeds is a checkpoint: a snapshot that is kept, under the step's"
+        " address.",
+        default=False,
     ),
 }
 """Keys that every node may have."""
@@ -222,7 +228,26 @@ TOP_LEVEL: Mapping[str, Schema] = {
         "none",
         default="automatic",
     ),
-    "snapshot_every": whole_number("Events between two snapshots; 0 for none.", minimum=0, default=200),
+    "snapshot_every": whole_number(
+        "Events of an execution between two snapshots of its state; 0 for none. If not given, as `[snapshots]` in the"
+        " settings says: 200, unless it says another.",
+        minimum=0,
+    ),
+    "snapshot_interval": ref(
+        "duration", "Time between two snapshots of an execution that goes on. If not given, as the settings say."
+    ),
+    "snapshot_keep": whole_number(
+        "How many snapshots of an execution are kept, the newest. If not given, as the settings say: 3, unless they say"
+        " another.",
+        minimum=1,
+        maximum=1000,
+    ),
+    "checkpoint_every": whole_number(
+        "After so many events, and each time again, the execution gets a checkpoint: a snapshot with a name, `event"
+        " 100`, that is kept. With it the state at any past time is read from the checkpoint before; 0 for none.",
+        minimum=0,
+        default=0,
+    ),
 }
 
 

@@ -64,6 +64,8 @@ class NodeOptions(TypedDict, total=False):
     on_error: Literal["stop", "continue"]
     default: Any
     """Its output when it failed and `on_error` is `continue`: a fixed value."""
+    checkpoint: bool
+    """True: the version at which it succeeds gets a name, and its snapshot is kept."""
     keys: Mapping[str, Any]
     """Further keys of the node, as a definition has them."""
 
@@ -129,7 +131,7 @@ def _common(options: Mapping[str, Any]) -> dict[str, Any]:
                 keys["timeout"] = duration(value)
             case "side_effects" if value is False:
                 keys["side_effects"] = "none"
-            case "description" | "on_error":
+            case "description" | "on_error" | "checkpoint":
                 keys[name] = value
             case "keys":
                 keys |= value

@@ -137,6 +137,9 @@ def workflow(
     throttle: Callable[..., Throttles] | Throttles | None = None,
     priority: Callable[..., object] | int | None = None,
     snapshot_every: int | None = None,
+    snapshot_interval: Duration | None = None,
+    snapshot_keep: int | None = None,
+    checkpoint_every: int | None = None,
     keys: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[P, O]], Workflow[P, O]]:
     """Make a workflow of a function that calls steps: what it returns is the output.
@@ -168,6 +171,9 @@ def workflow(
             "throttle": _limits(throttle, function),
             "priority": _template(_of_input(priority, function)),
             "snapshot_every": snapshot_every,
+            "snapshot_interval": duration(snapshot_interval),
+            "snapshot_keep": snapshot_keep,
+            "checkpoint_every": checkpoint_every,
             **(keys or {}),
         }
         return Workflow(function, {key: value for key, value in words.items() if value is not None}, triggers)

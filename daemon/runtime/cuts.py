@@ -23,11 +23,12 @@ from daemon.core.redeciding import Redecided, redecide
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from daemon.runtime.checkpoints import Checkpoints
     from daemon.runtime.history import History
     from daemon.runtime.ports import Pinned
     from eventstore.log import Recorded
 
-BEFORE, AFTER = "before:", "after:"
+BEFORE, AFTER, CHECKPOINT = "before:", "after:", "checkpoint:"
 PAGE = 200
 """Events read at once to find the end of a decision."""
 
@@ -49,12 +50,13 @@ class Cut(Struct, frozen=True):
 class Cuts:
     """Finds cuts in the executions of one log."""
 
-    def __init__(self, history: History, plans: Pinned) -> None:
+    def __init__(self, history: History, plans: Pinned, checkpoints: Checkpoints) -> None:
         self._history = history
         self._plans = plans
+        self._checkpoints = checkpoints
 
     async def find(self, execution_id: UUID, where: str) -> Cut:
-        """Return the cut that `where` names: a version, a time, `before:STEP` or `after:STEP`.
+        """Return the cut that `where` names: a version, a time, `before:STEP`, `after:STEP` or `checkpoint:NAME`.
 
         A version or a time inside of a decision is that decision's end. Steps that a rewind has left behind do not
         count. Raises Rejected for what is not there.
@@ -64,6 +66,9 @@ class Cuts:
         if where.startswith(AFTER):
             found = await self._ended(execution_id, where.removeprefix(AFTER))
             return await self._end_of(found.execution_id, found.version)
+        if where.startswith(CHECKPOINT):
+            name = where.removeprefix(CHECKPOINT)
+            return await self._end_of(execution_id, await self._checkpoints.version_of(execution_id, name))
         if where.isdecimal():
             return await self._end_of(execution_id, int(where))
         return await self._at(execution_id, _time(where))
@@ -165,6 +170,6 @@ def _time(where: str) -> datetime:
     if time is None or time.tzinfo is None:
         raise Rejected(
             f"{where!r} is no place in an execution: write a version, a time such as 2026-03-01T14:05:00Z, "
-            "before:STEP or after:STEP"
+            "before:STEP, after:STEP or checkpoint:NAME"
         )
     return time

@@ -38,7 +38,6 @@ from daemon.core.events import Event
 from daemon.core.state import INITIAL, Running, State, has_work
 from daemon.runtime.mailbox import Answered, Handled, Letter, Mailbox, Round, refuse
 from daemon.runtime.projection import project
-from daemon.runtime.snapshot_times import snapshot_due
 from eventstore.errors import Conflict, Fenced, Full, StoreError, Unavailable
 from eventstore.log import Append
 
@@ -48,10 +47,10 @@ if TYPE_CHECKING:
 
     from daemon.core.plan import Plan
     from daemon.runtime.changes import Changes
-    from daemon.runtime.clock import Clock
     from daemon.runtime.history import History
     from daemon.runtime.mailbox import Answer
     from daemon.runtime.ports import ChildKeeper, FunctionRunner, PastKeeper, Pinned, StepRunner, TimerService
+    from daemon.runtime.snapshot_taking import SnapshotTaker
     from eventstore.writer import Writer
 
 _FIRST = (StartExecution, ForkExecution)
@@ -78,7 +77,7 @@ class Engine:
         writer: Writer,
         plans: Pinned,
         changes: Changes,
-        clock: Clock,
+        snapshots: SnapshotTaker,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         max_active: int = 10_000,
         listeners: Sequence[Callable[[Committed], None]] = (),
@@ -92,7 +91,7 @@ class Engine:
         self._writer = writer
         self._plans = plans
         self._changes = changes
-        self._clock = clock
+        self._snapshots = snapshots
         self._spawn = spawn
         self._max_active = max_active
         self._listeners = tuple(listeners)
@@ -321,8 +320,7 @@ class Engine:
             for listener in self._listeners:
                 listener(committed)
             self._changes.notify(execution_id)
-            if snapshot_due(plan, before, after):
-                self._spawn(self._history.take_snapshot(execution_id, after, self._clock.now()))
+            self._snapshots.committed(execution_id, plan, before, round_.events, after)
         if not mailbox.forgotten:
             self._carry_out(round_)
         if self._parked and self._parked.pop(execution_id, None) is not None:

@@ -9,17 +9,15 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 
 from daemon.core.errors import ExecutionNotFound
 from daemon.core.events import ExecutionForked, ExecutionRewound
 from daemon.core.evolve import evolve, fold
 from daemon.core.evolve_branches import rewound
-from daemon.core.snapshot import FORMAT, decode_state, encode_state
+from daemon.core.snapshot import FORMAT, decode_state
 from daemon.core.state import INITIAL, NotStarted, State
 from daemon.runtime.loads import Loads
-from eventstore.errors import StoreError, Undecodable
-from eventstore.snapshots import Snapshot
+from eventstore.errors import Undecodable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,9 +27,8 @@ if TYPE_CHECKING:
     from eventstore.log import EventLog, Recorded
     from eventstore.snapshots import Snapshots
 
-KEEP_SNAPSHOTS = 3
-
-_logger = structlog.get_logger(__name__)
+FIRST_PAGE = 500
+"""Events that are read at first on the way to a time; each further page is twice as long."""
 
 
 class History:
@@ -96,20 +93,23 @@ class History:
         if at is None:
             state = await self.load(execution_id, up_to_version=version)
         else:
-            whole = await self._log.read(execution_id, up_to_version=version)
-            by_then = list(takewhile(lambda recorded: recorded.event.at <= at, whole))
-            state = await self._folded(execution_id, by_then, INITIAL)
+            state = await self._until(execution_id, at, version)
         if not state.version:
             raise ExecutionNotFound(execution_id)
         return state
 
-    async def take_snapshot(self, execution_id: UUID, state: State, at: datetime) -> None:
-        """Store the state as a snapshot. A store that fails to is no reason to stop: it is logged, nothing else."""
-        snapshot = Snapshot(execution_id, state.version, FORMAT, encode_state(state), at)
-        try:
-            await self._snapshots.save(snapshot, keep_last=KEEP_SNAPSHOTS)
-        except StoreError as error:
-            _logger.warning("snapshot_failed", execution_id=str(execution_id), version=state.version, error=str(error))
+    async def _until(self, execution_id: UUID, at: datetime, up_to_version: int | None) -> State:
+        """Fold on from the newest snapshot without an event after `at`, to the first event that is later."""
+        state, size = await self._snapshot(execution_id, up_to_version, covers_to=at), FIRST_PAGE
+        while True:
+            after, last = state.version, state.version + size
+            last = last if up_to_version is None else min(last, up_to_version)
+            page = await self._log.read(execution_id, after_version=after, up_to_version=last)
+            by_then = list(takewhile(lambda recorded: recorded.event.at <= at, page))
+            state = await self._folded(execution_id, by_then, state)
+            if state.version < after + size:
+                return state
+            size *= 2
 
     async def _folded(self, execution_id: UUID, recorded: Sequence[Recorded], state: State) -> State:
         """Fold the events that follow the state, wherever they go on from."""
@@ -123,10 +123,12 @@ class History:
             recorded = [each for each in recorded if each.version > version]
         return _fold(execution_id, recorded, state)
 
-    async def _snapshot(self, execution_id: UUID, up_to_version: int | None) -> State:
+    async def _snapshot(
+        self, execution_id: UUID, up_to_version: int | None, *, covers_to: datetime | None = None
+    ) -> State:
         """Return the fold that the newest usable snapshot holds."""
         try:
-            snapshot = await self._snapshots.latest(execution_id, up_to_version=up_to_version)
+            snapshot = await self._snapshots.latest(execution_id, up_to_version=up_to_version, covers_to=covers_to)
         except Undecodable:
             return INITIAL
         if snapshot is None or snapshot.format != FORMAT:

@@ -19,11 +19,12 @@ SELECT position FROM cursors WHERE name = :name;
 INSERT INTO cursors (name, position) VALUES (:name, :position)
 ON CONFLICT (name) DO UPDATE SET position = excluded.position WHERE cursors.position < excluded.position;
 
--- save_snapshot: store a snapshot, replacing the one of its version
-INSERT INTO snapshots (execution_id, version, format, state, taken_at, label)
-VALUES (:execution_id, :version, :format, :state, :taken_at, :label)
+-- save_snapshot: store a snapshot, replacing the one of its version, whose label stays unless there is a new one
+INSERT INTO snapshots (execution_id, version, format, state, taken_at, label, covers_to)
+VALUES (:execution_id, :version, :format, :state, :taken_at, :label, :covers_to)
 ON CONFLICT (execution_id, version) DO UPDATE
-SET format = excluded.format, state = excluded.state, taken_at = excluded.taken_at, label = excluded.label;
+SET format = excluded.format, state = excluded.state, taken_at = excluded.taken_at,
+    label = coalesce(excluded.label, snapshots.label), covers_to = excluded.covers_to;
 
 -- drop_old_snapshots: all unlabelled ones of an execution but the newest
 DELETE FROM snapshots WHERE execution_id = :execution_id AND label IS NULL AND version NOT IN (
@@ -32,15 +33,31 @@ DELETE FROM snapshots WHERE execution_id = :execution_id AND label IS NULL AND v
 );
 
 -- latest_snapshot: the newest one of an execution up to a version
-SELECT execution_id, version, format, state, taken_at, label FROM snapshots
+SELECT execution_id, version, format, state, taken_at, label, covers_to FROM snapshots
 WHERE execution_id = :execution_id AND version <= :up_to_version ORDER BY version DESC LIMIT 1;
 
+-- latest_snapshot_at: the newest one of an execution up to a version, none of whose events is later than a time
+SELECT execution_id, version, format, state, taken_at, label, covers_to FROM snapshots
+WHERE execution_id = :execution_id AND version <= :up_to_version AND covers_to <= :covers_to
+ORDER BY version DESC LIMIT 1;
+
+-- get_snapshot: the one of a version
+SELECT execution_id, version, format, state, taken_at, label, covers_to FROM snapshots
+WHERE execution_id = :execution_id AND version = :version;
+
 -- all_snapshots: all of an execution, oldest first
-SELECT execution_id, version, format, state, taken_at, label FROM snapshots
+SELECT execution_id, version, format, state, taken_at, label, covers_to FROM snapshots
+WHERE execution_id = :execution_id ORDER BY version;
+
+-- stored_snapshots: all of an execution, oldest first, without their states
+SELECT version, format, length(state), taken_at, label, covers_to FROM snapshots
 WHERE execution_id = :execution_id ORDER BY version;
 
 -- clear_snapshots: drop all of an execution
 DELETE FROM snapshots WHERE execution_id = :execution_id;
+
+-- clear_snapshot: drop one
+DELETE FROM snapshots WHERE execution_id = :execution_id AND version = :version;
 
 -- delete_payload: leave a tombstone
 UPDATE payloads SET data = NULL WHERE hash = :hash AND data IS NOT NULL;

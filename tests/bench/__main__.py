@@ -43,7 +43,7 @@ from tests.bench.peers.comparison import SAGAD, Comparison
 from tests.bench.peers.environments import default_folder
 from tests.bench.processes import measure, run
 from tests.bench.report import Report
-from tests.bench.scale import growth, idle, long, memory, recovered, sleepers, timers
+from tests.bench.scale import cold, growth, idle, long, memory, recovered, sleepers, timers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +75,7 @@ BENCHMARKS: Sequence[Benchmark] = (
     growth.STEPS_IN_ONE,
     growth.WIDTH,
     long.BENCHMARK,
+    cold.BENCHMARK,
     idle.BENCHMARK,
     memory.BENCHMARK,
 )

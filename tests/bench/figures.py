@@ -59,6 +59,7 @@ class Sizes:
     widths: tuple[int, ...] = (10, 100, 1_000)
     steps_decided: tuple[int, int] = (1_000, 100_000)
     """Steps of executions that no store takes."""
+    events_in_one: int = 100_000
     definition_nodes: int = 10_000
     recovered: tuple[int, ...] = (1_000, 10_000)
     """Executions in flight at the kill."""
@@ -83,6 +84,7 @@ SHORT = Sizes(
     steps_in_one=(5, 20),
     widths=(5, 20),
     steps_decided=(20, 200),
+    events_in_one=400,
     definition_nodes=60,
     recovered=(40,),
     idle_s=0.2,

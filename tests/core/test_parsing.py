@@ -40,7 +40,7 @@ def triggers_of(*triggers: Mapping[str, Any]) -> list[str]:
 
 def test_what_is_not_said_has_its_default() -> None:
     made = definition()
-    assert (made.concurrency, made.on_error, made.snapshot_every) == (64, "stop", 200)
+    assert (made.concurrency, made.on_error, made.snapshot_every) == (64, "stop", None)
     assert (made.timeout, made.input_schema, made.output, made.triggers, made.edges) == (None, None, UNSET, (), ())
     node = made.nodes["a"]
     assert (node.retry, node.timeout, node.on_error, node.default, node.join) == (

@@ -149,6 +149,7 @@ NODES: list[tuple[Callable[[Any], object], str]] = [
     (lambda _: look.options(retry=RETRY)(), "look: {task: look, retry: {max_attempts: 5, backoff: exponential, initial: 200ms, factor: 3, max: 1m30s, jitter: 0.2, non_retryable: ['no', KeyError]}}"),
     (lambda _: look.options(on_error="continue", default={"a": 1}, side_effects=False)(), "look: {task: look, on_error: continue, default: {a: 1}, side_effects: none}"),
     (lambda _: look.options(on_error="continue", default=None)(), "look: {task: look, on_error: continue, default: null}"),
+    (lambda _: look.options(checkpoint=True)(), "look: {task: look, checkpoint: true}"),
     (lambda _: look.options(keys={"concurrency": 3})(), "look: {task: look, concurrency: 3}"),
     (lambda _: look(Point(1, [Shape(2, Colour.RED)])), "look: {task: look, with: {what: {x: 1, y: [{lineWidth: 2, at: red}]}}}"),
     (lambda x: look(Model.model_construct(name=x.a)), 'look: {task: look, with: {what: {name: "{{ input.a }}"}}}'),
@@ -309,6 +310,9 @@ def test_the_workflow_says_all_that_it_can_in_yaml() -> None:
         undo="manual",
         limits={"output_bytes": 10},
         snapshot_every=0,
+        snapshot_interval="30s",
+        snapshot_keep=5,
+        checkpoint_every=100,
         keys={"snapshot_every": 9},
     )
     def flow(order: Any) -> Any:
@@ -326,6 +330,9 @@ def test_the_workflow_says_all_that_it_can_in_yaml() -> None:
         undo: manual
         limits: {output_bytes: 10}
         snapshot_every: 9
+        snapshot_interval: 30s
+        snapshot_keep: 5
+        checkpoint_every: 100
         nodes: {look: {task: look, with: {what: "{{ input }}"}}}
         output: {a: "{{ look }}"}
     """)

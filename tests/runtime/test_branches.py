@@ -158,9 +158,18 @@ async def test_the_index_can_be_made_anew(daemon: Daemon, world: str) -> None:
 async def test_a_snapshot_does_not_hide_a_rewind(daemon: Daemon, world: str) -> None:
     """Loaded from a snapshot that was taken before it, the execution is the same."""
     source = await booked(daemon, world)
-    await daemon.history.take_snapshot(source.execution_id, source, daemon.clock.now())
+    await daemon.checkpoints.take(source.execution_id, label="before")
     await daemon.branches.rewind(source.execution_id, "before:charge", actor="ann")
     await until(daemon, source.execution_id, lambda state: isinstance(state, Running))
     state = await finished(daemon, source.execution_id)
     whole = await daemon.history.state_at(source.execution_id, version=state.version)
     assert whole == state
+
+
+async def test_a_checkpoint_names_a_place(daemon: Daemon, world: str) -> None:
+    source = await booked(daemon, world)
+    await daemon.checkpoints.take(source.execution_id, label="reserved", version=5)
+    past = await daemon.branches.past(source.execution_id, "checkpoint:reserved")
+    assert past.cut.version == 5
+    with pytest.raises(Rejected, match="reservd"):
+        await daemon.branches.past(source.execution_id, "checkpoint:reservd")
