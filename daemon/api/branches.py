@@ -58,6 +58,7 @@ class RewindBody(Struct, forbid_unknown_fields=True, kw_only=True):
     reason: str = ""
 
 
+PLACES = "a version, a time, before:STEP, after:STEP or checkpoint:NAME"
 NO_FORK, NO_REWIND = ForkBody(at=""), RewindBody(to="")
 """Stand for a body that is not there."""
 
@@ -84,7 +85,7 @@ async def fork(*, request: Request, daemon: Api, execution_id: ExecutionId, acto
     """Begin an execution that goes on from a place in the past of this one, which stays as it is."""
     body = await read_json(request, daemon.settings.http.max_body_bytes, ForkBody, NO_FORK)
     if not body.at:
-        raise BadRequest("the body says where, as `at`: a version, a time, before:STEP, after:STEP or checkpoint:NAME")
+        raise BadRequest(f"the body says where, as `at`: {PLACES}")
     wish = ForkWish(
         where=body.at,
         edits=Edits(
@@ -123,9 +124,7 @@ async def rewind(
     """Let the execution go on from a place in its past; what it has done since is undone first."""
     body = await read_json(request, daemon.settings.http.max_body_bytes, RewindBody, NO_REWIND)
     if not body.to:
-        raise BadRequest(
-            "the body says where to, as `to`: a version, a time, before:STEP, after:STEP or checkpoint:NAME"
-        )
+        raise BadRequest(f"the body says where to, as `to`: {PLACES}")
     past = await answered(
         daemon.branches.rewind(
             execution_id,
