@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Meta, Struct
 
 from daemon.api import branch_models as models
 from daemon.api.bodies import answer, read_json
@@ -21,6 +21,8 @@ from daemon.runtime.branch_views import lineage_view, past_view
 from daemon.runtime.branches import ForkWish
 from daemon.runtime.views import summary_view
 
+Place = Annotated[str, Meta(min_length=1, max_length=1024)]
+
 
 class StepBody(Struct, forbid_unknown_fields=True):
     """The result that a step is given."""
@@ -32,7 +34,7 @@ class StepBody(Struct, forbid_unknown_fields=True):
 class ForkBody(Struct, forbid_unknown_fields=True, kw_only=True):
     """A fork. `at` is a version, a time, `before:STEP`, `after:STEP` or `checkpoint:NAME`."""
 
-    at: str
+    at: Place
     input: Any = UNSET
     """Another input; without it that of the source stays."""
     variables: Mapping[str, Any] = {}
@@ -50,7 +52,7 @@ class ForkBody(Struct, forbid_unknown_fields=True, kw_only=True):
 class RewindBody(Struct, forbid_unknown_fields=True, kw_only=True):
     """A rewind. `to` is a version, a time, `before:STEP`, `after:STEP` or `checkpoint:NAME`."""
 
-    to: str
+    to: Place
     undo: Literal["automatic", "manual", "confirm_each", "none"] = "automatic"
     """How what was done since is undone first."""
     keep_signals: bool = True

@@ -23,7 +23,7 @@ from daemon.core.evolve import evolve
 from daemon.core.evolve_branches import forked, rewind_key, rewound, undone_by
 from daemon.core.problems import did_you_mean
 from daemon.core.settling import succeed
-from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Running, Settled, Succeeded
+from daemon.core.state import Awaiting, Finished, InFlight, Running, Settled, Succeeded
 from daemon.core.state_limits import COLLECTING
 from daemon.core.suspending import go_on_if_given
 from daemon.core.walk import advance
@@ -100,8 +100,6 @@ def _end_by_hand(draft: Draft, address: str, edit: e.StepEdit) -> None:
 def request(draft: Draft, command: RewindExecution) -> None:
     """Plan to undo what was done since. Raises `Rejected` for a past that nothing can go on from."""
     state = draft.state
-    if isinstance(state, NotStarted):
-        raise Rejected("the execution has not started")
     if command.rewind_id and rewind_key(command.rewind_id) in state.seen:
         return
     if isinstance(state, Running) and state.rewinding is not None:

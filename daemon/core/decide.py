@@ -167,11 +167,12 @@ def _with_step(
             fail(draft, address, command.error, jitter=command.jitter, retryable=command.retryable)
         case c.PostponeStep():
             postpone(draft, address, command.after, command.state, attempt=attempt)
-        case c.ReportProgress(number=number, progress=progress):
-            if number > step.progress_number:
-                draft.emit(
-                    e.StepProgressed(address=address, attempt=attempt, number=number, progress=progress, at=draft.at)
-                )
+        case c.ReportProgress(number=number, progress=progress) if number > step.progress_number:
+            draft.emit(
+                e.StepProgressed(address=address, attempt=attempt, number=number, progress=progress, at=draft.at)
+            )
+        case _:
+            pass  # a report that comes after a newer one
 
 
 def _with_past(draft: Draft, command: c.RewindExecution | c.FinishRewind) -> None:

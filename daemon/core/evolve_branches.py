@@ -47,13 +47,8 @@ _SENT = (e.SignalReceived, e.ResumeReceived)
 _PAUSES = (e.ExecutionPaused, e.ExecutionResumed)
 
 
-def forked(base: State, event: e.ExecutionForked) -> Running:
-    """Return the fork at its first event; `base` is the state of its source after the version that it was forked at.
-
-    Raises TypeError for a base that has not started or has ended.
-    """
-    if not isinstance(base, Running):
-        raise TypeError("a fork goes on from an execution that was under way")
+def forked(base: Running, event: e.ExecutionForked) -> Running:
+    """Return the fork at its first event; `base` is the state of its source after the version that it was forked at."""
     signals = {signal_id: _before(signal, event.at_version) for signal_id, signal in base.signals.items()}
     state = replace(
         base,

@@ -20,7 +20,7 @@ from daemon.core.recorded_approvals import OF_APPROVALS
 from daemon.core.retry import delay_before
 from daemon.core.state import InFlight, Limited
 from daemon.core.state_limits import COLLECTING
-from daemon.core.values import NULL, from_json
+from daemon.core.values import NULL, Json, from_json, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -122,9 +122,8 @@ def _jitter(failed: e.StepFailed, step: InFlight, node: PlannedNode | None) -> f
     if node is None or failed.retry_at is None or not node.retry.jitter:
         return 0.0
     longest = delay_before(node.retry, step.tries + 1, 0.0).total_seconds()
-    if not longest:
-        return 0.0
-    return (1 - (failed.retry_at - failed.at).total_seconds() / longest) / node.retry.jitter
+    waited = (failed.retry_at - failed.at).total_seconds()
+    return (1 - waited / longest) / node.retry.jitter if longest else 0.0
 
 
 def _postponed(_: object, first: e.StepPostponed, __: object) -> Iterator[c.Command]:
@@ -162,8 +161,8 @@ def _slots_taken(_: object, first: e.SlotsTaken, __: object) -> Iterator[c.Comma
 
 
 def _queued(state: Running, first: e.StepQueued, __: object) -> Iterator[c.Command]:
-    if isinstance(state.steps.get(first.address), Limited):  # of a paused execution
-        yield c.GrantSlots(address=first.address, at=first.at)
+    of_a_paused_execution = isinstance(state.steps.get(first.address), Limited)
+    yield from [c.GrantSlots(address=first.address, at=first.at)] if of_a_paused_execution else ()
 
 
 def _fired(_: object, first: e.TimerFired, __: object) -> Iterator[c.Command]:
@@ -176,13 +175,11 @@ def _signalled(_: object, first: e.SignalReceived, __: object) -> Iterator[c.Com
 
 def _updated(_: object, __: object, events: Sequence[e.Event]) -> Iterator[c.Command]:
     """Read an update: the variables that it sets come before its own event."""
-    for event in events:
-        if isinstance(event, e.UpdateHandled):
-            yield c.HandleUpdate(
-                update_id=event.update_id, name=event.name, data=event.data, actor=event.actor, at=event.at
-            )
-        if not (isinstance(event, e.VariableSet) and not event.address):
-            return
+    handled = next((event for event in events if not isinstance(event, e.VariableSet)), None)
+    if isinstance(handled, e.UpdateHandled):
+        yield c.HandleUpdate(
+            update_id=handled.update_id, name=handled.name, data=handled.data, actor=handled.actor, at=handled.at
+        )
 
 
 def _cancel_requested(_: object, first: e.CancelRequested, __: object) -> Iterator[c.Command]:
@@ -212,7 +209,7 @@ def _answered(state: Running, first: e.ManualActionDone, __: object) -> Iterator
     )
 
 
-def _child_started(_: object, first: e.ChildStarted, events: Sequence[e.Event]) -> Iterator[c.Command]:
+def _child_started(state: Running, first: e.ChildStarted, events: Sequence[e.Event]) -> Iterator[c.Command]:
     yield c.AwaitChild(
         address=first.address,
         attempt=first.attempt,
@@ -222,7 +219,7 @@ def _child_started(_: object, first: e.ChildStarted, events: Sequence[e.Event]) 
         at=first.at,
     )
     if len(events) > 1 and isinstance(events[1], e.ChildFinished):
-        yield from _finish(first.workflow, first.definition, events[1], events[2:])
+        yield from _finish(state, (first.workflow, first.definition), events[1], events[2:])
 
 
 def _cancelled(state: Running, first: e.TimerCancelled, events: Sequence[e.Event]) -> Iterator[c.Command]:
@@ -234,15 +231,15 @@ def _cancelled(state: Running, first: e.TimerCancelled, events: Sequence[e.Event
         yield from _answered(state, after, events)
 
 
-def _child_finished(_: object, __: object, events: Sequence[e.Event]) -> Iterator[c.Command]:
+def _child_finished(state: Running, __: object, events: Sequence[e.Event]) -> Iterator[c.Command]:
     """Read the end of a child; the timer of the wait for it may be cancelled before."""
     at = 1 if isinstance(events[0], e.TimerCancelled) else 0
     if at < len(events) and isinstance(finished := events[at], e.ChildFinished):
-        yield from _finish("", "", finished, events[at + 1 :])
+        yield from _finish(state, ("", ""), finished, events[at + 1 :])
 
 
 def _finish(
-    workflow: str, definition: str, finished: e.ChildFinished, events: Sequence[e.Event]
+    state: Running, what: tuple[str, str], finished: e.ChildFinished, events: Sequence[e.Event]
 ) -> Iterator[c.Command]:
     output, error = finished.output, None
     following = events[0] if events else None
@@ -250,20 +247,30 @@ def _finish(
         output = following.output
     if isinstance(following, e.StepFailed) and following.address == finished.address:
         error = _error_of_child(following.error)
+        output = _as_large(following.error, state.size) or output
     owes = any(isinstance(event, e.CompensationOwed) and event.child == finished.child for event in events[:3])
     for owed in (owes, not owes):
         yield c.FinishChild(
             address=finished.address,
             attempt=finished.attempt,
             child=finished.child,
-            workflow=workflow,
-            definition=definition,
+            workflow=what[0],
+            definition=what[1],
             status=finished.status,
             output=output,
             error=error,
             owes=owed,
             at=finished.at,
         )
+
+
+def _as_large(failed: e.StepError, held: int) -> Json | None:
+    """Return an output of the size that was not allowed: that is all that the log knows of it; None for any other."""
+    if failed.code not in {"output_too_large", "context_too_large"}:
+        return None
+    told = int(next(word for word in failed.message.split() if word.isdecimal()))
+    size = told if failed.code == "output_too_large" else told - held
+    return to_json("x" * (size - 2)) if size > 1 else to_json(0)
 
 
 def _error_of_child(failed: e.StepError) -> e.StepError | None:
@@ -302,10 +309,9 @@ def _address_of(state: Running, event: e.Event) -> str:
     match event:
         case e.TimerCancelled():
             return state.timers[event.timer_id].address
-        case e.StepFailed() | e.ChildCancelRequested():
-            return event.address
         case _:
-            raise TypeError(f"{event.NAME} gives up no call")
+            address: str = getattr(event, "address", "")
+            return address
 
 
 def _diverged(state: Running, first: e.FunctionDiverged, __: object) -> Iterator[c.Command]:

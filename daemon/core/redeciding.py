@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from daemon.core import events as e
 from daemon.core.calls import node_at
-from daemon.core.commands import Command, StartExecution
+from daemon.core.commands import Command
 from daemon.core.decide import decision
 from daemon.core.errors import Rejected
 from daemon.core.evolve import evolve, fold
@@ -30,10 +30,8 @@ if TYPE_CHECKING:
     from daemon.core.plan import Plan, PlannedNode
 
 Crowd: TypeAlias = frozenset[tuple[str, str]] | None
-LONGEST = 100_000
-"""Events of one decision, at most."""
-LONGEST_CROWD = 100
-"""How many queues of limits one decision may find crowded, one after the other."""
+USUAL = 256
+"""Events that one decision seldom has more of."""
 
 
 class Redecided(Struct, frozen=True):
@@ -72,7 +70,9 @@ def redecide(plan: Plan, events: Sequence[e.Event], state: State = INITIAL) -> I
         if isinstance(events[at], e.ExecutionRewound):
             found = Redecided(None, frozenset(), state, (events[at],), fold(events[: at + 1], first))
         else:
-            found = _next(plan, events[at : at + LONGEST], state)
+            found = _next(plan, events[at : at + USUAL], state)
+            if found.command is None and len(events) - at > USUAL:
+                found = _next(plan, events[at:], state)
         yield found
         state, at = found.after, at + len(found.events)
 
@@ -87,7 +87,7 @@ def _next(plan: Plan, events: Sequence[e.Event], state: State) -> Redecided:
 def _reproduced(plan: Plan, events: Sequence[e.Event], state: State, command: Command) -> Redecided | None:
     """Return the decision when it gives the events that are recorded; limits are as crowded as those say."""
     found = _reproduced_where(plan, events, state, command, frozenset())
-    if found is None and isinstance(command, StartExecution) and plan.start.limits:
+    if found is None and any(limit.skips for limit in plan.start.limits):
         return _reproduced_where(plan, events, state, command, None)  # another of a singleton was at work
     return found
 
@@ -95,7 +95,7 @@ def _reproduced(plan: Plan, events: Sequence[e.Event], state: State, command: Co
 def _reproduced_where(
     plan: Plan, events: Sequence[e.Event], state: State, command: Command, crowded: Crowd
 ) -> Redecided | None:
-    for _ in range(LONGEST_CROWD):
+    while True:
         try:
             decided = decision(plan, state, command, crowded)
         except (Rejected, TypeError, KeyError):
@@ -107,7 +107,6 @@ def _reproduced_where(
         if crowded is None or asked <= crowded:
             return None
         crowded |= asked
-    return None
 
 
 def _asked_here(recorded: Sequence[e.Event], decided: Sequence[e.Event]) -> frozenset[tuple[str, str]]:

@@ -15,7 +15,7 @@ from daemon.core.state import InFlight, Limited, NotStarted, Queued, Retrying, R
 from daemon.runtime.projection import status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from uuid import UUID
 
     from daemon.core.commands import Command
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def past_view(past: Past, now: State) -> View:
     """Return what is at a cut, and what a rewind to it would undo; `now` is the execution's newest state."""
     cut, base = past.cut, past.base
-    steps = base.steps if isinstance(base, Running) else {}
+    steps = _steps(base)
     again = getattr(cut.again, "address", "")
     return {
         "execution_id": cut.execution_id,
@@ -57,6 +57,10 @@ def _told(command: Command) -> str:
     return " ".join((type(command).__name__, *(name for name in named if name)))
 
 
+def _steps(state: State) -> Mapping[str, Step]:
+    return state.steps if isinstance(state, Running) else {}
+
+
 def _under_way(step: Step) -> bool:
     waits_again = isinstance(step, Queued | Limited) and step.attempt > 1
     return waits_again or isinstance(step, InFlight | Retrying | Suspended)
@@ -75,6 +79,7 @@ def _left(past: Past, now: State) -> Sequence[str]:
     owed = {owed.address for _, owed in _owed(now)}
     since = past.between[past.cut.down_to - past.cut.version :]
     started = {event.address for event in since if isinstance(event, e.StepStarted)}
+    started |= {address for address, step in _steps(past.base).items() if _under_way(step)}
     done = [event.address for event in since if isinstance(event, e.StepSucceeded) and event.address in started]
     return [address for address in done if address not in owed and not address.endswith(UNDO)]
 

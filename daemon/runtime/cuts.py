@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from daemon.core import events as e
 from daemon.core.commands import Command
@@ -83,6 +84,11 @@ class Cuts:
         version = decision.before.version
         if not version or isinstance(decision.events[0], e.ExecutionForked):
             return await self._end_of(began.execution_id, began.version)  # its first steps begin again from there
+        if isinstance(rewound := decision.events[0], e.ExecutionRewound):
+            cut = await self._end_of(began.execution_id, rewound.to_version)
+            return replace(
+                cut, again=await self.command_after(cut.execution_id, cut.version), down_to=decision.after.version
+            )
         if decision.command is None:
             raise Rejected(f"the log does not tell what led to {step}: go back to a version before {began.version}")
         [last] = await self._history.events(began.execution_id, after_version=version - 1, up_to_version=version)

@@ -7,7 +7,8 @@ import pytest
 from daemon.core import commands as c
 from daemon.core.effects import ArmTimer, GoBack, RetainSteps, RunStep, effects, owed
 from daemon.core.errors import Rejected
-from daemon.core.events import Edits, InputEdit, StepEdit
+from daemon.core.events import Edits, ExecutionRewound, InputEdit, Parent, StepEdit
+from daemon.core.evolve import fold
 from daemon.core.state import Finished, Running, cause
 from daemon.core.values import from_json, to_json
 from tests.core.spec import FORK, Story, minute
@@ -249,3 +250,76 @@ def test_a_pause_stays_a_pause() -> None:
     assert lines[-1] == "StepQueued address=charge"
     assert cause(story.state) == "pause"
     assert story.resume()[-1] == "StepStarted address=charge input=2"
+
+
+def test_a_step_without_a_result_has_none_to_edit() -> None:
+    """What was skipped, or has failed, is another way: one forks before it."""
+    story = Story.of(
+        "workflow: w\nnodes: {a: {branch: '{{ true }}'}, b: {task: t.b}, c: {task: t.c}}\nedges: [a.false -> b]"
+    )
+    story.start()
+    with pytest.raises(Rejected, match="'b' has no result to edit; fork before it: before:b"):
+        story.fork(len(story.events), edits=Edits(steps={"b": StepEdit(to_json(1))}))
+
+
+def test_a_wait_can_be_ended_by_hand() -> None:
+    """Its timer goes with it; the limit of the whole execution begins anew."""
+    story = Story.of("""
+workflow: w
+timeout: 2h
+nodes: {ask: {signal: {name: go, timeout: 1h}}, b: {task: t.b, with: "{{ ask }}"}}
+edges: [ask -> b]
+""")
+    story.start()
+    fork = story.fork(len(story.events), edits=Edits(steps={"ask": StepEdit(to_json(7))}))
+    assert fork.told[1:] == [
+        "TimerSet timer_id=execution address= purpose=execution due=120m",
+        "TimerCancelled timer_id=ask#signal",
+        "StepSucceeded address=ask output=7",
+        "StepStarted address=b input=7",
+    ]
+
+
+def test_a_child_whose_parent_knows_of_its_end_is_not_rewound() -> None:
+    story = Story.of("workflow: w\nnodes: {a: {task: t.a}}")
+    story.start(parent=Parent(FORK, "x", 1))
+    story.complete("a")
+    with pytest.raises(Rejected, match="has been told of its end"):
+        story.rewind(2)
+
+
+def test_an_undo_is_not_rewound() -> None:
+    story = shipping()
+    story.fail("ship")
+    with pytest.raises(Rejected, match="is being undone; wait for its end"):
+        story.rewind(5)
+
+
+def test_what_came_meanwhile_is_not_forgotten() -> None:
+    """The shell reads the log again when something was recorded since it has looked."""
+    story = shipping()
+    story.rewind(5, mode="none")
+    base, between = fold(story.events[:5]), tuple(story.events[5:])
+    story.signal("late")
+    with pytest.raises(Rejected, match="something was recorded meanwhile"):
+        story.when(c.FinishRewind(to_version=5, base=base, between=between, at=minute(0)))
+
+
+def test_a_rewind_with_an_id_is_done_once() -> None:
+    """Also when the execution has gone on since, and was rewound to before it."""
+    story = shipping()
+    story.rewind(5, mode="none", rewind_id="r1")
+    story.go_back(5)
+    assert story.rewind(5, mode="none", rewind_id="r1") == []
+    story.rewind(2, mode="none", rewind_id="r2")
+    story.go_back(2)
+    assert story.rewind(5, mode="none", rewind_id="r1") == []
+
+
+def test_a_log_that_leads_nowhere_is_damaged() -> None:
+    """A rewind to before the start, or to before what a fold begins with, is no state."""
+    story = shipping()
+    with pytest.raises(TypeError, match="to where it was under way"):
+        fold([*story.events, ExecutionRewound(to_version=0, at=minute(1))])
+    with pytest.raises(TypeError, match="which is before all that is there"):
+        fold([ExecutionRewound(to_version=2, at=minute(1))], story.state)

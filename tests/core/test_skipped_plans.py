@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from daemon.core.redeciding import redecide
 from daemon.core.state import Running
 from tests.core.spec import Story
 
@@ -59,6 +60,7 @@ def test_nobody_looks_for_what_is_not_to_be_undone() -> None:
         "UndoCompleted compensated=0 by_hand=0 skipped=2",
         "ExecutionCancelled reason=enough",
     ]
+    assert [type(each.command).__name__ for each in redecide(story.plan, story.events)][-1] == "AnswerUndo"
 
 
 def test_a_question_about_what_is_skipped_is_not_asked_any_more() -> None:

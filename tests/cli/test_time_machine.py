@@ -1,0 +1,81 @@
+"""Forks, rewinds and the deploy gate on the command line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Running, Sagad
+
+
+@pytest.fixture
+def order(sagad: Sagad, running: Running) -> str:
+    done = sagad("start", "order", "-i", '{"order_id": "7", "total": 10}', "--wait", "--json")
+    assert running.process.poll() is None
+    return str(done.json["execution_id"])
+
+
+def test_a_fork_and_a_rewind(sagad: Sagad, running: Running, order: str) -> None:
+    shown = sagad("fork", order, "--at", "before:charge", "--dry-run").out
+    assert "What was decided next is decided again: CompleteStep reserve." in shown
+    done = sagad("fork", order, "--at", "before:charge", "--input", '{"order_id": "7", "total": 20}', "--reason", "why")
+    assert "forked from" in done.out
+    fork = done.out.split()[0]
+    assert sagad("show", fork, "--json").json["input"]["total"] == 20
+    assert f"Forked from {order} at version 2." in sagad("lineage", fork).out
+    assert fork in sagad("lineage", order).out
+    assert (
+        "Was done since, and stays as it is: charge" in sagad("rewind", order, "--to", "after:reserve", "--dry-run").out
+    )
+    assert "goes on from version" in sagad("rewind", order, "--to", "before:charge", "--key", "k").out
+    assert sagad("lineage", order, "--json").json["source"] is None
+    assert sagad("fork", order, "--at", "after:reserve", "--step", 'reserve="r"', "--set", "x=1").code == 1
+    assert running.process.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("fork", "--at", "1", "--set", "x"), "--set x: write NAME=JSON"),
+        (("fork", "--at", "1", "--set", "x=y"), "--set x is not JSON"),
+        (("rewind", "--to", "1", "--undo", "perhaps"), "there is no way 'perhaps' to undo"),
+    ],
+)
+def test_wrong_usage_is_told(sagad: Sagad, running: Running, order: str, arguments: tuple[str, ...], told: str) -> None:
+    command, *rest = arguments
+    done = sagad(command, order, *rest)
+    assert (done.code, told in done.err, running.process.poll()) == (2, True, None)
+
+
+def test_the_gate_finds_what_would_go_another_way(sagad: Sagad, running: Running, order: str, folder: Path) -> None:
+    """The same definition goes on; another is told with its first event that differs, for people and for pipelines."""
+    flows = folder / "flows"
+    [now] = list(flows.glob("*.yaml"))
+    other = folder / "other.yaml"
+    other.write_text(now.read_text().replace('amount: "{{ input.total }}"', 'amount: "{{ input.total * 2 }}"'))
+    same = sagad("what-if", order, "--definition", str(now))
+    assert (same.code, "the same" in same.out) == (0, True)
+    differs = sagad("what-if", order, "--definition", str(other))
+    assert differs.code == 1
+    assert "StepStarted charge has another input" in differs.out
+    assert sagad("check", str(now), "--processes", "1").code == 0
+    report = folder / "report.xml"
+    found = sagad("check", str(other), "--junit", str(report), "--processes", "1")
+    assert (found.code, "1 part at charge." in found.out) == (1, True)
+    assert ET.parse(report).getroot().get("failures") == "1"  # noqa: S314  our own file
+    assert sagad("check", str(other), "--allow", "major", "--processes", "1").code == 0
+    assert sagad("check", str(other), "--json", "--processes", "2").json["by_severity"]["major"] == 1
+    gone = folder / "gone.yaml"
+    gone.write_text("workflow: order\nnodes: {reserve: {task: reserve, with: {order: 1}}}\n")
+    assert sagad("check", str(gone), "--json", "--processes", "1").json["parted"][0]["severity"] == "major"
+    assert sagad("check", str(other), "--against", "staging").code == 2
+    assert sagad("check", str(other), "--allow", "much").code == 2
+    stranger = folder / "stranger.yaml"
+    stranger.write_text("workflow: stranger\nnodes: {a: {task: reserve, with: {order: 1}}}\n")
+    assert "the file has no workflow 'order'" in sagad("what-if", order, "--definition", str(stranger)).err
+    assert running.process.poll() is None
