@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from immutables import Map
 
 from daemon.core.errors import InvalidInput
 from daemon.core.evolve import fold
 from daemon.core.snapshot import FORMAT, encode_state
+from daemon.core.state import Finished, NotStarted, Running
 from daemon.runtime.snapshot_files import read_state
 from tests.core.histories import History, histories
 
@@ -32,6 +34,15 @@ def places(value: Any, place: Place = ()) -> Iterator[Place]:
         yield from places(inner, (*place, key))
 
 
+MAPS = {
+    name
+    for kind in (NotStarted, Running, Finished)
+    for name, hint in get_type_hints(kind).items()
+    if get_origin(hint) is Map
+}
+"""Fields whose keys are addresses and names."""
+
+
 def put(document: Any, place: Place, value: Any) -> bytes:
     at = document
     for part in place[:-1]:
@@ -50,14 +61,14 @@ def test_whatever_was_changed_is_told_with_its_place(history: History, data: st.
         read_state(FORMAT, put(document, place, data.draw(ODD)))
     except InvalidInput as refused:
         told = str(refused).partition(": ")[0]
-        changed = "$.state" + "".join(_written(place, document))
+        changed = "$.state" + "".join(_written(place))
         assert changed.startswith(told.removesuffix("`")) or told.startswith(changed) or "key` in" in told
 
 
-def _written(place: Place, document: Any) -> Iterator[str]:
+def _written(place: Place) -> Iterator[str]:
     """Write fields of structs with a dot, and entries of maps and lists in brackets, as far as it is known here."""
     for depth, part in enumerate(place):
-        in_a_map = isinstance(part, str) and depth == 1 and isinstance(document[place[0]], dict)
+        in_a_map = isinstance(part, str) and depth == 1 and place[0] in MAPS
         yield f"[{part}]" if isinstance(part, int) else f'["{part}"]' if in_a_map else f".{part}"
 
 
