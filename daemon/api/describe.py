@@ -25,10 +25,20 @@ class _Answers:
 ANSWERS = _Answers()
 
 
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """Return the schema with what it refers to in place: the document has no place for definitions of ours."""
+    if isinstance(schema, list):
+        return [_inlined(each, definitions) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {name: _inlined(each, definitions) for name, each in schema.items() if name != "$defs"}
+
+
 def body_of(shape: Any, description: str, example: Any, *, required: bool = False) -> dict[str, Any]:
     """Return the `openapi_extra` of a route with a JSON body of this type."""
     schema = msgspec.json.schema(shape)
-    if "$ref" in schema:
-        schema = schema["$defs"][schema["$ref"].rpartition("/")[2]]
+    schema = _inlined(schema, schema.get("$defs", {}))
     content = {"application/json": {"schema": schema, "example": example}}
     return {"requestBody": {"description": description, "required": required, "content": content}}
