@@ -57,7 +57,7 @@ def as_of(
         question(asked.at, status, where, asked.show)
     except InvalidInput as error:
         raise BadUsage(str(error), hint=f"it may read: {', '.join(NAMES)}") from None
-    answer = _ask(settings_of(config), url, asked, limit, quiet=as_json)
+    answer = ask(settings_of(config), url, asked, limit, quiet=as_json)
     if as_json:
         output.print_json(answer)
         return
@@ -67,7 +67,7 @@ def as_of(
         typer.echo(text, err=True)
 
 
-def _ask(settings: Settings, url: str | None, asked: AsOfQuestion, limit: int, *, quiet: bool) -> dict[str, Any]:
+def ask(settings: Settings, url: str | None, asked: AsOfQuestion, limit: int, *, quiet: bool) -> dict[str, Any]:
     """Look at page after page, until there are as many as wanted, or no more."""
     found: list[dict[str, Any]] = []
     looked_at = unclear = 0

@@ -10,6 +10,7 @@ import typer
 from daemon.cli import output
 from daemon.cli.connection import Connection
 from daemon.cli.faults import BadUsage
+from daemon.cli.forking import fork_many
 from daemon.cli.options import Config, ExecutionIdArgument, Json, Url, settings_of
 from daemon.cli.sources import DaemonSource, find
 
@@ -24,8 +25,15 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would
 
 
 def fork(
-    execution_id: ExecutionIdArgument,
+    execution_id: Annotated[
+        str | None,
+        typer.Argument(metavar="ID", help="The execution's id, or the beginning of a recent one.", show_default=False),
+    ] = None,
     *,
+    where: Annotated[
+        str | None,
+        typer.Option(help="Instead of an id: fork all that match, \"status == 'failed' and failed_step == 'charge'\"."),
+    ] = None,
     at: Annotated[str, typer.Option("--at", help=WHERE, show_default=False)],
     input_: Annotated[str | None, typer.Option("--input", help="Another input, as JSON.", show_default=False)] = None,
     variables: Annotated[
@@ -52,7 +60,8 @@ def fork(
 ) -> None:
     """Begin an execution that goes on from a place in the past of another, with edits if you like.
 
-    The other stays as it is. What was done before that place is not done again.
+    The other stays as it is. What was done before that place is not done again. With --where many are forked at once;
+    the expression is as in `as-of`, and the same call again makes no fork twice.
     """
     body: dict[str, Any] = {"at": at, "accept_undone": accept_undone, "reason": reason}
     if input_ is not None:
@@ -60,8 +69,14 @@ def fork(
     body["variables"] = dict(_pairs(variables or (), "--set"))
     body["steps"] = {name: {"output": value, "port": port} for name, value in _pairs(steps or (), "--step")}
     body |= {name: value for name, value in (("version", version), ("key", key)) if value is not None}
-    with Connection(settings_of(config), url) as connection:
-        found = find(DaemonSource(connection), execution_id)
+    settings = settings_of(config)
+    if (execution_id is None) == (where is None):
+        raise BadUsage("name an execution, or give --where", hint="one of the two")
+    if where is not None:
+        fork_many(settings, url, where, body, dry_run=dry_run, as_json=as_json)
+        return
+    with Connection(settings, url) as connection:
+        found = find(DaemonSource(connection), execution_id or "")
         if dry_run:
             _print_past(connection.get(f"/executions/{found}/past", at=at), as_json=as_json, rewinds=False)
             return

@@ -38,6 +38,21 @@ def test_a_fork_and_a_rewind(sagad: Sagad, running: Running, order: str) -> None
     assert running.process.poll() is None
 
 
+def test_many_are_forked_at_once(sagad: Sagad, running: Running, order: str) -> None:
+    """Those that match, once each however often it is asked; what cannot be forked is told."""
+    match = ("--where", "status == 'completed' and input.order_id == '7'", "--at", "before:charge")
+    assert f"{order}  2 " in sagad("fork", *match, "--dry-run").out
+    first = sagad("fork", *match, "--json").json["executions"]
+    assert [each["execution_id"] for each in first] == [order]
+    again = [each["fork"] for each in sagad("fork", *match, "--json").json["executions"]]
+    assert first[0]["fork"] in again
+    wrong = sagad("fork", "--where", f"id == '{order}'", "--at", "before:chrge")
+    assert (wrong.code, "there is no step 'chrge'" in wrong.out) == (1, True)
+    assert sagad("fork", "--where", "status ==", "--at", "1").code == 2
+    assert sagad("fork", "--at", "1").code == 2
+    assert running.process.poll() is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
