@@ -34,9 +34,8 @@ def fork_many(
 
     The same call again makes no fork twice: its key follows from what is asked.
     """
-    asked = AsOfQuestion(
-        at=datetime.now(UTC), workflow=None, status=None, trigger=None, since=None, where=where, show=()
-    )
+    now = datetime.now(UTC)
+    asked = AsOfQuestion(at=now, workflow=None, status=None, trigger=None, since=None, where=where, show=())
     try:
         question(now, None, where, ())
     except InvalidInput as error:

@@ -87,7 +87,8 @@ def _print(view: dict[str, Any], *, as_json: bool) -> None:
 def _summary(view: dict[str, Any]) -> Iterator[str]:
     owed = len(view["plan"])
     if view["undoing"]:
-        yield f"It has {view['ends_as']}, and is being undone ({view['mode']}); left to undo: {owed}."
+        why = "It is being rewound" if view["ends_as"] == "rewound" else f"It has {view['ends_as']}"
+        yield f"{why}, and is being undone ({view['mode']}); left to undo: {owed}."
     elif owed and view["status"] == "completed":
         command = f"sagad undo {view['execution_id']} --choose start"
         yield f"It has completed, and {owed} steps can be undone, in this order; to do so: {command}"

@@ -67,6 +67,7 @@ def why(
                 causes = (_pause(state.paused, now), *causes)
             causes += tuple(_leaving(child, leaving) for child, leaving in sorted(state.leaving.items()))
             causes += tuple(_breath(timer) for _, timer in sorted(state.timers.items()) if timer.purpose == "turn")
+            causes += _rewinding(state)
             limit = _limit(state, now)
             holder = holder if state.busy else None
             lease = _lease(holder) if state.busy else ""
@@ -230,7 +231,19 @@ def _leaving(child: UUID, leaving: Leaving) -> Cause:
 
 def _undoing(state: Running) -> str:
     undoing = state.undoing
+    if undoing is not None and state.rewinding is not None:
+        return f"is being rewound to version {state.rewinding.to_version}, what it has done since is undone, and it "
     return "" if undoing is None else f"has {undoing.status}, what it has done is being undone, and it "
+
+
+def _rewinding(state: Running) -> tuple[Cause, ...]:
+    """Return what is owed to an execution of which all is undone that it had done since."""
+    if state.rewinding is None or not state.rewinding.ready:
+        return ()
+    version = state.rewinding.to_version
+    return (
+        Cause(kind="step", sentence=f"All is undone that it had done since version {version}: it goes on from there."),
+    )
 
 
 def _next_attempt(address: str, step: Retrying, most: int | None, now: datetime) -> str:

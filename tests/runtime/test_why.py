@@ -163,3 +163,15 @@ def test_a_pause_names_who_wanted_it_and_why() -> None:
     assert answer.causes[0].sentence.startswith(
         "Paused by ann since 2030-01-01 12:00:00 UTC (5m): lunch. `sagad resume`"
     )
+
+
+def test_a_rewind_is_told_until_it_goes_on() -> None:
+    """What is undone first, and then that nothing more is waited for but the daemon."""
+    requested = e.RewindRequested(to_version=1, mode="automatic", actor="ann", at=T0)
+    planned = e.UndoPlanned(status="rewound", mode="automatic", down_to=1, at=T0)
+    answer = asked(requested, planned, e.UndoCompleted(at=T0))
+    assert (answer.status, answer.alarm) == ("compensating", False)
+    assert "is being rewound to version 1" in answer.summary
+    assert [cause.sentence for cause in answer.causes] == [
+        "All is undone that it had done since version 1: it goes on from there."
+    ]
