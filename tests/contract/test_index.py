@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from msgspec.structs import asdict, replace
 
-from eventstore.index import DueTimer, ExecutionChange, ExecutionFilter, ExecutionRow, IndexChange, TimerRow
+from eventstore.index import DueTimer, ExecutionChange, ExecutionFilter, ExecutionRow, ForkRow, IndexChange, TimerRow
 from eventstore.store import Store
 from tests.support.stores import NOW, append, row, timer
 
@@ -360,3 +360,17 @@ async def test_a_rebuild_keeps_appends_waiting_and_readers_not(store: Store) -> 
     await asyncio.gather(*inserting)
     assert await store.index.execution(one) == row(one, cause="rebuilt")
     assert await store.index.execution(late) == row(late)
+
+
+async def test_forks_are_found_from_both_sides(store: Store) -> None:
+    """In the order in which they were made; a rebuild forgets those that the log does not have."""
+    source, first, second = uuid4(), uuid4(), uuid4()
+    rows = [ForkRow(first, source, 4, NOW), ForkRow(second, source, 2, NOW + timedelta(seconds=1))]
+    for each in rows:
+        await put(store, each.execution_id, IndexChange(forked=each))
+    assert await store.index.fork(first) == rows[0]
+    assert await store.index.fork(source) is None
+    assert list(await store.index.forks(source)) == rows
+    assert list(await store.index.forks(source, limit=1)) == rows[:1]
+    await store.index.rebuild(stream([(second, IndexChange(forked=rows[1]))]))
+    assert list(await store.index.forks(source)) == rows[1:]

@@ -169,7 +169,8 @@ def test_a_rewind_is_told_until_it_goes_on() -> None:
     """What is undone first, and then that nothing more is waited for but the daemon."""
     requested = e.RewindRequested(to_version=1, mode="automatic", actor="ann", at=T0)
     planned = e.UndoPlanned(status="rewound", mode="automatic", down_to=1, at=T0)
-    answer = asked(requested, planned, e.UndoCompleted(at=T0))
+    done = e.UndoCompleted(compensated=0, by_hand=0, skipped=0, at=T0)
+    answer = asked(requested, planned, done)
     assert (answer.status, answer.alarm) == ("compensating", False)
     assert "is being rewound to version 1" in answer.summary
     assert [cause.sentence for cause in answer.causes] == [
