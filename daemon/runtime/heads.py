@@ -48,18 +48,14 @@ def parse_head(text: str, keys: Sequence[str]) -> Head:
         head = Head(UUID(execution_id), int(version), bytes.fromhex(found))
     except ValueError:
         head = None
-    if (
-        head is None
-        or len(found) != _HEX_CHARS
-        or head.version < 1
-        or text.strip() not in (f"{head}", f"{head}:{signature}")
-    ):
+    whole = f"{head}:{signature}" if signature else f"{head}"
+    if head is None or len(found) != _HEX_CHARS or head.version < 1 or text.strip() != whole:
         raise Rejected(f"{text.strip()[:200]!r} is no head: it is ID:VERSION:HASH, as `sagad verify --head` prints it")
     if signature and not keys:
         raise Rejected("the head is signed, and there is no key to check it with: see head_keys in [archive]")
     if keys and not signature:
         raise Rejected("the head is not signed, and could be anybody's: there are head_keys in [archive]")
-    if keys and not any(hmac.compare_digest(_signature(head, key), signature) for key in keys):
+    if keys and not any(hmac.compare_digest(_signature(head, key).encode(), signature.encode()) for key in keys):
         raise Rejected("the head's signature is not of any key in [archive] head_keys")
     return head
 
