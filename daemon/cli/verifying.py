@@ -84,7 +84,7 @@ def verify(
     settings = settings_of(config)
     keys = settings.archive.head_keys
     expected = _expected(expect, keys)
-    if target is not None and Path(target).is_file():
+    if target is not None and _is_file(target):
         proofs: Iterable[Proof] = _of_file(settings, Path(target), expected)
     elif is_memory(settings):
         raise BadUsage("a store in memory belongs to the daemon's process and is gone with it")
@@ -108,9 +108,16 @@ def verify(
 def _expected(text: str | None, keys: Sequence[str]) -> Mapping[UUID, Head]:
     if text is None:
         return {}
-    lines = Path(text).read_text(encoding="utf-8").splitlines() if Path(text).is_file() else [text]
+    lines = (Path(text).read_text(encoding="utf-8") if _is_file(text) else text).splitlines()
     heads = [parse_head(line, keys) for line in lines if line.strip()]
     return {head.execution_id: head for head in heads}
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # no file can have such a name
+        return False
 
 
 def _of_file(settings: Settings, path: Path, expected: Mapping[UUID, Head]) -> Iterator[Proof]:

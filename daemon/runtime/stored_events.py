@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import Struct
 
@@ -106,10 +106,11 @@ class StoredEvents:
                 raise Broken(execution_id, version + 1, "is missing")
 
     def _unsealed(self, row: Stored) -> Stored:
-        if None in row:
-            raise Broken(row.execution_id, row.version, "has no topic, or no state")
+        topic, state = cast("tuple[Any, Any]", (row.topic, row.state))  # of any type, if somebody has changed them
+        if not isinstance(topic, str) or not isinstance(state, bytes | memoryview):
+            raise Broken(row.execution_id, row.version, "has no topic that is text, or no state that is bytes")
         try:
-            return row._replace(state=self._codec.unseal(bytes(row.state)))
+            return row._replace(state=self._codec.unseal(bytes(state)))
         except Undecodable as error:
             raise Broken(row.execution_id, row.version, str(error)) from error
 
