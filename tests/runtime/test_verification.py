@@ -90,6 +90,7 @@ async def head_of(daemon: Daemon, execution_id: UUID) -> Head:
             2,
             "miss",
         ),
+        ("UPDATE stored_events SET state = NULL WHERE originator_id = :id AND originator_version = 2", 2, "no state"),
         ("UPDATE payloads SET data = :bytes WHERE :id = :id", 1, "its hash is another"),
         ("DELETE FROM payloads WHERE :id = :id", 1, "is not in the store"),
         ("UPDATE definitions SET document = :bytes WHERE :id = :id", 1, "definition .* was changed"),
