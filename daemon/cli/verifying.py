@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 PAGE = 500
 CHUNK = 50
-"""Executions that a process is given at once."""
+"""Executions that a process is given at once, at most."""
 SHOWN = 50
 
 
@@ -140,7 +140,8 @@ def _of_file(settings: Settings, path: Path, expected: Mapping[UUID, Head]) -> I
 
 def _of_store(settings: Settings, expected: Mapping[UUID, Head], processes: int, *, quiet: bool) -> Iterator[Proof]:
     ids, gone = asyncio.run(_all(settings, expected))
-    chunks = [ids[at : at + CHUNK] for at in range(0, len(ids), CHUNK)]
+    size = max(1, min(CHUNK, len(ids) // processes))
+    chunks = [ids[at : at + size] for at in range(0, len(ids), size)]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=output.console(), disable=quiet, transient=True) as progress:
         task = progress.add_task("executions", total=len(ids))
