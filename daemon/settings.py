@@ -198,6 +198,8 @@ class Archive:
 
     head_keys: tuple[str, ...] = field(default=(), repr=False)
     """The first signs the heads that `sagad verify --head` prints, all are accepted; none signs nothing."""
+    max_import_bytes: Annotated[int, Between(1024, 2**50)] = 2**30
+    """Of a file that is imported over HTTP, as it is sent."""
 
 
 @dataclass(frozen=True, kw_only=True)

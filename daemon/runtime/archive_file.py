@@ -61,6 +61,7 @@ class BadFile(Undecodable):
     def __init__(self, path: Path, number: int, message: str) -> None:
         super().__init__(f"{path}:{number}: {message}")
         self.line = number
+        self.message = message
 
 
 @dataclass
@@ -143,6 +144,11 @@ class ArchiveFile:
                 raise self._bad("the execution that it is to hold is not there")
         finally:
             spool.close()
+
+    def read_all(self) -> None:
+        """Read it to its end. Raises BadFile."""
+        for _ in self.read():
+            pass
 
     def _checked(self) -> Iterator[Line]:
         """Give the lines, of which the first and the last are what they should be."""

@@ -5,6 +5,7 @@ Comes from: daemon/cli/archiving. Goes to: `archive_file`, `projection`, eventst
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID, uuid4
 
@@ -74,8 +75,7 @@ class Import:
         Raises BadFile at the first line that is not sound; Rejected for what would not fit into this store.
         """
         file = ArchiveFile(self._path, self._codec)
-        for _ in file.read():
-            pass
+        await asyncio.to_thread(file.read_all)
         if self._wish.conflicts == "as-new":
             self._names = {key: uuid4() for key in file.told}
         wanted = {key: told for key, told in file.told.items() if await self._is_wanted(file, told)}
@@ -86,8 +86,9 @@ class Import:
         for payload_hash in file.deleted:
             await self._store.archive.bury(payload_hash)
         if wanted:
-            ended = {key for key, told in wanted.items() if told.ended}
-            await self._store.archive.adopt(self._appends(wanted.keys(), ended))
+            awaited = {child for told in wanted.values() for child in told.waits_for}
+            at_rest = {key for key, told in wanted.items() if told.ended and key not in awaited}
+            await self._store.archive.adopt(self._appends(wanted.keys(), at_rest))
         assert file.header is not None  # noqa: S101  or the file had been refused
         return Imported(
             execution_id=self._named(file.header.execution),
@@ -131,7 +132,7 @@ class Import:
                         "export it with its children"
                     )
 
-    async def _appends(self, wanted: Collection[UUID], ended: Collection[UUID]) -> AsyncIterator[Append]:
+    async def _appends(self, wanted: Collection[UUID], at_rest: Collection[UUID]) -> AsyncIterator[Append]:
         names = {str(old).encode(): str(new).encode() for old, new in self._names.items()}
         gathered: _Gathered | None = None
         placed: set[str] = set()
@@ -139,7 +140,7 @@ class Import:
             key = step.told.section.id
             if key not in wanted:
                 continue
-            change = _change(step, at_rest=key in ended)
+            change = _change(step, at_rest=key in at_rest)
             if gathered is not None and not gathered.takes(step, change):
                 yield gathered.append()
                 gathered = None
@@ -185,11 +186,16 @@ class _Gathered:
 
 
 def _change(step: Step, *, at_rest: bool) -> IndexChange:
-    """Return what the event changes in the index. What ends in this file holds no slots, and takes none on its way."""
+    """Return what the event changes in the index.
+
+    What ends in this file, and tells nobody, has no lease and holds no slots, and takes none on its way.
+    """
     event, after = step.entry.event, step.after
     branched = after if step.branched else None
     change = project(step.entry.row.execution_id, step.before, [event], after, branched=branched)
-    return replace(change, slots=()) if at_rest and change.slots else change
+    if at_rest and (change.slots or change.busy is not None):
+        return replace(change, slots=(), busy=None)
+    return change
 
 
 def _asked(file: ArchiveFile) -> UUID | None:

@@ -23,8 +23,8 @@ from daemon.runtime.projection import execution_row
 from daemon.runtime.stored_events import Broken, StoredEvents, definition_of
 from eventstore.errors import Undecodable
 from eventstore.log import Recorded
-from eventstore.memory import MemorySnapshots
 from eventstore.rows import clean
+from eventstore.snapshots import NoSnapshots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -75,7 +75,7 @@ class Verifier:
     def __init__(self, store: Store, codec: Codec) -> None:
         self._store = store
         self._events = StoredEvents(store, codec)
-        self._history = History(store.log, MemorySnapshots())
+        self._history = History(store.log, NoSnapshots())
 
     async def verify(self, execution_id: UUID, expected: Head | None = None) -> Proof:
         """Return what is found; with a head that was kept, whether the events up to it are those of then.

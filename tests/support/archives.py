@@ -17,6 +17,7 @@ from eventstore.log import Append, StoredDefinition
 from tests.core.spec import EXECUTION, NOON
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
     from uuid import UUID
 
@@ -47,21 +48,24 @@ async def imported(store: Store, path: Path, **wish: Any) -> Imported:
 def read(path: Path) -> ArchiveFile:
     """Read a file to its end."""
     file = ArchiveFile(path, CODEC)
-    for _ in file.read():
-        pass
+    file.read_all()
     return file
 
 
 async def put_history(store: Store, history: History) -> None:
-    """Put a drawn execution into the store, append by append, as a daemon would have."""
+    """Put a drawn execution into the store, append by append; whether its slots are free was drawn too."""
+
+    async def appends() -> AsyncIterator[Append]:
+        state: State = INITIAL
+        for turn in history.turns:
+            if turn.events:
+                branched = turn.after if isinstance(turn.events[0], ExecutionForked | ExecutionRewound) else None
+                change = project(EXECUTION, state, turn.events, turn.after, branched=branched)
+                yield Append(EXECUTION, state.version, turn.events, change)
+                state = turn.after
+
     definition = history.plan.definition
     await store.definitions.put(
         StoredDefinition(definition.hash, definition.workflow, definition.document, NOON),
     )
-    state: State = INITIAL
-    for turn in history.turns:
-        if turn.events:
-            branched = turn.after if isinstance(turn.events[0], ExecutionForked | ExecutionRewound) else None
-            change = project(EXECUTION, state, turn.events, turn.after, branched=branched)
-            await store.log.insert([Append(EXECUTION, state.version, turn.events, change)])
-            state = turn.after
+    await store.archive.adopt(appends())
