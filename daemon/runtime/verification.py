@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from daemon.core.errors import ExecutionNotFound
 from daemon.core.events import ExecutionForked
-from daemon.core.state import INITIAL
+from daemon.core.state import INITIAL, NotStarted
 from daemon.runtime.heads import Head
 from daemon.runtime.history import History
 from daemon.runtime.projection import execution_row
@@ -129,9 +129,12 @@ class Verifier:
             if stored is None or (wrong := wrong_definition(key, stored.workflow, stored.document)):
                 yield Finding(wrong, version)
         due = clean(execution_row(execution_id, end.state, last.event.at))
+        if row is not None:  # times of which only the first, or a later one, is written
+            started_at = row.started_at if isinstance(end.state, NotStarted) else due.started_at
+            due = replace(due, started_at=started_at, updated_at=row.updated_at)
         if row is None:
             yield Finding("the index has no row of it: run `sagad index rebuild`")
-        elif wrong := ", ".join(_different(row, replace(due, updated_at=row.updated_at))):
+        elif wrong := ", ".join(_different(row, due)):
             yield Finding(f"the index has another {wrong} than the events say: run `sagad index rebuild`")
         fork, forked = await self._store.index.fork(execution_id), end.forked
         told = None if forked is None else (forked.source, forked.at_version)

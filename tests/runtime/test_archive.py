@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from daemon.cli.upkeep import changes
 from daemon.core.errors import ExecutionNotFound, Rejected
+from daemon.core.events import EVENT_TYPES, UPCASTERS
 from daemon.core.state import Finished, Running
 from daemon.runtime.archive_file import BadFile
 from daemon.runtime.branches import ForkWish
+from daemon.runtime.clock import SystemClock
+from daemon.runtime.exports import Export
 from daemon.runtime.history import History
+from daemon.runtime.imports import Import, Wish
 from daemon.runtime.verification import Verifier
 from daemon.settings import Limits
+from eventstore.codec import Codec
 from eventstore.index import ExecutionFilter
+from eventstore.memory import MemoryLog
 from tests.core.spec import EXECUTION
 from tests.support.archives import CODEC, exported, imported, read
 from tests.support.daemons import finished, running, settings_for, start, until
@@ -114,6 +121,25 @@ async def test_it_comes_back_into_each_kind_of_store(daemon: Daemon, other: Stor
     assert await store.index.executions(ExecutionFilter()) == before
     proof = await Verifier(store, CODEC).verify(done.execution_id)
     assert (proof.findings, proof.head is not None) == ((), True)
+
+
+async def test_a_head_is_the_same_in_a_store_that_packs_what_it_holds(daemon: Daemon, tmp_path: Path) -> None:
+    """So is the file; and bytes that were turned there are found as well."""
+    execution_id = (await booked(daemon)).execution_id
+    whole = await exported(daemon.store, execution_id, tmp_path / "plain.jsonl")
+    sealed = Codec(EVENT_TYPES, UPCASTERS, payload_threshold_bytes=300, compressor=zlib)
+    async with opened("memory://", sealed) as other:
+        await Import(other, sealed, SystemClock(), tmp_path / "plain.jsonl", Wish()).run()
+        lines = [line async for line in Export(other, sealed, execution_id).lines()]
+        assert b"".join(lines) == whole
+        proof = await Verifier(other, sealed).verify(execution_id)
+        assert proof == await Verifier(daemon.store, CODEC).verify(execution_id)
+        log = other.log
+        assert isinstance(log, MemoryLog)
+        row = log.streams[execution_id][2]
+        log.streams[execution_id][2] = row._replace(state=row.state[:-1] + bytes([row.state[-1] ^ 1]))
+        [finding] = (await Verifier(other, sealed).verify(execution_id)).findings
+        assert finding.version == 3
 
 
 async def test_children_come_along_when_asked_for(daemon: Daemon, other: Store, tmp_path: Path) -> None:
