@@ -193,6 +193,16 @@ class Snapshots:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Archive:
+    """`[archive]`: executions outside of the store."""
+
+    head_keys: tuple[str, ...] = field(default=(), repr=False)
+    """The first signs the heads that `sagad verify --head` prints, all are accepted; none signs nothing."""
+    max_import_bytes: Annotated[int, Between(1024, 2**50)] = 2**30
+    """Of a file that is imported over HTTP, as it is sent."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tracing:
     """`[tracing]`; without `otlp_endpoint` no spans are made."""
 
@@ -241,6 +251,7 @@ class Settings:
     cache: Cache = Cache()
     streams: Streams = Streams()
     snapshots: Snapshots = Snapshots()
+    archive: Archive = Archive()
     tracing: Tracing = Tracing()
     log: Logging = Logging()
     outbound: Outbound = Outbound()  # noqa: RUF009  it is frozen
@@ -331,6 +342,8 @@ def _check(settings: Settings, reader: Reader) -> None:
             reader.report(part, "cert_file", "is missing: there is a key_file")
     if settings.cache.backend == "redis" and settings.cache.url is None:
         reader.report("cache", "url", "is missing: the backend is redis", "set SAGAD_CACHE_URL")
+    if any(len(key) < SHORTEST_TOKEN for key in settings.archive.head_keys):
+        reader.report("archive", "head_keys", f"must have at least {SHORTEST_TOKEN} characters each")
     check_people(settings.approvals, settings.smtp, reader, shortest=SHORTEST_TOKEN)
     if settings.store.cipher_topic and not settings.store.cipher_key:
         reader.report("store", "cipher_key", "is missing: there is a cipher_topic", "set SAGAD_STORE_CIPHER_KEY")

@@ -18,7 +18,7 @@ from eventsourcing.utils import Environment
 from msgspec import Raw, Struct
 
 from eventstore.errors import Undecodable, Unusable
-from eventstore.log import Recorded
+from eventstore.log import Recorded, Verbatim
 from eventstore.payloads import MARK, is_reference, put_back, refer, references_in
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Codec:
         """
         described = self._types.get(type(event))
         if described is None:
-            raise TypeError(f"{type(event).__qualname__} is not an event type of this codec")
+            return self._verbatim(event, payloads)
         data = self._encode(event)
         if len(data) > self._threshold or MARK in data:
             data = self._encode(self._move_out(event, described, payloads))
@@ -154,6 +154,12 @@ class Codec:
             topics.append(topic)
             states.append(data)
         return topics, states
+
+    def _verbatim(self, event: Struct, payloads: dict[str, bytes]) -> tuple[str, bytes]:
+        if not isinstance(event, Verbatim):
+            raise TypeError(f"{type(event).__qualname__} is not an event type of this codec")
+        payloads.update({key: self.seal(data) for key, data in event.payloads.items()})
+        return event.topic, self.seal(event.state)
 
     def _move_out(self, event: Struct, described: _Type, payloads: dict[str, bytes]) -> Struct:
         references: dict[str, Any] = {}

@@ -9,6 +9,7 @@ Comes from: daemon/runtime/engine by way of `writer`. Goes to: `memory`, `sqlite
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
@@ -18,7 +19,7 @@ from msgspec import Struct
 from eventstore.index import UNCHANGED, IndexChange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
 
 class Append(Struct, frozen=True):
@@ -32,6 +33,16 @@ class Append(Struct, frozen=True):
     index: IndexChange = UNCHANGED
     by: UUID | None = None
     """The daemon that decided it, as it joined (`leases.Leases.join`); None: a tool that holds no leases."""
+
+
+class Verbatim(Struct, frozen=True):
+    """An event in its stored form, to stand among `Append.events`: it is written as it is, of whatever type."""
+
+    topic: str
+    state: bytes
+    """JSON, neither compressed nor encrypted."""
+    payloads: Mapping[str, bytes]
+    """By hash, neither compressed nor encrypted: those that it refers to and that may not be in the store."""
 
 
 class Recorded(Struct, frozen=True):

@@ -42,8 +42,9 @@ class MemoryLog:
         self._codec = codec
         self._index = index
         self._rows: list[Stored] = []
-        self._streams: defaultdict[UUID, list[Stored]] = defaultdict(list)
-        self._payloads: dict[str, bytes | None] = {}
+        self.streams: defaultdict[UUID, list[Stored]] = defaultdict(list)
+        self.kept: dict[str, bytes | None] = {}
+        """Payloads by hash."""
         self._listeners: set[asyncio.Event] = set()
 
     async def insert(self, batch: Sequence[Append]) -> None:
@@ -52,7 +53,7 @@ class MemoryLog:
             if fenced := {append.by for append in batch if append.by} - self._index.members.keys():
                 raise Fenced(fenced)
             losers = [
-                append for append in batch if append.after_version != len(self._streams.get(append.execution_id, ()))
+                append for append in batch if append.after_version != len(self.streams.get(append.execution_id, ()))
             ]
             if losers:
                 first = losers[0]
@@ -62,9 +63,9 @@ class MemoryLog:
             encoded = [[self._codec.encode(event, payloads) for event in append.events] for append in batch]
             if slots and (filled := self._index.slots.put(slots)):
                 raise Full(filled)
-            self._payloads.update({key: data for key, data in payloads.items() if self._payloads.get(key) is None})
+            self.kept.update({key: data for key, data in payloads.items() if self.kept.get(key) is None})
             for append, events in zip(batch, encoded, strict=True):
-                stream = self._streams[append.execution_id]
+                stream = self.streams[append.execution_id]
                 for topic, state in events:
                     row = Stored(append.execution_id, len(stream) + 1, len(self._rows) + 1, topic, state)
                     stream.append(row)
@@ -77,11 +78,11 @@ class MemoryLog:
         self, execution_id: UUID, *, after_version: int = 0, up_to_version: int | None = None
     ) -> Sequence[Recorded]:
         """See `log.EventLog`."""
-        return self._decode(self._streams.get(execution_id, [])[after_version:up_to_version])
+        return self._decode(self.streams.get(execution_id, [])[after_version:up_to_version])
 
     async def read_many(self, execution_ids: Sequence[UUID], *, limit: int) -> Mapping[UUID, Sequence[Recorded]]:
         """See `log.EventLog`."""
-        return {key: self._decode(self._streams[key][:limit]) for key in execution_ids if self._streams.get(key)}
+        return {key: self._decode(self.streams[key][:limit]) for key in execution_ids if self.streams.get(key)}
 
     async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
         """See `log.EventLog`."""
@@ -93,13 +94,13 @@ class MemoryLog:
 
     async def versions(self, execution_ids: Sequence[UUID]) -> Mapping[UUID, int]:
         """See `store.Store`."""
-        return {key: len(self._streams[key]) for key in execution_ids if self._streams.get(key)}
+        return {key: len(self.streams[key]) for key in execution_ids if self.streams.get(key)}
 
     async def delete(self, payload_hash: str) -> bool:
         """See `payloads.Payloads`."""
-        if self._payloads.get(payload_hash) is None:
+        if self.kept.get(payload_hash) is None:
             return False
-        self._payloads[payload_hash] = None
+        self.kept[payload_hash] = None
         return True
 
     @asynccontextmanager
@@ -114,7 +115,7 @@ class MemoryLog:
 
     def _decode(self, rows: Sequence[Stored]) -> list[Recorded]:
         opened = self._codec.open(rows)
-        return opened.events({key: self._payloads[key] for key in opened.wanted if key in self._payloads})
+        return opened.events({key: self.kept[key] for key in opened.wanted if key in self.kept})
 
 
 class Lease:

@@ -228,6 +228,26 @@ class PostgresDatabase:
                     await connection.execute(SQL[name].encode(), arrays)
             await connection.execute(SQL["restore_leases"].encode())
 
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[Callable[..., Awaitable[bool]]]:
+        """Hold one transaction with the log's lock; give what appends in it, slots unchecked, and tells of a conflict.
+
+        That takes what `append` takes. A failure rolls all back.
+        """
+        async with self._own_connection() as connection, connection.transaction():
+            await connection.execute(SQL["lock_log"].encode())
+
+            async def append(
+                arguments: Sequence[Array],
+                slots: Sequence[tuple[UUID, SlotChange]],
+                rare: Sequence[tuple[str, Sequence[Array]]],
+            ) -> bool:
+                if slots:
+                    await connection.execute(SQL["put_slots"].encode(), (_jsonb(slots),))
+                return any(await _append(connection, SQL["append"].encode(), arguments, rare) or ())
+
+            yield append
+
     async def schema_version(self) -> int:
         """Return the database's schema version, 0 when it has none."""
         if not (await self.select(SQL["known_schema"], ()))[0][0]:

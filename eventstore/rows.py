@@ -71,7 +71,7 @@ async def chunks(
         if before is not None and (is_end(before) or (before.slots and change.slots)):
             yield pending
             pending, before = {}, None
-        pending[execution_id] = change if before is None else _fold(before, change)
+        pending[execution_id] = change if before is None else merged(before, change)
         if len(pending) >= size:
             yield pending
             pending = {}
@@ -85,7 +85,8 @@ def is_end(change: IndexChange) -> bool:
     return row is not None and row.finished_at is not None
 
 
-def _fold(first: IndexChange, then: IndexChange) -> IndexChange:
+def merged(first: IndexChange, then: IndexChange) -> IndexChange:
+    """Return one change to the effect of both, of which the first is no end, and at most one changes slots."""
     timers = {timer.timer_id: timer for timer in first.timers_set}
     for timer_id in then.timers_cleared:
         timers.pop(timer_id, None)

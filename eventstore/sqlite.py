@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 
 from eventstore.codec import Stored
 from eventstore.errors import Conflict, Fenced, Full
@@ -49,10 +50,19 @@ class SqliteLog:
     async def insert(self, batch: Sequence[Append]) -> None:
         """See `log.EventLog`."""
         await self._database.write(lambda connection: self._insert(connection, batch))
-        for listener in self._listeners:
-            listener.set()
+        self.tell()
         if any(append.index.hint or (append.index.busy and append.by is None) for append in batch):
             self.news.wake_all()
+
+    def tell(self) -> None:
+        """Hint to those who listen that something was appended."""
+        for listener in self._listeners:
+            listener.set()
+
+    def adopt(self, connection: sqlite3.Connection, append: Append) -> None:
+        """Write it, slots unchecked. Raises Conflict."""
+        put_slots(connection, [(append.execution_id, change) for change in append.index.slots], checked=False)
+        self._insert(connection, [replace(append, index=replace(append.index, slots=()))])
 
     def _insert(self, connection: sqlite3.Connection, batch: Sequence[Append]) -> None:
         writers = {append.by for append in batch if append.by is not None}

@@ -11,7 +11,7 @@ import asyncio
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from eventstore.slot_rows import put_slots
 from eventstore.sqlite_rows import EPOCH, micros, put_index
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
     from eventstore.index import IndexChange
 
@@ -186,6 +186,16 @@ class SqliteDatabase:
 
     async def rebuild_index(self, changes: AsyncIterable[tuple[UUID, IndexChange]]) -> None:
         """See `index.Index.rebuild`."""
+        async with self.alone() as run:
+            await run(partial(_each, names=_BEFORE_REBUILD))
+            async for chunk in chunks(changes):
+                made = [(execution_id, change, None) for execution_id, change in chunk.items()]
+                await run(partial(_put_unchecked, changes=made))
+            await run(partial(_each, names=_AFTER_REBUILD))
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[Callable[[Callable[[sqlite3.Connection], None]], Awaitable[None]]]:
+        """Hold one transaction while others that write wait; give what runs work in it. A failure rolls it back."""
         held: list[SQLiteConnection] = []
         end: Literal["COMMIT", "ROLLBACK"] = "ROLLBACK"
 
@@ -193,15 +203,13 @@ class SqliteDatabase:
             for connection in held:
                 self.recorder.finish(connection, end)
 
+        async def run(work: Callable[[sqlite3.Connection], None]) -> None:
+            await self._run(self._writer, lambda: work(raw(held[0])))
+
         async with self.writing:
             try:
                 await self._run(self._writer, lambda: held.append(self.recorder.begin()))
-                connection = raw(held[0])
-                await self._run(self._writer, partial(_each, connection, _BEFORE_REBUILD))
-                async for chunk in chunks(changes):
-                    made = [(execution_id, change, None) for execution_id, change in chunk.items()]
-                    await self._run(self._writer, partial(_put_unchecked, connection, made))
-                await self._run(self._writer, partial(_each, connection, _AFTER_REBUILD))
+                yield run
                 end = "COMMIT"
             finally:  # on the one thread that writes: so after `begin`, even when that was cancelled while under way
                 await asyncio.shield(self._run(self._writer, finish))

@@ -13,11 +13,13 @@ from urllib.parse import unquote, urlsplit
 
 from eventstore.errors import Unusable
 from eventstore.memory import MemoryCursors, MemoryDefinitions, MemoryIndex, MemoryLog
+from eventstore.memory_archive import MemoryArchive
 from eventstore.memory_leases import MemoryLeases
 from eventstore.memory_results import MemoryResults
 from eventstore.memory_snapshots import MemorySnapshots
 from eventstore.memory_streams import MemoryStreams
 from eventstore.postgres import PostgresLog
+from eventstore.postgres_archive import PostgresArchive
 from eventstore.postgres_database import PostgresDatabase
 from eventstore.postgres_leases import PostgresLeases
 from eventstore.queries import latest_version
@@ -26,6 +28,7 @@ from eventstore.slot_rows import SqlSlots
 from eventstore.sql_results import SqlResults
 from eventstore.sql_streams import SqlStreams
 from eventstore.sqlite import SqliteLog
+from eventstore.sqlite_archive import SqliteArchive
 from eventstore.sqlite_database import SqliteDatabase
 from eventstore.sqlite_leases import SqliteLeases
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
+    from eventstore.archive import Archive
     from eventstore.codec import Codec
     from eventstore.index import Index
     from eventstore.leases import Leases
@@ -71,6 +75,7 @@ class Store:
     cursors: Cursors
     snapshots: Snapshots
     payloads: Payloads
+    archive: Archive
     leases: Leases
     results: Results
     streams: Streams
@@ -149,6 +154,7 @@ def _in_memory(url: str, codec: Codec, now: Callable[[], datetime]) -> Store:
         cursors=MemoryCursors(),
         snapshots=MemorySnapshots(),
         payloads=log,
+        archive=MemoryArchive(log, index),
         leases=MemoryLeases(index, now),
         results=MemoryResults(),
         streams=MemoryStreams(index),
@@ -174,6 +180,7 @@ def _on_sqlite(url: str, codec: Codec) -> Store:
         cursors=SqlCursors(database),
         snapshots=SqlSnapshots(database, codec),
         payloads=log,
+        archive=SqliteArchive(database, log),
         leases=SqliteLeases(database, log.news),
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),
@@ -196,6 +203,7 @@ async def _on_postgres(url: str, codec: Codec) -> Store:
         cursors=SqlCursors(database),
         snapshots=SqlSnapshots(database, codec),
         payloads=log,
+        archive=PostgresArchive(database, log),
         leases=PostgresLeases(database),
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from daemon.api import (
+    archive,
     branches,
     cache,
     errors,
@@ -42,7 +43,7 @@ def create_app(daemon: Daemon) -> FastAPI:
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
     reading = (workflows, events_stream, past, executions, streams, cache, limits, topics, health)
-    for part in (many, *reading, messages, undo, people, branches):
+    for part in (many, *reading, messages, undo, people, branches, archive):
         app.include_router(part.routes)
     app.router.routes.append(hooks.route(daemon))
     app.router.routes.append(links.route(daemon))

@@ -62,6 +62,17 @@ DELETE FROM snapshots WHERE execution_id = :execution_id AND version = :version;
 -- delete_payload: leave a tombstone
 UPDATE payloads SET data = NULL WHERE hash = :hash AND data IS NOT NULL;
 
+-- bury_payload: leave a tombstone where there is nothing
+INSERT INTO payloads (hash, data) VALUES (:hash, NULL) ON CONFLICT (hash) DO NOTHING;
+
+-- logged: executions that have events, in order of their ids, with their last versions
+SELECT originator_id, max(originator_version) FROM stored_events
+GROUP BY originator_id ORDER BY originator_id LIMIT :limit;
+
+-- logged_after: the same, those that come after one
+SELECT originator_id, max(originator_version) FROM stored_events WHERE originator_id > :after
+GROUP BY originator_id ORDER BY originator_id LIMIT :limit;
+
 -- execution: the row of one execution
 SELECT execution_id, workflow, definition, status, cause, trigger_name, dedupe_key, started_at, updated_at,
     finished_at, error

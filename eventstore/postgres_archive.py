@@ -1,0 +1,52 @@
+"""Stored forms in Postgres.
+
+Comes from: `store`. Goes to: `postgres`, `postgres_database`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from eventstore.codec import Stored
+from eventstore.errors import Conflict
+from eventstore.postgres import SQL
+from eventstore.postgres_rows import rare_changes
+from eventstore.sql_archive import SqlArchive
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Mapping, Sequence
+    from uuid import UUID
+
+    from eventstore.log import Append
+    from eventstore.postgres import PostgresLog
+    from eventstore.postgres_database import PostgresDatabase
+
+
+class PostgresArchive(SqlArchive):
+    """`archive.Archive` on one database."""
+
+    def __init__(self, database: PostgresDatabase, log: PostgresLog) -> None:
+        super().__init__(database)
+        self._database = database
+        self._log = log
+
+    async def rows(self, execution_id: UUID, *, after_version: int, up_to_version: int) -> Sequence[Stored]:
+        """See `archive.Archive`."""
+        found = await self._database.select(SQL["read"], (execution_id, after_version, up_to_version))
+        return [Stored(execution_id, *row) for row in found]
+
+    async def payloads(self, hashes: Sequence[str]) -> Mapping[str, bytes | None]:
+        """See `archive.Archive`."""
+        return dict(await self._database.select(SQL["get_payloads"], (list(hashes),)))
+
+    async def adopt(self, appends: AsyncIterable[Append]) -> None:
+        """See `archive.Archive`."""
+        async with self._database.alone() as append_alone:
+            async for append in appends:
+                changes = [(append.execution_id, change) for change in append.index.slots]
+                plain = replace(append, index=replace(append.index, slots=())) if changes else append
+                rare = rare_changes([(append.execution_id, plain.index)])
+                if await append_alone(self._log.arguments([plain]), changes, rare):
+                    raise Conflict(append.execution_id, append.after_version)
