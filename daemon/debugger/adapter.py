@@ -52,7 +52,7 @@ CAPABILITIES = {
 }
 
 
-class Refusal(Exception):  # noqa: N818  an answer, which the editor shows
+class Refusal(Exception):
     """A request that cannot be carried out, and why."""
 
 

@@ -43,7 +43,9 @@ class Lines(Struct, frozen=True):
 
     def node_at(self, line: int) -> str | None:
         """Return the innermost node that a line belongs to; None for a line that is no node's."""
-        around = [(span.last - span.first, name) for name, span in self.nodes.items() if span.first <= line <= span.last]
+        around = [
+            (span.last - span.first, name) for name, span in self.nodes.items() if span.first <= line <= span.last
+        ]
         return min(around)[1] if around else None
 
     def line_of(self, node: str) -> int:

@@ -16,8 +16,8 @@ from msgspec import Struct
 from daemon.core import events as e
 from daemon.core.address import turn_around
 from daemon.core.evolve import evolve
-from daemon.core.plan import Plan  # noqa: TC001  msgspec reads it
-from daemon.core.redeciding import Redecided  # noqa: TC001  msgspec reads it
+from daemon.core.plan import Plan
+from daemon.core.redeciding import Redecided
 from daemon.core.state import NotStarted, Running, State
 
 if TYPE_CHECKING:

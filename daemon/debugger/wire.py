@@ -19,7 +19,7 @@ MAX_BYTES = 16 * 2**20
 _LENGTH = b"content-length:"
 
 
-class BadMessage(Exception):  # noqa: N818  what it is, not that it is an error
+class BadMessage(Exception):
     """What came is no message of the protocol; the connection is of no use any more."""
 
 
@@ -58,6 +58,7 @@ async def standard_streams() -> tuple[StreamReader, StreamWriter]:
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer)
     transport, protocol = await loop.connect_write_pipe(
-        lambda: asyncio.streams.FlowControlMixin(), sys.stdout.buffer  # noqa: PLW0108  a class with defaults
+        lambda: asyncio.streams.FlowControlMixin(),
+        sys.stdout.buffer,
     )
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)

@@ -1,0 +1,150 @@
+"""`debug`: moving in an execution and looking at it, on the terminal or by an editor.
+
+Comes from: the shell. Goes to: daemon/debugger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from daemon.cli import output
+from daemon.cli.checking import plain_compiler_of
+from daemon.cli.faults import BadUsage, CommandError
+from daemon.cli.options import Config, settings_of
+from daemon.cli.sources import SEARCHED, begun, whole_id
+from daemon.cli.stores import is_memory, opened
+from daemon.core.errors import SagadError
+from daemon.debugger.adapter import Adapter, Refusal
+from daemon.debugger.debuggee import Recorded
+from daemon.debugger.prompt import Prompt
+from daemon.debugger.recording import recording
+from daemon.debugger.session import Session
+from daemon.debugger.wire import standard_streams
+from daemon.nodes import all_node_types
+from daemon.runtime.clock import SystemClock
+from daemon.runtime.history import History
+from daemon.runtime.plans import Plans
+from eventstore.errors import StoreError
+from eventstore.index import ExecutionFilter
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
+    from collections.abc import AsyncIterator, Mapping
+    from uuid import UUID
+
+    from daemon.debugger.debuggee import Debuggee
+    from daemon.settings import Settings
+    from eventstore.store import Store
+
+HOST = "127.0.0.1"
+
+
+def debug(
+    target: Annotated[
+        str | None,
+        typer.Argument(metavar="ID", help="A recorded execution: its id, or how that begins.", show_default=False),
+    ] = None,
+    *,
+    dap: Annotated[bool, typer.Option("--dap", help="Serve an editor by the Debug Adapter Protocol.")] = False,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="With --dap: this port of 127.0.0.1, not the standard streams."),
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Move in an execution, forwards and backwards, and look at it. Nothing in the store changes.
+
+    With --dap an editor does so; it names the execution when it launches or attaches.
+    """
+    if dap:
+        asyncio.run(_serve(config, port))
+        return
+    if target is None:
+        raise BadUsage("what is to be debugged?", hint="give an execution's id, or --dap for an editor")
+    asyncio.run(_prompt(config, target))
+
+
+async def _prompt(config: Path | None, target: str) -> None:
+    async with recorded(settings_of(config), target) as debuggee:
+        await Prompt(debuggee, _read_line, output.console()).run()
+
+
+async def _read_line() -> str | None:
+    """Return a line of the standard input; None at its end."""
+    if sys.stdin.isatty():
+        sys.stdout.write("(debug) ")
+        sys.stdout.flush()
+    return await asyncio.to_thread(sys.stdin.readline) or None
+
+
+async def _serve(config: Path | None, port: int | None) -> None:
+    if port is None:
+        reader, writer = await standard_streams()
+        await _adapt(reader, writer, config)
+        return
+
+    async def connected(reader: StreamReader, writer: StreamWriter) -> None:
+        try:
+            await _adapt(reader, writer, config)
+        finally:
+            writer.close()
+
+    try:
+        server = await asyncio.start_server(connected, HOST, port)
+    except OSError as error:
+        raise BadUsage(f"cannot listen on {HOST}:{port}: {error.strerror or error}") from None
+    host, number = server.sockets[0].getsockname()[:2]
+    typer.echo(f"listening on {host}:{number}", err=True)
+    async with server:
+        await server.serve_forever()
+
+
+async def _adapt(reader: StreamReader, writer: StreamWriter, config: Path | None) -> None:
+    @asynccontextmanager
+    async def open_(arguments: Mapping[str, Any]) -> AsyncIterator[Debuggee]:
+        try:
+            named = arguments.get("config")
+            opened_ = _debuggee(settings_of(Path(named) if named else config), arguments)
+            debuggee = await opened_.__aenter__()
+        except (CommandError, SagadError, StoreError) as error:
+            hint = getattr(error, "hint", None)
+            raise Refusal(f"{error}{f' ({hint})' if hint else ''}") from error
+        try:
+            yield debuggee
+        finally:
+            await opened_.__aexit__(None, None, None)
+
+    await Adapter(reader, writer, open_, all_node_types()).serve()
+
+
+def _debuggee(settings: Settings, arguments: Mapping[str, Any]) -> Any:
+    execution = arguments.get("execution")
+    if not isinstance(execution, str) or not execution:
+        raise BadUsage("`execution` is missing: the id of the execution")
+    return recorded(settings, execution)
+
+
+@asynccontextmanager
+async def recorded(settings: Settings, text: str) -> AsyncIterator[Recorded]:
+    """Open what the store has recorded of an execution, by its id or how that begins; the store is read once."""
+    if is_memory(settings):
+        raise BadUsage("a store in memory belongs to the daemon's process and is gone with it")
+    async with opened(settings) as store:
+        plans = Plans(store.definitions, plain_compiler_of(settings).compile_stored, SystemClock())
+        taken = await recording(History(store.log, store.snapshots), plans, await found(store, text))
+    yield Recorded(Session(taken))
+
+
+async def found(store: Store, text: str) -> UUID:
+    """Return the id that the text is, or is the beginning of, among the newest executions."""
+    whole = whole_id(text)
+    if whole is not None:
+        return whole
+    rows = await store.index.executions(ExecutionFilter(limit=SEARCHED))
+    return begun(text, (str(row.execution_id) for row in rows))
