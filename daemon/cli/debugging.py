@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from daemon.cli import output
+from daemon.cli.changing import read_data
 from daemon.cli.checking import plain_compiler_of
 from daemon.cli.faults import BadUsage, CommandError
 from daemon.cli.options import Config, settings_of
@@ -22,12 +24,16 @@ from daemon.cli.stores import is_memory, opened
 from daemon.core.errors import SagadError
 from daemon.debugger.adapter import Adapter, Refusal
 from daemon.debugger.debuggee import Recorded
+from daemon.debugger.local import local
 from daemon.debugger.prompt import Prompt
 from daemon.debugger.recording import recording
 from daemon.debugger.session import Session
 from daemon.debugger.wire import standard_streams
 from daemon.nodes import all_node_types
+from daemon.runtime import logs
 from daemon.runtime.clock import SystemClock
+from daemon.runtime.definitions import SUFFIXES
+from daemon.runtime.handler_registry import PYTHON, split_name
 from daemon.runtime.history import History
 from daemon.runtime.plans import Plans
 from eventstore.errors import StoreError
@@ -36,6 +42,7 @@ from eventstore.index import ExecutionFilter
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
     from collections.abc import AsyncIterator, Mapping
+    from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
     from daemon.debugger.debuggee import Debuggee
@@ -48,9 +55,18 @@ HOST = "127.0.0.1"
 def debug(
     target: Annotated[
         str | None,
-        typer.Argument(metavar="ID", help="A recorded execution: its id, or how that begins.", show_default=False),
+        typer.Argument(
+            metavar="ID|FILE", help="A recorded execution, or a workflow to be run here: flow.yaml.", show_default=False
+        ),
     ] = None,
     *,
+    inputs: Annotated[
+        str | None,
+        typer.Option("--inputs", "-i", help="Of the execution of FILE, JSON; `@file` reads one.", show_default=False),
+    ] = None,
+    workflow: Annotated[
+        str | None, typer.Option("--workflow", "-w", help="Which workflow of FILE.", show_default=False)
+    ] = None,
     dap: Annotated[bool, typer.Option("--dap", help="Serve an editor by the Debug Adapter Protocol.")] = False,
     port: Annotated[
         int | None,
@@ -60,18 +76,29 @@ def debug(
 ) -> None:
     """Move in an execution, forwards and backwards, and look at it. Nothing in the store changes.
 
-    With --dap an editor does so; it names the execution when it launches or attaches.
+    A file is run in this process, with the real handlers of the settings, on a log in memory. With --dap an editor
+    moves; it names the execution, or the inputs, when it launches.
     """
     if dap:
         asyncio.run(_serve(config, port))
         return
     if target is None:
-        raise BadUsage("what is to be debugged?", hint="give an execution's id, or --dap for an editor")
-    asyncio.run(_prompt(config, target))
+        raise BadUsage("what is to be debugged?", hint="give an execution's id, a file, or --dap for an editor")
+    settings = settings_of(config)
+    if split_name(Path(target))[0].suffix in (PYTHON, *SUFFIXES):
+        _quietly(settings)
+        given = None if inputs is None else read_data(inputs, "--inputs")
+        asyncio.run(_prompt(local(settings, Path(target), given, workflow)))
+    else:
+        asyncio.run(_prompt(recorded(settings, target)))
 
 
-async def _prompt(config: Path | None, target: str) -> None:
-    async with recorded(settings_of(config), target) as debuggee:
+def _quietly(settings: Settings) -> None:
+    logs.configure(replace(settings.log, level="error", format="console"))
+
+
+async def _prompt(opening: AbstractAsyncContextManager[Debuggee]) -> None:
+    async with opening as debuggee:
         await Prompt(debuggee, _read_line, output.console()).run()
 
 
@@ -123,11 +150,14 @@ async def _adapt(reader: StreamReader, writer: StreamWriter, config: Path | None
     await Adapter(reader, writer, open_, all_node_types()).serve()
 
 
-def _debuggee(settings: Settings, arguments: Mapping[str, Any]) -> Any:
-    execution = arguments.get("execution")
-    if not isinstance(execution, str) or not execution:
-        raise BadUsage("`execution` is missing: the id of the execution")
-    return recorded(settings, execution)
+def _debuggee(settings: Settings, arguments: Mapping[str, Any]) -> AbstractAsyncContextManager[Debuggee]:
+    execution, program = arguments.get("execution"), arguments.get("program")
+    if isinstance(execution, str) and execution:
+        return recorded(settings, execution)
+    if isinstance(program, str) and "inputs" in arguments:
+        _quietly(settings)
+        return local(settings, Path(program), arguments["inputs"], arguments.get("workflow"))
+    raise BadUsage("`execution` is missing: the id of the execution", hint="or give `program` and `inputs`")
 
 
 @asynccontextmanager

@@ -238,7 +238,8 @@ class Adapter:
         if hit is not None and how in ("continue", "reverse"):
             reason = "exception" if hit.errors else "breakpoint"
         self._moving = None
-        self._stopped(reason if found else "step", "" if found else "there is nothing more this way")
+        more = "" if found else self._debuggee.note or "there is nothing more this way"
+        self._stopped(reason if found else "step", more)
 
     async def _halt(self) -> None:
         moving, self._moving = self._moving, None

@@ -20,17 +20,23 @@ class Debuggee(Protocol):
     def session(self) -> Session:
         """Where the debugger is in it."""
 
-    async def more(self) -> bool:
-        """Have the execution go on; return when something was decided, False when nothing will be."""
+    @property
+    def note(self) -> str:
+        """Why the last move has found nothing more; empty for no other reason than that there is none."""
+
+    async def more(self, how: str) -> bool:
+        """Have the execution go on; return when something was decided, False when it is at a stop of its own."""
 
 
 class Recorded:
     """An execution that is only looked at: all that there is was decided."""
 
+    note = ""
+
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    async def more(self) -> bool:
+    async def more(self, how: str) -> bool:  # noqa: ARG002  the protocol's signature
         """Tell that nothing comes."""
         return False
 
@@ -41,7 +47,7 @@ async def move(debuggee: Debuggee, how: str) -> bool:
     origin, looked_at = session.here, session.position
     while (found := session.find(how, origin, looked_at)) is None:
         looked_at = max(looked_at, len(session.moments) - 1)
-        if how in BACKWARDS or not await debuggee.more():
+        if how in BACKWARDS or not await debuggee.more(how):
             session.position = 0 if how in BACKWARDS else len(session.moments) - 1
             return False
     session.position = found

@@ -5,6 +5,7 @@ Comes from: `adapter`. Goes to: daemon/runtime/documents.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,7 +19,7 @@ from daemon.runtime.python_files import read_python
 from daemon.runtime.yaml_text import to_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
     from daemon.core.node import NodeType

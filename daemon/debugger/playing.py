@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from daemon.core.events import Event
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
-    from daemon.core.events import Event
     from daemon.debugger.moments import Taken
     from daemon.runtime.clock import Clock
 

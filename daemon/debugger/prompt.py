@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from daemon.core.errors import SagadError
 from daemon.core.evaluation import EvaluationError, ExpressionError
 from daemon.core.expressions import compile_expression
 from daemon.debugger.debuggee import Debuggee, move
+from daemon.debugger.local import Local
 from daemon.debugger.looking import evaluate, frames, said, seen, step_at
 from daemon.debugger.session import Breakpoint
 
@@ -33,6 +35,7 @@ MOVES = {
     "reverse": "reverse",
     "r": "reverse",
 }
+LOCAL = frozenset({"skip", "edit", "retry", "signal"})
 HELP = """\
 next, step, out     to the next step; into loops and fan-outs; out of them
 back                to the step before
@@ -46,6 +49,11 @@ eval EXPRESSION     its value here
 list                all moments
 goto NUMBER         to one of them
 quit                end"""
+LOCAL_HELP = """\
+skip JSON           give the next step this answer, without its handler
+edit JSON           record this in place of what a step has answered
+retry               run its handler again, in place of recording its answer
+signal NAME [JSON]  give the execution a signal"""
 
 
 class Prompt:
@@ -65,8 +73,9 @@ class Prompt:
             "eval": self._eval,
             "list": self._list,
             "goto": self._goto,
-            "help": lambda _: self._say(HELP),
+            "help": lambda _: self._say(HELP if self._local is None else f"{HELP}\n{LOCAL_HELP}"),
         }
+        self._local = debuggee if isinstance(debuggee, Local) else None
 
     async def run(self) -> None:
         """Serve until `quit` or the end of the input."""
@@ -81,9 +90,9 @@ class Prompt:
     async def do(self, name: str, rest: str) -> None:
         """Carry out one command."""
         if name in MOVES:
-            if not await move(self._debuggee, MOVES[name]):
-                self._say("There is nothing more this way.")
-            self._stand()
+            await self._move(MOVES[name])
+        elif self._local is not None and name in LOCAL:
+            await self._act(self._local, name, rest)
         elif name in self._commands:
             try:
                 self._commands[name](rest)
@@ -91,6 +100,37 @@ class Prompt:
                 self._say(str(error))
         else:
             self._say(f"There is no command {name!r}; `help` lists them.")
+
+    async def _move(self, how: str) -> None:
+        found = await move(self._debuggee, how)
+        self._stand()
+        if not found:
+            self._say(self._debuggee.note or "There is nothing more this way.")
+
+    async def _act(self, local: Local, name: str, rest: str) -> None:
+        """Do what only an execution under way can be told; then go on to what comes of it."""
+        signal, _, data = rest.partition(" ")
+        try:
+            value = json.loads((data if name == "signal" else rest).strip() or "null")
+        except ValueError as error:
+            self._say(f"That is not JSON: {error}")
+            return
+        try:
+            if name == "signal":
+                await local.signal(signal, value)
+                await local.read()
+                self._session.move("into")
+                self._stand()
+                return
+            if name == "retry":
+                local.retry()
+            else:
+                (local.skip if name == "skip" else local.edit)(value)
+        except SagadError as error:
+            self._say(str(error))
+            return
+        self._session.position = len(self._session.moments) - 1
+        await self._move("into")
 
     def _stand(self) -> None:
         moment = self._session.here

@@ -1,8 +1,9 @@
 """A debugger's session: a position among the moments of an execution, breakpoints, and moves both ways. Pure.
 
 `over` goes to the next moment that is no deeper in loops and fan-outs, `into` to the next one, `out` to one that is
-less deep, `back` to the one before that is no deeper, `continue` and `reverse` to one where a breakpoint is. Where there
-is no such moment a move says so, and its caller decides: a recording ends there, an execution under way may have more.
+less deep, `back` to the one before that is no deeper, `continue` and `reverse` to one where a breakpoint is. Where
+there is no such moment a move says so, and its caller decides: a recording ends there, an execution under way may have
+more.
 
 Comes from: `adapter`, `prompt`. Goes to: `looking`.
 """

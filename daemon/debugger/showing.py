@@ -35,7 +35,7 @@ class Showing:
         """`program` is the file of the workflow; without it, or where it has another, the recorded definition is."""
         self._session = session
         self._node_types = node_types
-        self._path = Path(program).resolve() if program else None
+        self._path: Path | None = Path(program).resolve() if program else None
         self._recorded: dict[str, Lines] = {}
         self._written = self._read()
         self._frames: list[Frame] = []
@@ -58,8 +58,7 @@ class Showing:
         if source.get("sourceReference") == RECORDED:
             return self._lines()
         path = source.get("path")
-        same = path and self._path is not None and Path(path).resolve() == self._path
-        return self._written if same else None
+        return self._written if path and Path(path).resolve() == self._path else None
 
     def text(self) -> str:
         """Return the recorded definition."""
@@ -76,7 +75,7 @@ class Showing:
     def scopes(self, frame: int) -> dict[str, Any]:
         """Return the roots that a frame sees, and of the innermost one the step."""
         moment, turn = self._session.here, self._turn(frame)
-        found = {}
+        found: dict[str, Any] = {}
         if frame == 1 and moment.address:
             found["step"] = step_at(moment)
         found |= seen(moment, self._session.outputs(), turn)
@@ -84,7 +83,7 @@ class Showing:
             "scopes": [
                 {"name": name, "variablesReference": self._reference(value), "expensive": False}
                 for name, value in found.items()
-                if isinstance(value, dict | list) and value
+                if value and isinstance(value, dict | list)
             ]
         }
 

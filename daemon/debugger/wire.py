@@ -6,6 +6,7 @@ Comes from: `adapter`. Goes to: an editor.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -53,12 +54,11 @@ def write_message(writer: StreamWriter, message: dict[str, Any]) -> None:
 
 
 async def standard_streams() -> tuple[StreamReader, StreamWriter]:
-    """Return this process's standard input and output as streams."""
+    """Return this process's standard input and output as streams; what else is printed goes to the standard error."""
     loop = asyncio.get_running_loop()
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer)
-    transport, protocol = await loop.connect_write_pipe(
-        lambda: asyncio.streams.FlowControlMixin(),
-        sys.stdout.buffer,
-    )
+    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, out)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)

@@ -45,8 +45,8 @@ async def test_an_execution_is_walked_on_the_terminal(played: Played) -> None:
     assert json.loads("".join(lines[6:9])) == {"seen": 1}
     assert lines[9] == '"b!"'
     assert [line.rpartition(": ")[2] for line in lines[10:12]] == ["charge begins", "each begins"]
-    assert lines[12] == "There is nothing more this way."
-    assert lines[13].startswith("1/")
+    assert lines[12].startswith("1/")
+    assert lines[13] == "There is nothing more this way."
     assert [line[3:7].strip() for line in lines[14:]] == [str(number) for number in range(1, 9)]
 
 
@@ -133,6 +133,6 @@ def test_the_editor_extension_fits_the_adapter() -> None:
     folder = ROOT / "deploy" / "vscode"
     (debugger,) = json.loads((folder / "package.json").read_text())["contributes"]["debuggers"]
     attributes = debugger["configurationAttributes"]["launch"]["properties"]
-    assert {"program", "execution", "config", "stopOnEntry"} <= set(attributes)
+    assert {"program", "execution", "inputs", "workflow", "config", "stopOnEntry"} <= set(attributes)
     assert "'debug', '--dap'" in (folder / "extension.js").read_text()
     assert CAPABILITIES["supportsStepBack"]
