@@ -6,10 +6,12 @@ Comes from: the shell. Goes to: daemon/debugger.
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -41,7 +43,7 @@ from eventstore.index import ExecutionFilter
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
@@ -99,15 +101,39 @@ def _quietly(settings: Settings) -> None:
 
 async def _prompt(opening: AbstractAsyncContextManager[Debuggee]) -> None:
     async with opening as debuggee:
-        await Prompt(debuggee, _read_line, output.console()).run()
+        prompt = Prompt(debuggee, _typed(), output.console())
+        task = asyncio.ensure_future(prompt.run())
+        with suppress(ValueError, RuntimeError, NotImplementedError):  # only the main thread has signals
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGINT, lambda: prompt.interrupt() or task.cancel())
+        try:
+            await task
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
 
 
-async def _read_line() -> str | None:
-    """Return a line of the standard input; None at its end."""
-    if sys.stdin.isatty():
-        sys.stdout.write("(debug) ")
-        sys.stdout.flush()
-    return await asyncio.to_thread(sys.stdin.readline) or None
+def _typed() -> Callable[[], Awaitable[str | None]]:
+    """Return what gives the lines of the standard input, and None at its end.
+
+    They are read in a thread that nobody waits for: an interrupt need not wait for the next line.
+    """
+    loop, lines = asyncio.get_running_loop(), asyncio.Queue[str | None]()
+
+    def read() -> None:
+        with suppress(RuntimeError, ValueError):  # the loop has ended, or the input is closed
+            for line in sys.stdin:
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+            loop.call_soon_threadsafe(lines.put_nowait, None)
+
+    Thread(target=read, daemon=True).start()
+
+    async def next_line() -> str | None:
+        if sys.stdin.isatty() and lines.empty():
+            sys.stdout.write("(debug) ")
+            sys.stdout.flush()
+        return await lines.get()
+
+    return next_line
 
 
 async def _serve(config: Path | None, port: int | None) -> None:

@@ -5,6 +5,7 @@ Comes from: daemon/cli/debugging. Goes to: `debuggee`, `looking`.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,7 @@ class Prompt:
             "help": lambda _: self._say(HELP if self._local is None else f"{HELP}\n{LOCAL_HELP}"),
         }
         self._local = debuggee if isinstance(debuggee, Local) else None
+        self._moving: asyncio.Future[bool] | None = None
 
     async def run(self) -> None:
         """Serve until `quit` or the end of the input."""
@@ -86,6 +88,10 @@ class Prompt:
                 return
             if name:
                 await self.do(name, rest.strip())
+
+    def interrupt(self) -> bool:
+        """Come back from a move that waits; tell whether there was one."""
+        return self._moving is not None and self._moving.cancel()
 
     async def do(self, name: str, rest: str) -> None:
         """Carry out one command."""
@@ -102,7 +108,17 @@ class Prompt:
             self._say(f"There is no command {name!r}; `help` lists them.")
 
     async def _move(self, how: str) -> None:
-        found = await move(self._debuggee, how)
+        self._moving = asyncio.ensure_future(move(self._debuggee, how))
+        try:
+            found = await self._moving
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._say("Interrupted. What is at work goes on; `next` waits for it again.")
+            return
+        finally:
+            self._moving = None
         self._stand()
         if not found:
             self._say(self._debuggee.note or "There is nothing more this way.")

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
+from typing import TYPE_CHECKING
 
 import pytest
+from rich.console import Console
 
+from daemon.debugger.local import local
+from daemon.debugger.prompt import Prompt
 from tests.debugger.conftest import LINES, Played, editor
 from tests.debugger.test_terminal import called
+from tests.support import gated_handlers
+from tests.support.daemons import settings_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 INPUTS = '{"items": ["a", "b"], "amount": 30}'
 FAILING = '{"items": [], "amount": 13}'
@@ -123,3 +134,28 @@ async def test_the_store_of_the_settings_is_left_alone(played: Played) -> None:
     before = (played.folder / "log.db").read_bytes()
     await typed(played, "c")
     assert (played.folder / "log.db").read_bytes() == before
+
+
+async def nothing_typed() -> str | None:
+    return None
+
+
+async def test_a_move_that_waits_is_interrupted_and_goes_on_later(tmp_path: Path) -> None:
+    """The handler is not: its answer is there when somebody waits for it again."""
+    name = str(tmp_path)
+    workflow = "workflow: w\nnodes: {a: {task: gate, with: {name: '{{ input }}', value: 7}}}\n"
+    settings = settings_for(tmp_path, workflow)
+    shown = io.StringIO()
+    console = Console(file=shown)
+    async with local(settings, settings.workflows.paths[0], name) as debuggee:
+        prompt = Prompt(debuggee, nothing_typed, console)
+        await prompt.do("next", "")
+        waiting = asyncio.ensure_future(prompt.do("next", ""))
+        await gated_handlers.entered[name].wait()
+        assert prompt.interrupt()
+        await waiting
+        assert not prompt.interrupt()
+        gated_handlers.gates[name].set()
+        await prompt.do("continue", "")
+        assert debuggee.note == "the execution has ended: completed"
+    assert "Interrupted." in shown.getvalue()
