@@ -31,7 +31,7 @@ from eventstore.errors import Undecodable
 from eventstore.index import ExecutionFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import TypeVar
 
     from daemon.runtime.definitions import Compiler
@@ -98,15 +98,24 @@ def source_of(settings: Settings, url: str | None) -> Iterator[Source]:
 
 def find(source: Source, text: str) -> UUID:
     """Return the id that the text is, or is the beginning of, among the newest executions."""
+    whole = whole_id(text)
+    return whole or begun(text, (row["execution_id"] for row in source.executions(ExecutionFilter(limit=SEARCHED))))
+
+
+def whole_id(text: str) -> UUID | None:
+    """Return the id that the text is; None for what may be the beginning of one. Raises BadUsage for anything else."""
     try:
         return UUID(text)
     except ValueError:
         pass
-    beginning = text.lower()
-    if not beginning or set(beginning) - set("0123456789abcdef-"):
+    if not text or set(text.lower()) - set("0123456789abcdef-"):
         raise BadUsage(f"{text!r} is not an execution's id, nor the beginning of one")
-    rows = source.executions(ExecutionFilter(limit=SEARCHED))
-    found = [row["execution_id"] for row in rows if row["execution_id"].startswith(beginning)]
+    return None
+
+
+def begun(text: str, ids: Iterable[str]) -> UUID:
+    """Return the only id that begins so. Raises BadUsage or NotFound."""
+    found = [each for each in ids if each.startswith(text.lower())]
     if len(found) > 1:
         raise BadUsage(f"{text!r} is the beginning of {len(found)} executions: {', '.join(found[:3])}, …")
     if not found:

@@ -44,6 +44,15 @@ MAY_IMPORT = {
         "daemon.runtime.signatures",
         "daemon.flow",
     },
+    "daemon.debugger": {
+        "daemon.core",
+        "daemon.nodes",
+        "daemon.runtime",
+        "daemon.debugger",
+        "daemon.main",
+        "daemon.assembled",
+        "daemon.settings",
+    },
     "triggers": {"triggers"},
     "eventstore": {"eventstore"},
 }

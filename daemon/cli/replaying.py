@@ -1,0 +1,91 @@
+"""`replay`: an execution shown as it went.
+
+Comes from: the shell. Goes to: daemon/debugger/playing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from daemon.cli import output
+from daemon.cli.debugging import recorded
+from daemon.cli.faults import BadUsage
+from daemon.cli.options import Config, ExecutionIdArgument, Json, settings_of
+from daemon.debugger.playing import Played, play
+from daemon.runtime.clock import SystemClock
+
+if TYPE_CHECKING:
+    from daemon.settings import Settings
+
+FAST = "max"
+_STYLES = {"Failed": "red", "Succeeded": "green", "Completed": "green", "Cancelled": "yellow", "Skipped": "dim"}
+
+
+def replay(
+    execution_id: ExecutionIdArgument,
+    *,
+    speed: Annotated[str, typer.Option(help=f"1 as it went, 10 ten times as fast, `{FAST}` as fast as can be.")] = FAST,
+    longest: Annotated[
+        float | None, typer.Option("--longest-pause", min=0, help="No pause is longer, in seconds.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """Show an execution as it went: its events, of a fork those of its source before. Changes nothing."""
+    asyncio.run(_replay(settings_of(config), execution_id, factor(speed), longest, as_json=as_json))
+
+
+def factor(speed: str) -> float | None:
+    """Return how many times as fast; None for as fast as can be. Raises BadUsage."""
+    if speed == FAST:
+        return None
+    try:
+        found = float(speed.removeprefix("x").removeprefix("×").removesuffix("x"))
+    except ValueError:
+        found = 0
+    if not 0 < found < float("inf"):
+        raise BadUsage(f"{speed!r} is no speed", hint=f"write 1, 10, 0.5, or {FAST}")
+    return found
+
+
+async def _replay(
+    settings: Settings,
+    text: str,
+    speed: float | None,
+    longest: float | None,
+    *,
+    as_json: bool,
+) -> None:
+    async with recorded(settings, text) as debuggee:
+        most = None if longest is None else timedelta(seconds=longest)
+        async for each in play(debuggee.session.taken, SystemClock(), speed=speed, longest=most):
+            if as_json:
+                output.print_line(_view(each))
+            else:
+                output.console().print(_line(each), soft_wrap=True)
+
+
+def _view(each: Played) -> dict[str, object]:
+    return {
+        "version": each.version,
+        "since_start_s": each.since_start.total_seconds(),
+        "at": each.event.at,
+        "type": each.event.NAME,
+        "address": each.address or None,
+        "data": each.data,
+    }
+
+
+def _line(each: Played) -> Text:
+    name = each.event.NAME
+    style = next((style for ending, style in _STYLES.items() if name.endswith(ending)), "")
+    data = output.short(each.data, 80) if each.data else ""
+    since = f"+{each.since_start.total_seconds():.3f}s"
+    return Text.assemble(
+        f"{since:>12} {each.version:>4} ", (name, style), f" {each.address}".rstrip(), f" {data}".rstrip()
+    )

@@ -1,0 +1,278 @@
+"""The Debug Adapter Protocol: an editor's requests become moves and looks at an execution.
+
+An execution is one thread. Its frames are the step, the turns of loops and fan-outs around it, and the execution; the
+lines are those of its nodes in the file, or in the recorded definition where there is no file of it.
+
+Comes from: daemon/cli/debugging. Goes to: `debuggee`, `showing`, `wire`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Any
+
+from daemon.core.evaluation import EvaluationError, ExpressionError
+from daemon.core.expressions import compile_expression
+from daemon.debugger.debuggee import move
+from daemon.debugger.looking import said
+from daemon.debugger.session import Breakpoint
+from daemon.debugger.showing import Showing
+from daemon.debugger.wire import BadMessage, read_message, write_message
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
+    from collections.abc import Awaitable, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from daemon.core.node import NodeType
+    from daemon.debugger.debuggee import Debuggee
+
+THREAD = 1
+MOVES = {
+    "next": "over",
+    "stepIn": "into",
+    "stepOut": "out",
+    "stepBack": "back",
+    "continue": "continue",
+    "reverseContinue": "reverse",
+}
+CAPABILITIES = {
+    "supportsConfigurationDoneRequest": True,
+    "supportsStepBack": True,
+    "supportsConditionalBreakpoints": True,
+    "supportsFunctionBreakpoints": True,
+    "supportsEvaluateForHovers": True,
+    "supportsExceptionInfoRequest": True,
+    "supportsTerminateRequest": True,
+    "exceptionBreakpointFilters": [
+        {"filter": "failed", "label": "Steps that fail for good", "default": True},
+        {"filter": "attempt", "label": "Every attempt that fails", "default": False},
+    ],
+}
+
+
+class Refusal(Exception):
+    """A request that cannot be carried out, and why."""
+
+
+class Adapter:
+    """Serves one editor. `open_` opens what the arguments of `launch` or `attach` name; it raises Refusal."""
+
+    def __init__(
+        self,
+        reader: StreamReader,
+        writer: StreamWriter,
+        open_: Callable[[Mapping[str, Any]], AbstractAsyncContextManager[Debuggee]],
+        node_types: Mapping[str, NodeType],
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._open = open_
+        self._node_types = node_types
+        self._number = 0
+        self._stack = AsyncExitStack()
+        self._debuggee: Debuggee | None = None
+        self._showing: Showing | None = None
+        self._moving: asyncio.Task[None] | None = None
+        self._stop_on_entry = True
+        self._breakpoints: dict[Any, tuple[Breakpoint, ...]] = {}
+        self._requests: Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Any]]] = {
+            "initialize": self._initialize,
+            "launch": self._launch,
+            "attach": self._launch,
+            "configurationDone": self._configured,
+            "setBreakpoints": self._set_breakpoints,
+            "setFunctionBreakpoints": self._set_function_breakpoints,
+            "setExceptionBreakpoints": self._set_exception_breakpoints,
+            "pause": self._pause,
+        }
+
+    async def serve(self) -> None:
+        """Answer requests until the editor disconnects or goes away."""
+        async with self._stack:
+            try:
+                with suppress(BadMessage, ConnectionError):
+                    while (message := await read_message(self._reader)) is not None:
+                        await self._answer(message)
+                        await self._writer.drain()
+                        if message.get("command") in ("disconnect", "terminate"):
+                            return
+            finally:
+                await self._halt()
+
+    async def _answer(self, request: Mapping[str, Any]) -> None:
+        command = str(request.get("command"))
+        response = {"type": "response", "request_seq": request.get("seq", 0), "command": command, "success": True}
+        try:
+            arguments = request.get("arguments") or {}
+            if command in self._requests:
+                response["body"] = await self._requests[command](arguments)
+            elif command in MOVES:
+                response["body"] = {"allThreadsContinued": True}
+                self._refuse_while_moving()
+            elif command in ("disconnect", "terminate"):
+                await self._halt()
+            else:
+                response["body"] = self._shown(command, arguments)
+        except (Refusal, EvaluationError) as error:
+            response |= {"success": False, "message": str(error)}
+            response["body"] = {"error": {"id": 1, "format": str(error), "showUser": command in ("launch", "attach")}}
+        self._send(response)
+        if response["success"]:
+            self._after(command)
+
+    def _after(self, command: str) -> None:
+        """Do what an answer is followed by."""
+        if command in ("launch", "attach"):
+            self._event("initialized")
+        elif command in MOVES:
+            self._go(MOVES[command], "step")
+        elif command == "configurationDone":
+            if self._stop_on_entry:
+                self._stopped("entry")
+            else:
+                self._go("continue", "breakpoint")
+        elif command == "terminate":
+            self._event("terminated")
+
+    async def _initialize(self, _: Mapping[str, Any]) -> Any:
+        return CAPABILITIES
+
+    async def _launch(self, arguments: Mapping[str, Any]) -> None:
+        if self._debuggee is not None:
+            raise Refusal("there is an execution already")
+        self._stop_on_entry = arguments.get("stopOnEntry", True) is not False
+        debuggee = await self._stack.enter_async_context(self._open(arguments))
+        self._debuggee = debuggee
+        self._showing = Showing(debuggee.session, arguments.get("program"), self._node_types)
+
+    async def _configured(self, _: Mapping[str, Any]) -> None:
+        self._shown_by()
+
+    async def _set_breakpoints(self, arguments: Mapping[str, Any]) -> Any:
+        showing = self._shown_by()
+        source = arguments.get("source", {})
+        key = source.get("path") or source.get("sourceReference")
+        lines = showing.lines_in(source)
+        found: list[Breakpoint] = []
+        answers = []
+        for wanted in arguments.get("breakpoints", ()):
+            node = None if lines is None else lines.node_at(wanted.get("line", 0))
+            breakpoint_ = Breakpoint(node=node or "", condition=wanted.get("condition") or "")
+            message = "no node of this workflow stands here" if node is None else _mistake(breakpoint_.condition)
+            answers.append(_told(message) | {"line": wanted.get("line", 0)})
+            if lines is not None and node is not None and not message:
+                answers[-1]["line"] = lines.line_of(node)
+                found.append(breakpoint_)
+        self._break_at(key, found)
+        return {"breakpoints": answers}
+
+    async def _set_function_breakpoints(self, arguments: Mapping[str, Any]) -> Any:
+        wanted = [
+            Breakpoint(node=each.get("name", ""), condition=each.get("condition") or "")
+            for each in arguments.get("breakpoints", ())
+        ]
+        mistakes = [_mistake(each.condition) for each in wanted]
+        self._break_at("nodes", [each for each, wrong in zip(wanted, mistakes, strict=True) if not wrong])
+        return {"breakpoints": [_told(message) for message in mistakes]}
+
+    async def _set_exception_breakpoints(self, arguments: Mapping[str, Any]) -> Any:
+        known = ("failed", "attempt")
+        self._break_at("errors", [Breakpoint(errors=each) for each in arguments.get("filters", ()) if each in known])
+        return {}
+
+    def _break_at(self, key: Any, found: list[Breakpoint]) -> None:
+        self._breakpoints[key] = tuple(found)
+        if self._debuggee is not None:
+            self._debuggee.session.breakpoints = tuple(each for some in self._breakpoints.values() for each in some)
+
+    def _shown(self, command: str, arguments: Mapping[str, Any]) -> Any:
+        """Answer what only looks."""
+        showing = self._shown_by()
+        match command:
+            case "threads":
+                return {"threads": [{"id": THREAD, "name": showing.name}]}
+            case "stackTrace":
+                return showing.stack()
+            case "scopes":
+                return showing.scopes(arguments.get("frameId", 0))
+            case "variables":
+                return showing.variables(arguments.get("variablesReference", 0))
+            case "evaluate":
+                return showing.evaluated(str(arguments.get("expression", "")), arguments.get("frameId"))
+            case "exceptionInfo":
+                return showing.error()
+            case "source":
+                return {"content": showing.text(), "mimeType": "text/x-yaml"}
+            case "loadedSources":
+                return {"sources": []}
+            case _:
+                raise Refusal(f"there is no request {command!r} here")
+
+    async def _pause(self, _: Mapping[str, Any]) -> None:
+        if self._moving is not None:
+            await self._halt()
+            self._stopped("pause")
+
+    def _shown_by(self) -> Showing:
+        if self._showing is None:
+            raise Refusal("launch or attach first")
+        return self._showing
+
+    def _refuse_while_moving(self) -> None:
+        self._shown_by()
+        if self._moving is not None and not self._moving.done():
+            raise Refusal("it is going on already; pause it first")
+
+    def _go(self, how: str, reason: str) -> None:
+        self._moving = asyncio.create_task(self._move(how, reason))
+
+    async def _move(self, how: str, reason: str) -> None:
+        """Move, and say where that has led; a fault of the execution's own is told, and ends the session."""
+        if self._debuggee is None:
+            return
+        session = self._debuggee.session
+        found = await move(self._debuggee, how)
+        hit = session.hit(session.position) if found else None
+        if hit is not None and how in ("continue", "reverse"):
+            reason = "exception" if hit.errors else "breakpoint"
+        self._moving = None
+        more = "" if found else self._debuggee.note or "there is nothing more this way"
+        self._stopped(reason if found else "step", more)
+
+    async def _halt(self) -> None:
+        moving, self._moving = self._moving, None
+        if moving is not None:
+            moving.cancel()
+            with suppress(asyncio.CancelledError):
+                await moving
+
+    def _stopped(self, reason: str, more: str = "") -> None:
+        showing = self._shown_by()
+        moment = showing.stop()
+        line = f"{moment.at:%H:%M:%S} version {moment.version}: {said(moment)}"
+        self._event("output", {"category": "console", "output": f"{line}{f' ({more})' if more else ''}\n"})
+        described = {"reason": reason, "description": said(moment), "threadId": THREAD, "allThreadsStopped": True}
+        self._event("stopped", described)
+
+    def _event(self, name: str, body: Mapping[str, Any] | None = None) -> None:
+        self._send({"type": "event", "event": name, "body": body or {}})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._number += 1
+        write_message(self._writer, {"seq": self._number, **message})
+
+
+def _mistake(condition: str) -> str:
+    """Return what is wrong with a condition; empty for nothing."""
+    try:
+        if condition:
+            compile_expression(condition)
+    except ExpressionError as error:
+        return str(error)
+    return ""
+
+
+def _told(message: str) -> dict[str, Any]:
+    return {"verified": False, "message": message} if message else {"verified": True}

@@ -1,0 +1,128 @@
+"""A debugger's session: a position among the moments of an execution, breakpoints, and moves both ways. Pure.
+
+`over` goes to the next moment that is no deeper in loops and fan-outs, `into` to the next one, `out` to one that is
+less deep, `back` to the one before that is no deeper, `continue` and `reverse` to one where a breakpoint is. Where
+there is no such moment a move says so, and its caller decides: a recording ends there, an execution under way may have
+more.
+
+Comes from: `adapter`, `prompt`. Goes to: `looking`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from daemon.core.address import node_of
+from daemon.core.evaluation import EvaluationError
+from daemon.debugger.looking import evaluate
+from daemon.debugger.moments import Moment, Taken, moments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+BACKWARDS = frozenset({"back", "reverse"})
+BREAKING = frozenset({"continue", "reverse"})
+"""Moves that end at breakpoints only."""
+
+
+class Breakpoint(Struct, frozen=True):
+    """Where to stop. All that is given must fit; a condition alone fits where it becomes true."""
+
+    node: str = ""
+    """Id of a node, or the address of one of its steps."""
+    condition: str = ""
+    """Expression over what a template sees there; one that has no value does not fit."""
+    errors: str = ""
+    """`failed` fits where a step or the execution has failed for good, `attempt` where any attempt has."""
+
+
+class Session:
+    """One execution that is looked at. `position` is the number of the moment among `moments`."""
+
+    def __init__(self, taken: Iterable[Taken] = ()) -> None:
+        self.taken: list[Taken] = []
+        self.moments: list[Moment] = []
+        self.position = 0
+        self.breakpoints: tuple[Breakpoint, ...] = ()
+        self.extend(taken)
+
+    def extend(self, taken: Iterable[Taken]) -> None:
+        """Add decisions that were taken since."""
+        for each in taken:
+            self.moments += moments(len(self.taken), each)
+            self.taken.append(each)
+
+    @property
+    def here(self) -> Moment:
+        """The moment at the position. IndexError when nothing has begun."""
+        return self.moments[self.position]
+
+    @property
+    def newest(self) -> bool:
+        """Whether no moment follows."""
+        return self.position >= len(self.moments) - 1
+
+    def move(self, how: str) -> bool:
+        """Move as far as the recording goes; tell whether there was a moment to stop at before its end."""
+        found = self.find(how, self.here, self.position)
+        if found is None:
+            self.position = 0 if how in BACKWARDS else len(self.moments) - 1
+            return False
+        self.position = found
+        return True
+
+    def find(self, how: str, origin: Moment, start: int) -> int | None:
+        """Return the number of the moment where a move that began at `origin` ends, looking beyond `start`."""
+        numbers = range(start - 1, -1, -1) if how in BACKWARDS else range(start + 1, len(self.moments))
+        fits = self._fits(how, origin)
+        return next((number for number in numbers if fits(number)), None)
+
+    def _fits(self, how: str, origin: Moment) -> Callable[[int], bool]:
+        if how in BREAKING:
+            return lambda number: self.hit(number) is not None
+        bounds: Mapping[str, Callable[[Moment], bool]] = {
+            "over": lambda moment: moment.depth <= origin.depth,
+            "into": lambda _: True,
+            "out": lambda moment: moment.depth < origin.depth,
+            "back": lambda moment: moment.depth <= origin.depth,
+        }
+        return lambda number: bounds[how](self.moments[number])
+
+    def hit(self, number: int) -> Breakpoint | None:
+        """Return the first breakpoint that fits a moment."""
+        return next((each for each in self.breakpoints if self._hits(each, number)), None)
+
+    def _hits(self, breakpoint_: Breakpoint, number: int) -> bool:
+        moment = self.moments[number]
+        if breakpoint_.errors and (moment.error is None or not (moment.final or breakpoint_.errors == "attempt")):
+            return False
+        if breakpoint_.node:
+            named = breakpoint_.node in (moment.address, node_of(moment.address))
+            if not named or (moment.what == "fails" and not breakpoint_.errors):
+                return False
+        if not breakpoint_.condition:
+            return bool(breakpoint_.node or breakpoint_.errors)
+        alone = not breakpoint_.node and not breakpoint_.errors
+        was = alone and number > 0 and self._holds(breakpoint_.condition, number - 1)
+        return not was and self._holds(breakpoint_.condition, number)
+
+    def _holds(self, condition: str, number: int) -> bool:
+        try:
+            return bool(evaluate(condition, self.moments[number], self.outputs(number)))
+        except EvaluationError:
+            return False
+
+    def outputs(self, number: int | None = None) -> Callable[[str], object]:
+        """Return what gives the recorded output of a step, also of one that has left the state since."""
+        moment = self.here if number is None else self.moments[number]
+
+        def output(address: str) -> object:
+            for taken in reversed(self.taken[: moment.number + 1]):
+                for event in reversed(taken.decision.events):
+                    if getattr(event, "address", None) == address and hasattr(event, "output"):
+                        return event.output
+            raise KeyError(address)
+
+        return output
