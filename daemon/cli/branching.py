@@ -64,10 +64,7 @@ def fork(
     the expression is as in `as-of`, and the same call again makes no fork twice.
     """
     body: dict[str, Any] = {"at": at, "accept_undone": accept_undone, "reason": reason}
-    if input_ is not None:
-        body["input"] = _json(input_, "--input")
-    body["variables"] = dict(_pairs(variables or (), "--set"))
-    body["steps"] = {name: {"output": value, "port": port} for name, value in _pairs(steps or (), "--step")}
+    body |= _edits(input_, variables or (), steps or (), port)
     body |= {name: value for name, value in (("version", version), ("key", key)) if value is not None}
     settings = settings_of(config)
     if (execution_id is None) == (where is None):
@@ -79,13 +76,24 @@ def fork(
         found = find(DaemonSource(connection), execution_id or "")
         if dry_run:
             _print_past(connection.get(f"/executions/{found}/past", at=at), as_json=as_json, rewinds=False)
-            return
-        view = connection.post(f"/executions/{found}/fork", body)
+        else:
+            _print_fork(connection.post(f"/executions/{found}/fork", body), as_json=as_json)
+
+
+def _edits(given: str | None, variables: Iterable[str], steps: Iterable[str], port: str) -> dict[str, Any]:
+    """Return the part of the body that says what is different."""
+    edits: dict[str, Any] = {} if given is None else {"input": _json(given, "--input")}
+    edits["variables"] = dict(_pairs(variables, "--set"))
+    edits["steps"] = {name: {"output": value, "port": port} for name, value in _pairs(steps, "--step")}
+    return edits
+
+
+def _print_fork(view: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         output.print_json(view)
-    else:
-        text = f"{view['execution_id']} {view['status']}, forked from {view['source']} at version {view['at_version']}"
-        output.console().print(text, markup=False)
+        return
+    text = f"{view['execution_id']} {view['status']}, forked from {view['source']} at version {view['at_version']}"
+    output.console().print(text, markup=False)
 
 
 def rewind(
