@@ -9,6 +9,7 @@ transactions, keep data when it stops, and several members in one consumer group
 """
 
 import ctypes
+import socket
 from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
@@ -82,8 +83,11 @@ class MockKafka:
         self._succeed(self._library.rd_kafka_mock_topic_create(self._cluster, name.encode(), partitions, replicas))
 
     def down(self, broker: int = 1) -> None:
-        """Drop the broker's connections and refuse new ones; what it stored stays."""
+        """Drop the broker's connections and refuse new ones; what it stored stays. Returns when that is so."""
         self._succeed(self._library.rd_kafka_mock_broker_set_down(self._cluster, broker))
+        host, _, port = self.bootstrap.split(",")[broker - 1].rpartition(":")
+        while _takes_connections(host, int(port)):
+            pass  # the broker's own thread does it
 
     def up(self, broker: int = 1) -> None:
         """Let the broker answer again."""
@@ -117,3 +121,11 @@ class MockKafka:
     def _succeed(code: int) -> None:
         if code != 0:
             raise RuntimeError(f"librdkafka's mock cluster refused: error {code}")
+
+
+def _takes_connections(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=1):
+            return True
+    except OSError:
+        return False
