@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
 REMEMBERED = 10_000
 """Attempts whose end is kept in mind, to answer those who still work for them."""
-UNROUTABLE_PAUSE_S = 1.0
-"""Between two tries to send a request to a queue that no worker has made yet."""
+SEND_AGAIN_S = 1.0
+"""Between two tries to send a request: no worker has made the queue yet, or the broker is away."""
 LOOKS_IN_LIMIT = 4
 """How often a worker's silence is looked at, in the time after which it counts as lost."""
 LOOK_S = 0.05
@@ -102,7 +102,8 @@ class RemoteCalls:
     async def call(self, queue: str, request: Request, context: StepContext) -> Result:
         """Return what is to be reported when a worker has done it; cancelling this cancels the worker's handler.
 
-        Raises `StepFailure` with code `worker_lost`, `broker_unavailable` or `request_too_large`.
+        A broker that is away is waited for, as is the first worker; the node's `timeout` ends that.
+        Raises `StepFailure` with code `worker_lost` or `request_too_large`.
         """
         while not self._signs.status.connected:  # noqa: ASYNC110  a trigger has no event for it
             await asyncio.sleep(LOOK_S)
@@ -145,22 +146,23 @@ class RemoteCalls:
         return [self._signs.status, self._results.status]
 
     async def _request(self, waiting: _Waiting) -> None:
-        """Send the request; wait for a queue that nobody has made yet."""
-        request, told = waiting.request, False
-        while True:
+        """Send the request until the broker has confirmed it; or a worker tells that it has come without that."""
+        request, told = waiting.request, ""
+        while waiting.worker is None and not waiting.answer.done():
             try:
                 place, key = requests(waiting.queue), str(request.execution_id)
                 traceparent = waiting.context.traceparent
-                return await self._channel.send(place, request, key=key, traceparent=traceparent)
-            except BrokerUnavailable as error:
-                raise StepFailure(str(error), "broker_unavailable") from error
+                await self._channel.send(place, request, key=key, traceparent=traceparent)
             except TooLarge as error:
                 raise StepFailure(str(error), "request_too_large", retryable=False) from error
-            except Unroutable as error:
-                if not told:
-                    _logger.warning("no_worker_yet", queue=waiting.queue, handler=request.handler, reason=str(error))
-                told = True
-                await asyncio.sleep(UNROUTABLE_PAUSE_S)
+            except (Unroutable, BrokerUnavailable) as error:
+                reason = "no_worker_yet" if isinstance(error, Unroutable) else "request_waits_for_broker"
+                if told != reason:
+                    _logger.warning(reason, queue=waiting.queue, handler=request.handler, reason=str(error))
+                told = reason
+                await asyncio.sleep(SEND_AGAIN_S)
+            else:
+                return
 
     async def _outcome(self, waiting: _Waiting) -> Result:
         """Wait for it, and for signs of life; silence counts when it is found twice: it may be we who were held up."""

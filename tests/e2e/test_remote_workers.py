@@ -125,7 +125,7 @@ async def test_steps_go_through_a_worker_which_then_drains(place: Place) -> None
     items = list(range(60))
     execution_id = await place.start("wide", items)
     done = await place.finished(execution_id)
-    assert done["output"] == [item + 1 for item in items]
+    assert done["output"] == [item + 1 for item in items], done
     assert await asyncio.to_thread(worker.stop) == 0
 
 

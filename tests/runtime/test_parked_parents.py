@@ -74,28 +74,28 @@ async def test_a_child_whose_parent_is_parked_keeps_what_it_owes_to_it(tmp_path:
 async def test_a_parent_that_is_resumed_is_told(tmp_path: Path) -> None:
     """It is enough to resume the parent: its child waits for that, on the same daemon."""
     settings, target, definition = await parked(tmp_path, "resumed")
-    async with running(settings) as second:
-        with hidden(tmp_path, definition) as put_back:
+    with hidden(tmp_path, definition) as put_back:
+        async with running(settings) as second:
             assert await owes(second, target)
             put_back()
-        await second.recovery.resume(target)
-        await until(second, target, in_flight("mail"))
+            await second.recovery.resume(target)
+            await until(second, target, in_flight("mail"))
 
 
 async def test_a_parent_that_is_mended_elsewhere_is_told_after_a_while(tmp_path: Path) -> None:
     """Nobody tells this daemon: it looks now and then."""
     settings, target, definition = await parked(tmp_path, "elsewhere")
     clock = FakeClock()
-    async with running(settings, clock=clock) as second:
-        with hidden(tmp_path, definition) as put_back:
+    with hidden(tmp_path, definition) as put_back:
+        async with running(settings, clock=clock) as second:
             assert await owes(second, target)
             put_back()
-        gated_handlers.gates["elsewhere-mail"].set()
-        told = asyncio.ensure_future(finished(second, target))
-        while not told.done():
-            await clock.advance(PARKED_PAUSE_S / 4)
-            await settle()
-        await told
+            gated_handlers.gates["elsewhere-mail"].set()
+            told = asyncio.ensure_future(finished(second, target))
+            while not told.done():
+                await clock.advance(PARKED_PAUSE_S / 4)
+                await settle()
+            await told
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])

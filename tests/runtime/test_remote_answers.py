@@ -105,19 +105,33 @@ async def test_what_the_broker_does_not_take_is_the_steps_error(
     assert state.error.code == code
 
 
-async def test_an_outcome_is_sent_until_the_broker_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("place", ["requests.far", "results"])
+@pytest.mark.parametrize("arrives", ["lost", "unconfirmed"])
+async def test_a_message_is_sent_until_the_broker_confirms_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, arrives: str
+) -> None:
+    """A request or an outcome; the handler runs once, whether the first ones came or not."""
+    monkeypatch.setattr("daemon.runtime.remote_calls.SEND_AGAIN_S", 0.01)
     publish, refused = MemoryBroker.publish, 0
 
     async def away(self: MemoryBroker, message: Outbound) -> str:
         nonlocal refused
-        if message.destination == "sagad.results" and refused < 2:
+        if message.destination == f"sagad.{place}" and refused < 2:
             refused += 1
+            if arrives == "unconfirmed":
+                await publish(self, message)
             raise BrokerUnavailable("gone for a moment")
         return await publish(self, message)
 
     monkeypatch.setattr(MemoryBroker, "publish", away)
-    state, _ = await run(far(tmp_path, "workflow: w\nnodes: {a: {task: far.echo, worker: far, with: {n: 1}}}"), "w")
-    assert (state.status, refused) == ("completed", 2)
+    gated.gates["confirmed"].set()
+    text = "workflow: w\nnodes: {a: {task: gate, worker: far, with: {name: confirmed}}}"
+    settings = settings_for(tmp_path, text, workers=Workers(broker="memory"))
+    async with running(settings) as daemon, working(settings, daemon.brokers):
+        execution_id = await start(daemon, "w")
+        assert (await finished(daemon, execution_id)).status == "completed"
+    assert refused == 2 or (arrives == "unconfirmed" and refused == 1)
+    assert gated.runs[f"{execution_id}/a"] == 1
 
 
 async def test_what_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
