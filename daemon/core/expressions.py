@@ -61,6 +61,7 @@ __all__ = [
 
 MAX_SOURCE = 4_096  # characters of one expression
 MAX_BRACKETS = 32  # levels of brackets
+_LEVELS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 MAX_EXPONENT = 64
 
 
@@ -190,6 +191,8 @@ _ALLOWED = re.compile(
     "Add|And|Compare|Concat|CondExpr|Const|Dict|Div|Filter|FloorDiv|Getattr|Getitem|Keyword|List|Mod|Mul|Name|Neg|Not|"
     "Operand|Or|Pair|Pos|Pow|Slice|Sub|Test|Tuple"
 )
+_PLAIN_NODES = frozenset((nodes.Name, nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.List))
+"""Those that have nothing in them to be looked at, save a name; for the others see `_check_node`."""
 _NOT_NAMES = {
     "null": "write `none`",
     "secret": "it is filled in when the step is called: write {{ secret.NAME }} alone in its braces",
@@ -240,6 +243,8 @@ def _check(tree: nodes.Expr) -> tuple[frozenset[str], frozenset[Path]]:
 
 
 def _check_node(node: nodes.Node) -> None:
+    if type(node) in _PLAIN_NODES and getattr(node, "name", None) not in _NOT_NAMES:
+        return
     refuse = partial(ExpressionError, offset=node.lineno)
     match node:
         case nodes.Call():
@@ -270,15 +275,19 @@ def _check_use(word: str, node: nodes.Filter | nodes.Test, table: Mapping[str, F
         raise refuse(f"{word} {node.name!r} is given an argument twice")
     if node.dyn_args or node.dyn_kwargs:
         raise refuse(f"{word} {node.name!r} takes no `*` arguments")
+    if mistake := _misuse(table[node.name], len(node.args), tuple(named)):
+        raise refuse(f"{word} {node.name!r}: {mistake}")
+
+
+@lru_cache(maxsize=1_024)
+def _misuse(function: Function, count: int, named: tuple[str, ...]) -> str | None:
+    """Tell what is wrong with so many arguments, and these named ones; None when nothing is."""
     try:
-        _signature(table[node.name]).bind(None, *node.args, **dict.fromkeys(named))
+        signature = inspect.signature(getattr(function, "__wrapped__", partial(function, None)))
+        signature.bind(None, *[None] * count, **dict.fromkeys(named))
     except TypeError as error:
-        raise refuse(f"{word} {node.name!r}: {error}") from None
-
-
-@lru_cache(maxsize=256)
-def _signature(function: Function) -> inspect.Signature:
-    return inspect.signature(getattr(function, "__wrapped__", partial(function, None)))
+        return str(error)
+    return None
 
 
 class _Rewriter(NodeTransformer):
@@ -344,9 +353,10 @@ class _Environment(ImmutableSandboxedEnvironment):
             offset = level = 0
             try:
                 for _, kind, text in self.lexer.tokeniter(source, name, filename, state):
-                    level += (text in {"(", "[", "{"}) - (text in {")", "]", "}"})
-                    if level > MAX_BRACKETS:
-                        raise TemplateSyntaxError(f"more than {MAX_BRACKETS} brackets in each other", 1)  # noqa: TRY301
+                    if text in _LEVELS:
+                        level += _LEVELS[text]
+                        if level > MAX_BRACKETS:
+                            raise TemplateSyntaxError(f"more than {MAX_BRACKETS} brackets in each other", 1)  # noqa: TRY301
                     yield offset, kind, text
                     offset += len(text)
             except TemplateSyntaxError as error:

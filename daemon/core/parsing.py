@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from daemon.core.node import NodeType
     from daemon.core.problems import Locate, Path
 
-Check: TypeAlias = Callable[[Mapping[str, Any], object], Sequence[Problem]]
-"""Checks a value against a JSON Schema; the paths are relative to the value. `#/$defs/…` are `schema_parts.DEFS`."""
+Check: TypeAlias = Callable[[Mapping[str, Any]], Callable[[object], Sequence[Problem]]]
+"""Of a JSON Schema: what checks a value; the paths are relative to the value. `#/$defs/…` are `schema_parts.DEFS`."""
 
 
 MOST_LEVELS = 16
@@ -96,8 +96,9 @@ class _Reading:
         self.opaque: set[str] = set()
         self._node_types = node_types
         self._check = check
+        self._node_checks: dict[str, Callable[[object], Sequence[Problem]]] = {}
         self._findings = findings
-        found = check(document_schema(), document)
+        found = check(document_schema())(document)
         for problem in found:
             findings.adopt(problem)
         self._graph_of: dict[str, str] = {}
@@ -219,7 +220,7 @@ class _Reading:
             self._findings.error(f"a `{node_type.name}` undoes nothing", path, node=node_id, hint=hint)
             node_type = None
         elif node_type is not None or "irreversible" in value:
-            found = self._check(compensation_schema(node_type), value)
+            found = self._check(compensation_schema(node_type))(value)
             for problem in found:
                 self._findings.adopt(problem, path, node=node_id)
             if not found:
@@ -261,7 +262,7 @@ class _Reading:
         if node_type is not None and node_type.execute is None:
             self._findings.error(f"a `{node_type.name}` finds nothing out", path, node=node_id, hint="use a task")
         elif node_type is not None:
-            found = self._check(lookup_schema(node_type), value)
+            found = self._check(lookup_schema(node_type))(value)
             for problem in found:
                 self._findings.adopt(problem, path, node=node_id)
             if not found:
@@ -278,7 +279,7 @@ class _Reading:
             hint = "let the inner ones be a workflow of their own"
             self._findings.error(f"bodies are in each other more than {MOST_LEVELS} levels deep", path, hint=hint)
             return BodyDefinition(path=path), {}, []
-        found = self._check(body_schema(), given[BODY_KEY])
+        found = self._check(body_schema())(given[BODY_KEY])
         for problem in found:
             self._findings.adopt(problem, path, node=node_id)
         body = _without(given[BODY_KEY], found)
@@ -314,7 +315,9 @@ class _Reading:
             message = f"`{key}` has no meaning for a `{node_type.name}`: it does not run anything"
             self._findings.error(message, (*path, key), node=node_id, hint=_instead(node_type.name, key))
         used = {key: each for key, each in value.items() if key not in idle}
-        found = self._check(node_schema(node_type), used)
+        if node_type.name not in self._node_checks:
+            self._node_checks[node_type.name] = self._check(node_schema(node_type))
+        found = self._node_checks[node_type.name](used)
         for problem in found:
             self._findings.adopt(problem, path, node=node_id)
         bad = {problem.path[0] if problem.path else node_type.name for problem in found}

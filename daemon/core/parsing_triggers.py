@@ -73,7 +73,7 @@ def _sound(value: Mapping[str, Any], kind: str, path: Path, check: Check, findin
         message = f"`{key}` has no meaning for a {kind} trigger: no broker holds its messages"
         findings.error(message, (*path, key), hint="take it out")
     used = {key: each for key, each in value.items() if key not in idle}
-    found = check(trigger_schema(kind), used)
+    found = check(trigger_schema(kind))(used)
     for problem in found:
         findings.adopt(problem, path)
     bad = {problem.path[0] for problem in found if problem.path}

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, cast
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from msgspec import Struct
 
 from daemon.core.problems import Path, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_CHARACTERS = 4 * 1024 * 1024
 """Of one file."""
@@ -64,12 +68,19 @@ class Place(Struct, frozen=True):
     """Line and column of a text's first character, where each of its characters stands as it is."""
 
 
-class Document(Struct, frozen=True):
+class Document:
     """One document of a file."""
 
-    file: str
-    value: Any
-    places: dict[Path, Place]
+    def __init__(self, file: str, value: Any, places: Callable[[], dict[Path, Place]]) -> None:
+        """`places` is called when a place is asked for, once: a document without mistakes needs none of its own."""
+        self.file = file
+        self.value = value
+        self._places = places
+
+    @cached_property
+    def places(self) -> dict[Path, Place]:
+        """The place of each value."""
+        return self._places()
 
     def locate(self, path: Path, offset: int | None = None) -> tuple[int, int] | None:
         """Return line and column of the value, or of what is nearest around it; see `daemon.core.problems.Locate`."""
@@ -93,10 +104,10 @@ def read_documents(text: str, file: str) -> tuple[list[Document], list[Problem]]
             if isinstance(root, yaml.ScalarNode) and not root.value and not root.style:
                 continue
             reading = _Reading(file)
-            value = reading.value(root, (), (root.start_mark.line, root.start_mark.column))
+            value = reading.document(root)
             problems += reading.problems
             if not reading.problems:
-                documents.append(Document(file, value, reading.places))
+                documents.append(Document(file, value, partial(places_of, root)))
     except yaml.MarkedYAMLError as error:
         problems.append(_syntax(error, file))
     except yaml.YAMLError as error:
@@ -104,6 +115,13 @@ def read_documents(text: str, file: str) -> tuple[list[Document], list[Problem]]
     except RecursionError:
         problems.append(Problem(message="not read: it is nested too deeply", file=file))
     return documents, problems
+
+
+def places_of(root: yaml.Node) -> dict[Path, Place]:
+    """Read a document once more, for the places of its values."""
+    places: dict[Path, Place] = {}
+    _Reading("", places).document(root)
+    return places
 
 
 def _compose(text: str) -> list[yaml.Node]:
@@ -139,33 +157,37 @@ def _syntax(error: yaml.MarkedYAMLError, file: str) -> Problem:
 class _Reading:
     """One document on its way from nodes to values."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, places: dict[Path, Place] | None = None) -> None:
+        """Note the places of values in `places`, if there are any to be noted."""
         self.problems: list[Problem] = []
-        self.places: dict[Path, Place] = {}
+        self._places = places
         self._file = file
         self._around: list[yaml.Node] = []
         self._count = 0
 
-    def value(self, node: yaml.Node, path: Path, start: tuple[int, int]) -> Any:
-        """Give the node's value and note the places; `start` is where its key, or the node itself, begins."""
+    def document(self, root: yaml.Node) -> Any:
+        """Give the value of a whole document."""
+        return self._value(root, (), root)
+
+    def _value(self, node: yaml.Node, path: Path, start: yaml.Node) -> Any:
+        """Give the node's value; `start` is its key, or the node itself: where it begins."""
         self._count += 1
-        self.places[path] = Place(start[0] + 1, start[1] + 1, _text_place(node))
-        if any(node is outer for outer in self._around) or len(path) > MAX_LEVELS:
+        if self._places is not None:
+            mark = start.start_mark
+            self._places[path] = Place(mark.line + 1, mark.column + 1, _text_place(node))
+        if len(path) > MAX_LEVELS or node in self._around:
             return self._refuse(node, path, "the value holds itself, or is nested too deeply")
         if self._count > MAX_VALUES:
             if self._count == MAX_VALUES + 1:
                 self._refuse(node, path, f"the document has more than {MAX_VALUES} values", "use fewer aliases")
             return None
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
         self._around.append(node)
         try:
-            match node:
-                case yaml.MappingNode():
-                    return self._mapping(node, path)
-                case yaml.SequenceNode():
-                    starts = (((item.start_mark.line, item.start_mark.column), item) for item in node.value)
-                    return [self.value(item, (*path, index), start) for index, (start, item) in enumerate(starts)]
-                case _:
-                    return self._scalar(cast("yaml.ScalarNode", node), path)
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, path)
+            return [self._value(item, (*path, index), item) for index, item in enumerate(node.value)]
         finally:
             self._around.pop()
 
@@ -175,10 +197,9 @@ class _Reading:
         values: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            start = (key_node.start_mark.line, key_node.start_mark.column)
             if key_node.tag == _MERGE:
                 for source in reversed(value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]):
-                    merged |= self._merged(source, path, start)
+                    merged |= self._merged(source, path, key_node)
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
                 self._refuse(key_node, path, "a key must be a text", 'quote it: "{{ input.total }}"')
@@ -186,13 +207,16 @@ class _Reading:
             key = self._well_formed(key_node, path)
             if key in values:
                 self._refuse(key_node, (*path, key), f"the key `{key}` is there twice", "take one of them out")
-            values[key] = self.value(value_node, (*path, key), start)
+            values[key] = self._value(value_node, (*path, key), key_node)
+        if not merged:
+            return values
         return {**{key: each for key, each in merged.items() if key not in values}, **values}
 
-    def _merged(self, source: yaml.Node, path: Path, start: tuple[int, int]) -> dict[str, Any]:
-        own = dict(self.places)
-        value = self.value(source, path, start)
-        self.places |= own
+    def _merged(self, source: yaml.Node, path: Path, start: yaml.Node) -> dict[str, Any]:
+        own = dict(self._places or {})
+        value = self._value(source, path, start)
+        if self._places is not None:
+            self._places |= own
         if isinstance(value, dict):
             return value
         self._refuse(source, path, "`<<` takes a mapping, or a list of them")
@@ -218,6 +242,8 @@ class _Reading:
     def _well_formed(self, node: yaml.ScalarNode, path: Path) -> str:
         """Join the two halves that JSON escapes a character outside the basic plane as."""
         text: str = node.value
+        if text.isascii():
+            return text
         try:
             return text.encode("utf-16", "surrogatepass").decode("utf-16")
         except UnicodeDecodeError:

@@ -16,7 +16,7 @@ from daemon.core.schema_parts import DEFS
 from daemon.runtime.schema_messages import in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from daemon.core.problems import Path, Problem
 
@@ -54,10 +54,11 @@ class InputSchema:
             raise InvalidInput("; ".join(str(problem) for problem in problems[:MOST_SHOWN]) + more)
 
 
-def check(schema: Mapping[str, Any], value: object) -> Sequence[Problem]:
-    """Check a part of a definition against a schema of ours; `#/$defs/…` are those of `schema_parts`."""
+def check(schema: Mapping[str, Any]) -> Callable[[object], Sequence[Problem]]:
+    """Return what checks a part of a definition by a schema of ours; `#/$defs/…` are those of `schema_parts`."""
     whole = {**schema, "$defs": DEFS}
-    return in_words(_validator(msgspec.json.encode(whole)).iter_errors(value), whole)
+    validator = _validator(msgspec.json.encode(whole))
+    return lambda value: in_words(validator.iter_errors(value), whole)
 
 
 @lru_cache(maxsize=256)

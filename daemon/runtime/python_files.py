@@ -71,7 +71,7 @@ def _built(file: Path, name: str | None, module: ModuleType) -> tuple[list[Docum
 def _document(file: Path, workflow: Workflow[..., Any]) -> Document:
     built = workflow.built
     places = {path: Place(place.line, place.column, None) for path, place in built.places.items()}
-    return Document(str(file), built.document, places)
+    return Document(str(file), built.document, lambda: places)
 
 
 def _in_file(error: Misconfigured, file: Path) -> list[Problem]:

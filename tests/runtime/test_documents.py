@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from daemon.runtime.documents import MAX_CHARACTERS, Document, _Loader, _QuickLoader, _Reading, read_documents
+from daemon.runtime.documents import MAX_CHARACTERS, _Loader, _QuickLoader, _Reading, places_of, read_documents
 
 
 def value_of(text: str, file: str = "x.yaml") -> Any:
@@ -213,12 +213,7 @@ def test_both_parsers_read_the_same_and_find_it_at_the_same_places(value: Any, f
     """The quick one is libyaml; messages about mistakes come from the other one."""
     text = yaml.safe_dump({"top": value}, default_flow_style=flow, allow_unicode=plain, width=40)
     quick, slow = (
-        [(document.value, document.places) for document in _documents(list(yaml.compose_all(text, Loader=loader)))]
+        [(_Reading("").document(root), places_of(root)) for root in list(yaml.compose_all(text, Loader=loader))]
         for loader in (_QuickLoader, _Loader)
     )
     assert quick == slow
-
-
-def _documents(roots: list[yaml.Node]) -> list[Document]:
-    readings = [(_Reading("x.yaml"), root) for root in roots]
-    return [Document("x.yaml", reading.value(root, (), (0, 0)), reading.places) for reading, root in readings]
