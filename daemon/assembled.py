@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from daemon.runtime.leases import Membership
     from daemon.runtime.measured_log import MeasuredLog
     from daemon.runtime.metrics import Metrics
+    from daemon.runtime.migrations import Migrations
     from daemon.runtime.people import People
     from daemon.runtime.plans import Plans
     from daemon.runtime.recovery import Recovery
@@ -68,6 +69,7 @@ class Daemon:
     steps: Steps
     children: Children
     branches: Branches
+    migrations: Migrations
     cache: ResultCache
     streams: StreamHub
     membership: Membership

@@ -38,6 +38,7 @@ from daemon.runtime.history import History
 from daemon.runtime.intake import Intake
 from daemon.runtime.leases import ALONE, Membership
 from daemon.runtime.measured_log import MeasuredLog
+from daemon.runtime.migrations import Migrations
 from daemon.runtime.notices import tell_operators
 from daemon.runtime.people import People
 from daemon.runtime.plans import Plans
@@ -163,6 +164,7 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
         steps=steps,
         children=children,
         branches=branches,
+        migrations=Migrations(engine=engine, plans=base.plans, history=base.history, clock=tools.clock),
         cache=base.results.cache,
         streams=base.results.streams,
         membership=base.membership,

@@ -75,3 +75,22 @@ class Lineage(Model):
     execution_id: UUID
     source: Source | None
     forks: list[Fork]
+
+
+class Migrated(Model):
+    """What a migration from definition `source` to `target` is, or would be.
+
+    `severity`, and `version`, `step` and `reason` of the first difference, tell what the other definition would have
+    decided until now; `refused` tells why it is not done.
+    """
+
+    execution_id: UUID
+    workflow: str
+    source: str
+    target: str
+    migrated: bool
+    severity: str
+    version: int | None
+    step: str
+    reason: str
+    refused: str

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from daemon.runtime.leases import Membership
     from daemon.runtime.measured_log import MeasuredLog
     from daemon.runtime.metrics import Metrics
+    from daemon.runtime.migrations import Migrations
     from daemon.runtime.people import People
     from daemon.runtime.plans import Plans
     from daemon.runtime.recovery import Recovery
@@ -83,6 +84,10 @@ class Daemon(Protocol):
     @property
     def branches(self) -> Branches:
         """Forks and rewinds executions."""
+
+    @property
+    def migrations(self) -> Migrations:
+        """Moves executions to other definitions."""
 
     @property
     def children(self) -> Children:

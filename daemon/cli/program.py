@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "undo": ("undoing:undo", "Show what an execution has done and what would undo it; answer what the undo asks."),
     "fork": ("branching:fork", "Begin an execution that goes on from the past of another."),
     "rewind": ("branching:rewind", "Let an execution go on from its own past."),
+    "migrate-executions": ("migrating:migrate_executions", "Move executions under way to another definition."),
     "lineage": ("branching:lineage", "Show what an execution was forked from, and its forks."),
     "what-if": ("gate:what_if", "Decide an execution again under another definition, and show where the two part."),
     "check": ("gate:check", "Check new definitions against the executions that there are."),

@@ -9,6 +9,10 @@ form needs no escaping. A call of a durable function stands in the function's jo
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NODE_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
@@ -25,6 +29,7 @@ LOOKUP = "~lookup~undo"
 """What the address of the step that finds out whether another took effect adds to that of it."""
 
 _TURN = re.compile(r"\[\d+\]")
+_ID_IN_ADDRESS = re.compile(r"(?:^|(?<=\.))[A-Za-z_][A-Za-z0-9_]*")
 
 
 def node_of(address: str) -> str:
@@ -37,6 +42,11 @@ def node_of(address: str) -> str:
 def turn_around(address: str) -> str:
     """Return the address of the turn that a step stands in; empty for the outermost scope, and for compensations."""
     return address.rpartition(".")[0] if "." in address and not address.endswith(UNDO) else ""
+
+
+def renamed(address: str, names: Mapping[str, str]) -> str:
+    """Return the address with other ids for the nodes that it leads through; `names` has the old ones and the new."""
+    return _ID_IN_ADDRESS.sub(lambda found: names.get(found[0], found[0]), address)
 
 
 def is_call(address: str) -> bool:

@@ -1,4 +1,4 @@
-"""Events by which an execution goes on from a past: another's, as a fork, or its own, rewound.
+"""Events by which an execution goes on from another place: a past of its own or another's, or another definition.
 
 Comes from: `branching`. Goes to: `events`, which has the rules for all of them.
 """
@@ -92,4 +92,19 @@ class ExecutionRewound(Struct, frozen=True, gc=False, kw_only=True, omit_default
 
     to_version: int
     keep_signals: bool = True
+    at: datetime
+
+
+class ExecutionMigrated(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """The execution goes on under another definition of its workflow. What was done stays done."""
+
+    NAME: ClassVar = "ExecutionMigrated"
+    VERSION: ClassVar = 1
+
+    definition: str
+    """Hash of the definition that it is pinned to from now on."""
+    names: Mapping[str, str] = {}
+    """Old id -> new id of the nodes that have another: their steps have it too from now on."""
+    reason: str = ""
+    actor: str
     at: datetime

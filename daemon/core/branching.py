@@ -21,6 +21,7 @@ from daemon.core.draft import EXECUTION_TIMER, timer_id_of
 from daemon.core.errors import Rejected
 from daemon.core.evolve import evolve
 from daemon.core.evolve_branches import forked, rewind_key, rewound, undone_by
+from daemon.core.migrating import catch_up
 from daemon.core.problems import did_you_mean
 from daemon.core.settling import succeed
 from daemon.core.state import Awaiting, Finished, InFlight, Running, Settled, Succeeded
@@ -58,6 +59,8 @@ def fork(draft: Draft, command: ForkExecution, decide: Callable[[Draft, Command]
     for address, edit in command.edits.steps.items():
         if not isinstance(draft.running.steps[address], Settled):
             _end_by_hand(draft, address, edit)
+    if draft.plan.hash != base.definition:
+        catch_up(draft)
     if command.again is not None:
         advance(draft)
         decide(draft, command.again)
@@ -110,7 +113,12 @@ def request(draft: Draft, command: RewindExecution) -> None:
         raise Rejected("the execution is being undone; wait for its end, or answer what the undo asks")
     if isinstance(state, Finished) and state.parent is not None:
         raise Rejected(f"its parent {state.parent.execution_id} has been told of its end: rewind or fork that")
-    _past(command.base, command.to_version)
+    base = _past(command.base, command.to_version)
+    if base.definition != getattr(state, "definition", ""):
+        raise Rejected(
+            f"the execution has been migrated to another definition since version {command.to_version}: go back to a"
+            " version after that, or fork it"
+        )
     _check_between(command.to_version, command.between[command.down_to - command.to_version :])
     draft.emit(
         e.RewindRequested(

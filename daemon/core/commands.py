@@ -5,6 +5,7 @@ Comes from: daemon/runtime (intake, steps, timers, API). Goes to: `decide`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -332,6 +333,18 @@ class RewindExecution(Struct, frozen=True, gc=False, kw_only=True):
     at: datetime
 
 
+class MigrateExecution(Struct, frozen=True, gc=False, kw_only=True):
+    """Go on under another definition: that of the plan that comes with it. Identity: that definition."""
+
+    names: Mapping[str, str] = {}
+    """Old id -> new id of the nodes that have another."""
+    types: Mapping[str, str] = {}
+    """Type of each node of the old definition, to see that what is open stays what it is; empty does not look."""
+    reason: str = ""
+    actor: str
+    at: datetime
+
+
 class FinishRewind(Struct, frozen=True, gc=False, kw_only=True):
     """Go on from the past, now that all is undone. Identity: the version; decides nothing before it is time.
 
@@ -350,6 +363,7 @@ Command = (
     | ForkExecution
     | RewindExecution
     | FinishRewind
+    | MigrateExecution
     | CompleteStep
     | PostponeStep
     | SuspendStep

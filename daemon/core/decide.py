@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
 
 from msgspec.structs import replace
 
-from daemon.core import admission, approving, branching, children, functions, saga, suspending, updates
+from daemon.core import admission, approving, branching, children, functions, migrating, saga, suspending, updates
 from daemon.core import commands as c
 from daemon.core import events as e
 from daemon.core.caching import use_cached
@@ -106,6 +106,8 @@ def _after_end(plan: Plan | None, state: Finished, command: c.Command) -> Decisi
         raise ExecutionFinished(f"the execution has {state.status}; it takes no signal {command.name!r}")
     if isinstance(command, c.ResumeStep) and resume_key(command.address, command.resume_id) not in state.seen:
         raise ExecutionFinished(f"the execution has {state.status}; its steps take no input")
+    if isinstance(command, c.MigrateExecution) and _needed(plan).hash != state.definition:
+        raise ExecutionFinished(f"the execution has {state.status}; fork it to go on under another definition")
     if isinstance(command, c.HandleUpdate) and command.update_id not in state.seen:
         raise ExecutionFinished(f"the execution has {state.status}; it takes no update {command.name!r}")
     return Decision((), state)
@@ -120,7 +122,7 @@ def _while_running(draft: Draft, command: c.Command) -> None:
             _with_people(draft, command)
         case c.StartExecution() | c.ForkExecution():
             pass
-        case c.RewindExecution() | c.FinishRewind():
+        case c.RewindExecution() | c.FinishRewind() | c.MigrateExecution():
             _with_past(draft, command)
         case c.AwaitChild():
             children.wait_for(draft, command)
@@ -175,11 +177,14 @@ def _with_step(
             pass  # a report that comes after a newer one
 
 
-def _with_past(draft: Draft, command: c.RewindExecution | c.FinishRewind) -> None:
-    if isinstance(command, c.RewindExecution):
-        branching.request(draft, command)
-    else:
-        branching.finish(draft, command, _while_running)
+def _with_past(draft: Draft, command: c.RewindExecution | c.FinishRewind | c.MigrateExecution) -> None:
+    match command:
+        case c.RewindExecution():
+            branching.request(draft, command)
+        case c.FinishRewind():
+            branching.finish(draft, command, _while_running)
+        case _:
+            migrating.migrate(draft, command)
 
 
 def _with_people(draft: Draft, command: c.SuspendStep | c.ResumeStep | c.GiveApproval | c.DelegateApproval) -> None:

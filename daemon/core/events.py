@@ -4,7 +4,7 @@ What stands here is in databases for ever, so a class is only ever added to: a n
 meaning raises `VERSION` and adds an upcaster (`dict -> dict`) to `UPCASTERS`. `NAME` and the JSON of the fields are
 what is stored, never the Python path. `tests/core/golden/` holds what each release wrote.
 
-Names kept for what is to come: BreakpointHit, CheckpointMarked, ExecutionMigrated.
+Names kept for what is to come: BreakpointHit, CheckpointMarked.
 
 Comes from: `decide`. Goes to: `evolve`, `eventstore/codec`.
 """
@@ -25,7 +25,15 @@ from daemon.core.approval_events import (
     ApprovalReminded,
     ApprovalRequested,
 )
-from daemon.core.branch_events import Edits, ExecutionForked, ExecutionRewound, InputEdit, RewindRequested, StepEdit
+from daemon.core.branch_events import (
+    Edits,
+    ExecutionForked,
+    ExecutionMigrated,
+    ExecutionRewound,
+    InputEdit,
+    RewindRequested,
+    StepEdit,
+)
 from daemon.core.child_events import ChildCancelRequested, ChildFinished, ChildStarted, Parent, UndoRequested
 from daemon.core.function_events import FunctionAdvanced, FunctionDiverged, FunctionStarted
 from daemon.core.limit_events import ExecutionBegan, MessageCollected, Slot, SlotsAsked, SlotsTaken
@@ -75,6 +83,7 @@ __all__ = (
     "EffectLookedUp",
     "ExecutionBegan",
     "ExecutionForked",
+    "ExecutionMigrated",
     "ExecutionPaused",
     "ExecutionResumed",
     "ExecutionRewound",
@@ -329,7 +338,7 @@ _Turns = TurnStarted | TurnSkipped | TurnSucceeded | TurnFailed | TurnAbandoned 
 _Values = OutputsReleased | VariableSet
 _Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived | UpdateHandled
 _Ends = ExecutionPaused | ExecutionResumed | CancelRequested | ExecutionCancelled | ExecutionCompleted | ExecutionFailed
-_Branches = ExecutionForked | RewindRequested | ExecutionRewound
+_Branches = ExecutionForked | RewindRequested | ExecutionRewound | ExecutionMigrated
 _Limits = SlotsAsked | SlotsTaken | MessageCollected | ExecutionBegan
 _Children = ChildStarted | ChildCancelRequested | ChildFinished
 _Undo = UndoRequested | CompensationOwed | EffectLookedUp | UndoPlanned | UndoCompleted

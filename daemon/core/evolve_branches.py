@@ -15,6 +15,7 @@ from daemon.core.evolve_children import reopened
 from daemon.core.evolve_functions import resumed
 from daemon.core.evolve_turns import put
 from daemon.core.people import Suspended
+from daemon.core.renaming import renamed_state
 from daemon.core.state import (
     Abandoned,
     Finished,
@@ -184,8 +185,17 @@ def _with_what_was_open(state: Running, event: e.RewindRequested) -> Running:
     return state
 
 
+def _migrated(state: Running, event: e.ExecutionMigrated, version: int) -> State:
+    """Return the execution under its other definition: all that is said of its nodes is under their ids of now."""
+    state = replace(state, version=version, definition=event.definition)
+    return renamed_state(state, event.names)
+
+
 def _requested(state: Running, event: e.RewindRequested, _: int) -> Running:
     return to_be_rewound(state, event)
 
 
-BRANCHES: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {e.RewindRequested: _requested}
+BRANCHES: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
+    e.RewindRequested: _requested,
+    e.ExecutionMigrated: _migrated,
+}

@@ -165,6 +165,10 @@ def _queued(state: Running, first: e.StepQueued, __: object) -> Iterator[c.Comma
     yield from [c.GrantSlots(address=first.address, at=first.at)] if of_a_paused_execution else ()
 
 
+def _migrated(_: object, first: e.ExecutionMigrated, __: object) -> Iterator[c.Command]:
+    yield c.MigrateExecution(names=first.names, reason=first.reason, actor=first.actor, at=first.at)
+
+
 def _fired(_: object, first: e.TimerFired, __: object) -> Iterator[c.Command]:
     yield c.FireTimer(timer_id=first.timer_id, at=first.at)
 
@@ -349,6 +353,7 @@ _READ: Mapping[type[e.Event], Callable[[Any, Any, Sequence[e.Event]], Iterator[c
     e.UndoRequested: _undo_requested,
     e.ManualActionDone: _answered,
     **OF_APPROVALS,
+    e.ExecutionMigrated: _migrated,
     e.ChildStarted: _child_started,
     e.ChildFinished: _child_finished,
     e.FunctionAdvanced: _advanced,

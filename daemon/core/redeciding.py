@@ -17,19 +17,22 @@ from msgspec.structs import replace
 
 from daemon.core import events as e
 from daemon.core.calls import node_at
-from daemon.core.commands import Command
+from daemon.core.commands import Command, MigrateExecution
 from daemon.core.decide import decision
 from daemon.core.errors import Rejected
 from daemon.core.evolve import evolve, fold
 from daemon.core.recorded_commands import recorded_commands
+from daemon.core.renaming import renamed_state, renamed_struct
 from daemon.core.state import INITIAL, Running, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from daemon.core.plan import Plan, PlannedNode
 
 Crowd: TypeAlias = frozenset[tuple[str, str]] | None
+NO_OTHER: Mapping[str, Plan] = {}
+NO_NAMES: Mapping[str, str] = {}
 USUAL = 256
 """Events that one decision seldom has more of."""
 
@@ -60,13 +63,18 @@ class Divergence(Struct, frozen=True):
     """Why the other definition refuses the command, or cannot be asked."""
 
 
-def redecide(plan: Plan, events: Sequence[e.Event], state: State = INITIAL) -> Iterator[Redecided]:
+def redecide(
+    plan: Plan, events: Sequence[e.Event], state: State = INITIAL, later: Mapping[str, Plan] = NO_OTHER
+) -> Iterator[Redecided]:
     """Give the decisions that the events record, in order; `events` follow `state`, and begin with a decision's first.
 
-    What was decided by a program that decided otherwise is given event by event, without its command.
+    `plan` is that of the first; `later` has those that the execution was migrated to, by hash. What was decided by a
+    program that decided otherwise, or under a plan that is not there, is given event by event, without its command.
     """
     first, at = state, 0
     while at < len(events):
+        if isinstance(migrated := events[at], e.ExecutionMigrated):
+            plan = later.get(migrated.definition, plan)
         if isinstance(events[at], e.ExecutionRewound):
             found = Redecided(None, frozenset(), state, (events[at],), fold(events[: at + 1], first))
         else:
@@ -127,17 +135,25 @@ def _nodes(plan: Plan, state: State) -> Callable[[str], PlannedNode | None]:
     return node
 
 
-def divergence(old: Plan, new: Plan, events: Sequence[e.Event], state: State = INITIAL) -> Divergence | None:
+def divergence(
+    old: Plan, new: Plan, events: Sequence[e.Event], state: State = INITIAL, names: Mapping[str, str] = NO_NAMES
+) -> Divergence | None:
     """Return where the definition of `new` would first have decided something else; None where nowhere in `events`.
 
-    Both decide each command on the same state: that is the log's as long as they agree.
+    Both decide each command on the same state: that is the log's as long as they agree. `old` is what the execution is
+    pinned to at the end: what it decided under another, before it was migrated, is not looked at. `names` has the old
+    and the new ids of nodes that `new` calls otherwise.
     """
-    for recorded in redecide(old, events, state):
+    begins = max((at for at, event in enumerate(events) if isinstance(event, e.ExecutionMigrated)), default=0)
+    for recorded in redecide(old, events[begins:], fold(events[:begins], state)):
         version = recorded.before.version + 1
-        if recorded.command is None:
+        if recorded.command is None or isinstance(recorded.command, MigrateExecution):
             continue
+        before, command = recorded.before, recorded.command
+        if names:
+            before, command = renamed_state(before, names), renamed_struct(command, names)
         try:
-            found = decision(new, recorded.before, recorded.command, recorded.crowded).events
+            found = decision(new, before, command, recorded.crowded).events
         except Rejected as error:
             return Divergence(version, recorded.command, recorded.events[0], None, str(error))
         except (TypeError, KeyError) as error:
@@ -145,6 +161,8 @@ def divergence(old: Plan, new: Plan, events: Sequence[e.Event], state: State = I
             return Divergence(version, recorded.command, recorded.events[0], None, reason)
         for at in range(max(len(found), len(recorded.events))):
             was = recorded.events[at] if at < len(recorded.events) else None
+            if names and was is not None:
+                was = renamed_struct(was, names)
             now = found[at] if at < len(found) else None
             if was is None or now is None or _pinned(now, was) != was:
                 return Divergence(version + at, recorded.command, was, now)

@@ -97,7 +97,7 @@ def _follow(draft: Draft, address: str) -> None:
     for edge in draft.plan.nodes[node_of(address)].outgoing:
         if draft.over(turn):
             return
-        _reach(draft, turn, edge)
+        reach(draft, turn, edge)
     if not draft.over(turn):
         _release(draft, turn, address)
 
@@ -119,7 +119,7 @@ def _release(draft: Draft, turn: str, address: str) -> None:
         draft.emit(e.OutputsReleased(addresses=tuple(idle), at=draft.at))
 
 
-def _reach(draft: Draft, turn: str, edge: Edge) -> None:
+def reach(draft: Draft, turn: str, edge: Edge) -> None:
     """Begin or skip the edge's target if its time has come.
 
     Looks at the other edges into it from the last, and only as far as one that is open: branches mostly settle in

@@ -23,7 +23,12 @@ from daemon.core.state import NotStarted, Running, State
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_STARTS = {e.ExecutionStarted: "starts", e.ExecutionForked: "is forked", e.ExecutionRewound: "is rewound"}
+_STARTS = {
+    e.ExecutionStarted: "starts",
+    e.ExecutionForked: "is forked",
+    e.ExecutionRewound: "is rewound",
+    e.ExecutionMigrated: "is migrated",
+}
 _ENDS = {e.ExecutionCompleted: "completes", e.ExecutionFailed: "fails", e.ExecutionCancelled: "is cancelled"}
 _NO_BEGIN = (e.StepQueued, e.SlotsAsked, e.SlotsTaken, e.StepSkipped)
 """By these a step is first heard of, but does nothing yet, or never will."""

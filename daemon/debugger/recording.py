@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from daemon.core.errors import ExecutionNotFound, Rejected
-from daemon.core.events import ExecutionForked, ExecutionStarted
+from daemon.core.events import ExecutionForked, ExecutionMigrated, ExecutionStarted
 from daemon.core.redeciding import redecide
 from daemon.core.state import INITIAL
 from daemon.debugger.moments import Taken
@@ -40,4 +40,12 @@ async def recording(
         before = await recording(history, plans, first.source, up_to_version=first.at_version)
         base = await history.load(first.source, up_to_version=first.at_version)
     plan = await plans.pinned(first.definition)
-    return [*before, *(Taken(plan, decision) for decision in redecide(plan, own, base))]
+    later = {
+        each.definition: await plans.pinned(each.definition) for each in own if isinstance(each, ExecutionMigrated)
+    }
+    taken: list[Taken] = []
+    for decision in redecide(plan, own, base, later):
+        if isinstance(migrated := decision.events[0], ExecutionMigrated):
+            plan = later[migrated.definition]
+        taken.append(Taken(plan, decision))
+    return [*before, *taken]

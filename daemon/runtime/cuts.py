@@ -16,14 +16,17 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from daemon.core import events as e
+from daemon.core.address import renamed
 from daemon.core.commands import Command
 from daemon.core.errors import Rejected
 from daemon.core.problems import did_you_mean
 from daemon.core.redeciding import Redecided, redecide
+from daemon.core.state import Running
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from daemon.core.state import State
     from daemon.runtime.checkpoints import Checkpoints
     from daemon.runtime.history import History
     from daemon.runtime.ports import Pinned
@@ -97,15 +100,14 @@ class Cuts:
     async def _began(self, execution_id: UUID, step: str) -> Recorded:
         """Return the first event of the step, of those that count: in these each step begins once."""
         found: dict[str, Recorded] = {}
-        for recorded in await self._history.timeline(execution_id):
-            if address := getattr(recorded.event, "address", ""):
-                found.setdefault(address, recorded)
+        for address, recorded in _by_address(await self._history.timeline(execution_id)):
+            found.setdefault(address, recorded)
         return _named(found, step)
 
     async def _ended(self, execution_id: UUID, step: str) -> Recorded:
         ends = e.StepSucceeded | e.StepCached | e.StepFailed | e.StepSkipped
         timeline = await self._history.timeline(execution_id)
-        return _named({each.event.address: each for each in timeline if isinstance(each.event, ends)}, step)
+        return _named({address: each for address, each in _by_address(timeline) if isinstance(each.event, ends)}, step)
 
     async def _at(self, execution_id: UUID, time: datetime) -> Cut:
         timeline = await self._history.timeline(execution_id)
@@ -127,17 +129,19 @@ class Cuts:
         first = around[0].version
         state = await self._history.load(execution_id, up_to_version=first - 1)
         events = [recorded.event for recorded in around]
-        if any(isinstance(event, e.ExecutionForked | e.ExecutionRewound) for event in events):
+        if any(isinstance(event, e.ExecutionForked | e.ExecutionRewound | e.ExecutionMigrated) for event in events):
             after = await self._history.load(execution_id, up_to_version=around[-1].version)
             return Redecided(None, frozenset(), state, tuple(events), after)
-        plan = await self._plans.pinned(await self._definition(execution_id, around))
+        plan = await self._plans.pinned(await self._definition(execution_id, state, around))
         for decision in redecide(plan, events, state):
             if first + len(decision.events) > version:
                 return decision
             first += len(decision.events)
         raise Rejected(f"execution {execution_id} has no event {version}")
 
-    async def _definition(self, execution_id: UUID, around: Sequence[Recorded]) -> str:
+    async def _definition(self, execution_id: UUID, before: State, around: Sequence[Recorded]) -> str:
+        if isinstance(before, Running):
+            return before.definition
         first = around[0].event
         if isinstance(first, e.ExecutionStarted):
             return first.definition
@@ -160,6 +164,17 @@ class Cuts:
             whole = (begins or not first) and (ends < len(page) or page[-1].version < last)
             if whole:
                 return page[begins:ends]
+
+
+def _by_address(timeline: Iterable[Recorded]) -> list[tuple[str, Recorded]]:
+    """Return the events of steps with the addresses that these have at last: a migration may give others."""
+    found: list[tuple[str, Recorded]] = []
+    for recorded in timeline:
+        if isinstance(migrated := recorded.event, e.ExecutionMigrated):
+            found = [(renamed(address, migrated.names), each) for address, each in found]
+        if address := getattr(recorded.event, "address", ""):
+            found.append((address, recorded))
+    return found
 
 
 def _named(found: dict[str, Recorded], step: str) -> Recorded:

@@ -263,7 +263,8 @@ class Engine:
 
     async def _plan_for(self, mailbox: Mailbox, state: State, letters: Sequence[Letter]) -> Plan | None:
         if isinstance(state, Running):
-            return mailbox.plan or await self._plans.pinned(state.definition)
+            known = mailbox.plan is not None and mailbox.plan.hash == state.definition
+            return mailbox.plan if known else await self._plans.pinned(state.definition)
         return next((letter.plan for letter in letters if letter.plan is not None), None)
 
     def _decide(self, round_: Round, before: State, plan: Plan | None) -> None:
@@ -310,7 +311,7 @@ class Engine:
 
     def _settle(self, round_: Round) -> None:
         """Keep the state, answer the callers, tell the listeners, start what the events ask for; then go on."""
-        execution_id, mailbox, after, plan = round_.execution_id, round_.mailbox, round_.state, round_.plan
+        execution_id, mailbox, after, plan = round_.execution_id, round_.mailbox, round_.state, round_.plan_after
         before = round_.before
         mailbox.state, mailbox.plan = after, plan
         if round_.resumed or not has_work(before):
@@ -332,7 +333,7 @@ class Engine:
         self._work(execution_id, mailbox)
 
     def _carry_out(self, round_: Round) -> None:
-        execution_id, after, plan = round_.execution_id, round_.state, round_.plan
+        execution_id, after, plan = round_.execution_id, round_.state, round_.plan_after
         todo = round_.effects
         if (round_.resumed or round_.conflicts) and isinstance(after, Running):
             self.steps.retain(execution_id, after.in_flight)  # others may have given up turns meanwhile

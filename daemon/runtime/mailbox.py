@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct
 
-from daemon.core.commands import Command, ForkExecution, ReceiveSignal, StartExecution
+from daemon.core.commands import Command, ForkExecution, MigrateExecution, ReceiveSignal, StartExecution
 from daemon.core.decide import decision
 from daemon.core.errors import ExecutionNotFound, Rejected
 from daemon.core.events import Event, SlotsTaken
@@ -85,6 +85,7 @@ class Round:
         "letters",
         "mailbox",
         "plan",
+        "plan_after",
         "refused",
         "resumed",
         "resumes",
@@ -105,6 +106,7 @@ class Round:
         self.letters = letters
         self.before: State = INITIAL
         self.plan: Plan | None = None
+        """That of `before`."""
         self.conflicts = 0
         self.full = False
         """Whether a slot was not free that it takes in any case, as by a grant: then it takes none."""
@@ -113,6 +115,8 @@ class Round:
 
     def _clear(self) -> None:
         self.state = self.before
+        self.plan_after = self.plan
+        """Another than before, when the execution was migrated."""
         self.effects: tuple[Effect, ...] = ()
         self.events: list[Event] = []
         self.branched: State | None = None
@@ -138,11 +142,15 @@ class Round:
                 self.resumed = True
                 self.handled.append((letter, ()))
             else:
+                migrates = isinstance(command, MigrateExecution)
+                plan = letter.plan if migrates else self.plan_after
                 try:
-                    events, self.state, branched = decision(self.plan, self.state, command, known)
+                    events, self.state, branched = decision(plan, self.state, command, known)
                 except Rejected as error:
                     self.refused.append((letter, error))
                 else:
+                    if migrates:
+                        self.plan_after = plan
                     self._branch(branched)
                     self.events += events
                     self.handled.append((letter, events))

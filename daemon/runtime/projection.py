@@ -50,7 +50,7 @@ def project(
         busy = None
     slots = slot_changes(before, events, after)
     approvals = approvals_of(execution_id, before, events, after)
-    if isinstance(before, Running) and isinstance(after, Running) and before.timers is after.timers:
+    if row is None and isinstance(before, Running) and isinstance(after, Running) and before.timers is after.timers:
         if changed is None and busy is None and not hint and not slots and not approvals:
             return UNCHANGED
         return IndexChange(changed=changed, busy=busy, hint=hint, slots=slots, approvals=approvals)
@@ -103,10 +103,11 @@ def _row(
     execution_id: UUID, before: State, events: Sequence[e.Event], after: State
 ) -> tuple[ExecutionRow | None, ExecutionChange | None]:
     """Return the whole row at the start, and then what changes in it, if anything does."""
-    if _shown(before) == _shown(after):
+    shown, shows = _shown(before), _shown(after)
+    if shown == shows:
         return None, None
     at = events[-1].at
-    if not isinstance(before, Running):
+    if not isinstance(before, Running) or shown[2] != shows[2]:
         return execution_row(execution_id, after, at), None
     finished = after if isinstance(after, Finished) else None
     return None, ExecutionChange(
@@ -161,7 +162,7 @@ def _error_of(state: State) -> str | None:
     return state.error.message[:MAX_ERROR] if isinstance(state, Finished) and state.error else None
 
 
-def _shown(state: State) -> tuple[str, str]:
+def _shown(state: State) -> tuple[str, str, str]:
     if isinstance(state, Running):
-        return status_of(state), "step" if state.busy else cause(state)
-    return status_of(state) if state.version else "", cause(state)
+        return status_of(state), "step" if state.busy else cause(state), state.definition
+    return status_of(state) if state.version else "", cause(state), getattr(state, "definition", "")

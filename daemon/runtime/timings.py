@@ -14,6 +14,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from daemon.core import events as e
+from daemon.core.address import renamed
 from daemon.core.events import StepError
 from daemon.core.values import Json
 
@@ -51,9 +52,11 @@ class Timing(Struct):
 
 
 def timings(history: Iterable[e.Event]) -> Mapping[str, Timing]:
-    """Return the timing of every step, in the order in which they began."""
+    """Return the timing of every step, in the order in which they began; under the ids that its nodes have at last."""
     found: dict[str, Timing] = {}
     for event in history:
+        if isinstance(event, e.ExecutionMigrated):
+            found = {renamed(address, event.names): timing for address, timing in found.items()}
         address = getattr(event, "address", "")
         if not address or isinstance(event, e.ExecutionFailed):
             continue

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from daemon.core import events as e
 from daemon.core.address import node_of
-from daemon.core.redeciding import divergence
+from daemon.core.redeciding import NO_NAMES, divergence
 from daemon.core.state import INITIAL, State
 
 if TYPE_CHECKING:
@@ -71,10 +71,14 @@ def verdict(
     base: State = INITIAL,
     *,
     status: str,
+    names: Mapping[str, str] = NO_NAMES,
 ) -> Verdict:
-    """Decide the events again under the other definition; `base` is where a fork goes on from."""
+    """Decide the events again under the other definition; `base` is where a fork goes on from.
+
+    `names` has the old and the new ids of nodes that have another there.
+    """
     workflow = old.definition.workflow
-    parted = None if old.hash == new.hash else divergence(old, new, events, base)
+    parted = None if old.hash == new.hash else divergence(old, new, events, base, names)
     same = Verdict(
         execution_id=execution_id,
         workflow=workflow,

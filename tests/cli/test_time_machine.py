@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
+
+from tests.cli.conftest import until_logged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +41,30 @@ def test_a_fork_and_a_rewind(sagad: Sagad, running: Running, order: str) -> None
     assert running.process.poll() is None
 
 
+def test_executions_under_way_are_migrated(sagad: Sagad, running: Running, folder: Path) -> None:
+    """Those that are open and match; what is in the way of one is told."""
+    started = sagad("start", "order", "-i", '{"order_id": "8", "total": 2000}', "--json").json["execution_id"]
+    flow = folder / "flows" / "order.yaml"
+    flow.write_text(flow.read_text().replace("reserve", "hold").replace("task: hold", "task: reserve"))
+    running.process.send_signal(signal.SIGHUP)
+    until_logged(running.process, running.log, '"(reloaded)"')
+    match = ("--where", "workflow == 'order'")
+    missing = sagad("migrate-executions", *match, "--accept", "major", "--dry-run")
+    assert (missing.code, "0 could be migrated, 1 not" in missing.out, "has no node 'reserve'" in missing.out) == (
+        1,
+        True,
+        True,
+    )
+    named = (*match, "--rename", "reserve=hold")
+    assert "1 could be migrated, 0 not" in sagad("migrate-executions", *named, "--dry-run").out
+    [done] = sagad("migrate-executions", *named, "--json").json["executions"]
+    assert (done["execution_id"], done["migrated"], done["severity"]) == (started, True, "none")
+    shown = sagad("show", started).out
+    assert "hold" in shown, shown
+    assert sagad("cancel", started).code == 0
+    assert sagad("migrate-executions", started).code == 1
+
+
 def test_many_are_forked_at_once(sagad: Sagad, running: Running, order: str) -> None:
     """Those that match, once each however often it is asked; what cannot be forked is told."""
     match = ("--where", "status == 'completed' and input.order_id == '7'", "--at", "before:charge")
@@ -58,6 +85,8 @@ def test_many_are_forked_at_once(sagad: Sagad, running: Running, order: str) -> 
     [
         (("fork", "--at", "1", "--set", "x"), "--set x: write NAME=JSON"),
         (("fork", "--at", "1", "--set", "x=y"), "--set x is not JSON"),
+        (("migrate-executions", "--rename", "x"), "--rename is OLD=NEW, not 'x'"),
+        (("migrate-executions", "--accept", "critical"), "--accept is one of none, minor, major"),
         (("rewind", "--to", "1", "--undo", "perhaps"), "there is no way 'perhaps' to undo"),
     ],
 )

@@ -15,6 +15,7 @@ from msgspec import UNSET
 
 from daemon.core import commands as c
 from daemon.core.decide import decide, decision
+from daemon.core.errors import Rejected
 from daemon.core.events import StepError, StepStarted
 from daemon.core.evolve import fold
 from daemon.core.leaving import child_id_of
@@ -88,6 +89,17 @@ class Story:
                 at=at,
             )
         )
+
+    def migrate(self, text: str, names: dict[str, str] | None = None) -> list[str]:
+        """Go on under another definition."""
+        types = {node_id: node.type.name for node_id, node in self.plan.nodes.items()}
+        command = c.MigrateExecution(names=names or {}, types=types, actor="ann", at=minute(self.clock))
+        before, self.plan = self.plan, plan_of(text)
+        try:
+            return self.when(command)
+        except Rejected:
+            self.plan = before
+            raise
 
     def collect(self, message: str, value: Any, *, after: float = 0) -> list[str]:
         self.clock += after

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from daemon.core import commands as c
+from daemon.core import events as e
 from daemon.core.decide import Decision, decision
 from daemon.core.effects import GoBack, owed
 from daemon.core.errors import Rejected
 from daemon.core.evolve import fold
+from daemon.core.renaming import renamed_state, renamed_struct
 from daemon.core.snapshot import decode_state, encode_state
 from daemon.core.state import INITIAL, Finished, Running, State
 from tests.core.driving import drive
@@ -89,6 +92,47 @@ def rewind(number: int) -> bool:
     assert fold(log) == decided.state
     assert isinstance(drive(history.plan, decided.state, since=6_000), Finished)
     return True
+
+
+def migrate(number: int) -> bool:
+    """Migrate the execution to the same under another hash; False when it cannot be at this place."""
+    if (found := drawn(number)) is None:
+        return False
+    _, history, turn = found
+    other = replace(history.plan, definition=replace(history.plan.definition, hash="f" * 64))
+    types = {node_id: node.type.name for node_id, node in history.plan.nodes.items()}
+    command = c.MigrateExecution(types=types, actor="test", at=LATER)
+    try:
+        decided = decision(other, turn.after, command)
+    except Rejected:
+        return False
+    assert decided.events == (e.ExecutionMigrated(definition=other.hash, actor="test", at=LATER),)
+    hold(History(other, ()), turn.after, command, decided)
+    assert isinstance(drive(other, decided.state), Finished)
+    return True
+
+
+def rename(number: int) -> bool:
+    """Fold an execution's events with other ids for all nodes; False when there is none."""
+    history = case(number).history
+    if history is None or not history.events:
+        return False
+    names = {node_id: f"{node_id}_now" for node_id in history.plan.nodes if node_id.isidentifier()}
+    events = [renamed_struct(event, names) for event in history.events]
+    assert fold(events) == renamed_state(fold(history.events), names)
+    return True
+
+
+@pytest.mark.parametrize("first", range(0, CASES, IN_A_TEST))
+def test_a_migration_to_the_same_changes_nothing_else(first: int) -> None:
+    """Whatever is to follow what has settled has begun already, at the end of each decision."""
+    assert sum(map(migrate, range(first, first + IN_A_TEST))) > IN_A_TEST / 4
+
+
+@pytest.mark.parametrize("first", range(0, CASES, IN_A_TEST))
+def test_other_names_of_nodes_are_other_names_in_the_state(first: int) -> None:
+    """Of the events, and of the state that they lead to: nothing keeps the old ones."""
+    assert sum(map(rename, range(first, first + IN_A_TEST))) > IN_A_TEST / 2
 
 
 @pytest.mark.parametrize("first", range(0, CASES, IN_A_TEST))

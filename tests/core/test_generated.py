@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from daemon.core.events import EVENT_TYPES, ExecutionForked, ExecutionRewound, RewindRequested
+from daemon.core.events import EVENT_TYPES, ExecutionForked, ExecutionMigrated, ExecutionRewound, RewindRequested
 from daemon.nodes import builtin_node_types
 from tests.core.generator.dice import Dice
 from tests.core.generator.executions import case
@@ -17,7 +17,7 @@ from tests.core.generator.trial import fault_of
 
 CASES = 1_000
 IN_A_TEST = 50
-OF_BRANCHES = {ExecutionForked, RewindRequested, ExecutionRewound}
+OF_BRANCHES = {ExecutionForked, RewindRequested, ExecutionRewound, ExecutionMigrated}
 """See `test_branching_properties`: these go on from any of the executions that are drawn here."""
 
 

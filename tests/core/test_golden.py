@@ -384,6 +384,7 @@ def _stories_of_branches() -> Iterator[Story]:
     story.complete("b~undo")
     story.go_back(5)
     story.complete("b", 4)
+    story.migrate(f"workflow: back\nnodes: {nodes.replace('a:', 'z:')}\nedges: [z -> b -> c]", {"a": "z"})
     yield story
 
 
