@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec import Struct
 
 from daemon.core.chain import beginning, link
-from daemon.core.events import ExecutionForked, ExecutionStarted
+from daemon.core.events import ExecutionForked, ExecutionMigrated, ExecutionStarted
 from eventstore.codec import Stored
 from eventstore.errors import Undecodable
 from eventstore.payloads import references_in
@@ -149,4 +149,5 @@ def decoded(codec: Codec, row: Stored, payloads: Mapping[str, bytes | None]) -> 
 
 def definition_of(event: Any) -> str | None:
     """Return the hash of the definition that the event pins its own execution to, if it does."""
-    return event.definition if isinstance(event, ExecutionStarted | ExecutionForked) else None
+    pins = isinstance(event, ExecutionStarted | ExecutionForked | ExecutionMigrated)
+    return event.definition if pins else None

@@ -43,7 +43,7 @@ from tests.bench.peers.comparison import SAGAD, Comparison
 from tests.bench.peers.environments import default_folder
 from tests.bench.processes import measure, run
 from tests.bench.report import Report
-from tests.bench.scale import cold, growth, idle, long, memory, recovered, sleepers, timers
+from tests.bench.scale import cold, growth, idle, long, memory, past, recovered, sleepers, timers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,6 +76,7 @@ BENCHMARKS: Sequence[Benchmark] = (
     growth.WIDTH,
     long.BENCHMARK,
     cold.BENCHMARK,
+    past.BENCHMARK,
     idle.BENCHMARK,
     memory.BENCHMARK,
 )

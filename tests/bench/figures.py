@@ -60,6 +60,8 @@ class Sizes:
     steps_decided: tuple[int, int] = (1_000, 100_000)
     """Steps of executions that no store takes."""
     events_in_one: int = 100_000
+    looked_at: int = 10_000
+    """Executions whose past is asked about."""
     definition_nodes: int = 10_000
     recovered: tuple[int, ...] = (1_000, 10_000)
     """Executions in flight at the kill."""
@@ -85,6 +87,7 @@ SHORT = Sizes(
     widths=(5, 20),
     steps_decided=(20, 200),
     events_in_one=400,
+    looked_at=30,
     definition_nodes=60,
     recovered=(40,),
     idle_s=0.2,
