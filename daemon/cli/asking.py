@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,9 @@ from daemon.runtime.as_of import NAMES, question
 
 if TYPE_CHECKING:
     from daemon.settings import Settings
+
+MOST = 100_000
+"""Executions that one command goes over."""
 
 
 def as_of(
@@ -86,6 +90,18 @@ def ask(settings: Settings, url: str | None, asked: AsOfQuestion, limit: int, *,
             if (cursor := page["next"]) is None:
                 break
     return {"executions": found[:limit], "looked_at": looked_at, "unclear": unclear, "why_unclear": why_unclear}
+
+
+def matching(settings: Settings, url: str | None, where: str, *, quiet: bool) -> list[dict[str, Any]]:
+    """Return all executions for which the expression is true now. Raises BadUsage for one that is none."""
+    now = datetime.now(UTC)
+    asked = AsOfQuestion(at=now, workflow=None, status=None, trigger=None, since=None, where=where, show=())
+    try:
+        question(now, None, where, ())
+    except InvalidInput as error:
+        raise BadUsage(str(error), hint=f"it may read: {', '.join(NAMES)}") from None
+    found: list[dict[str, Any]] = ask(settings, url, asked, MOST, quiet=quiet)["executions"]
+    return found
 
 
 def _print(rows: list[dict[str, Any]], show: Any) -> None:

@@ -6,25 +6,18 @@ Comes from: `branching`. Goes to: `asking`, `connection`.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from daemon.cli import output
-from daemon.cli.asking import ask
+from daemon.cli.asking import matching
 from daemon.cli.connection import Connection
-from daemon.cli.faults import BadUsage, CommandError
-from daemon.cli.past import AsOfQuestion
-from daemon.core.errors import InvalidInput
-from daemon.runtime.as_of import NAMES, question
+from daemon.cli.faults import CommandError
 
 if TYPE_CHECKING:
     from daemon.settings import Settings
-
-MOST = 100_000
 
 
 def fork_many(
@@ -34,19 +27,12 @@ def fork_many(
 
     The same call again makes no fork twice: its key follows from what is asked.
     """
-    now = datetime.now(UTC)
-    asked = AsOfQuestion(at=now, workflow=None, status=None, trigger=None, since=None, where=where, show=())
-    try:
-        question(now, None, where, ())
-    except InvalidInput as error:
-        raise BadUsage(str(error), hint=f"it may read: {', '.join(NAMES)}") from None
-    found = [row["execution_id"] for row in ask(settings, url, asked, MOST, quiet=as_json)["executions"]]
+    found = [row["execution_id"] for row in matching(settings, url, where, quiet=as_json)]
     key = "many/" + sha256(json.dumps([where, body], sort_keys=True).encode()).hexdigest()[:32]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     done: list[dict[str, Any]] = []
     with (
         Connection(settings, url) as connection,
-        Progress(*columns, console=output.console(), disable=as_json, transient=True) as progress,
+        output.progress(quiet=as_json) as progress,
     ):
         for execution_id in progress.track(found, description="executions"):
             told = {"execution_id": execution_id, "fork": None, "at_version": None, "error": None}

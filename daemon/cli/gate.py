@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from daemon.cli import output
 from daemon.cli.checking import plain_compiler_of
@@ -158,8 +157,7 @@ def _checked(settings: Settings, file: str, ids: Sequence[UUID], processes: int,
     verdicts: list[Verdict] = []
     failed: dict[str, str] = {}
     chunks = [ids[at : at + CHUNK] for at in range(0, len(ids), CHUNK)]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=output.console(), disable=quiet, transient=True) as progress:
+    with output.progress(quiet=quiet) as progress:
         task = progress.add_task("executions", total=len(ids))
         for told, not_told in _in_processes(settings, file, chunks, min(processes, len(chunks))):
             verdicts += told

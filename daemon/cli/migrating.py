@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from daemon.cli import output
-from daemon.cli.asking import ask
+from daemon.cli.asking import matching
 from daemon.cli.connection import Connection
 from daemon.cli.faults import BadUsage, CommandError
 from daemon.cli.options import Config, Json, Url, settings_of
-from daemon.cli.past import AsOfQuestion
 from daemon.cli.sources import DaemonSource, find
-from daemon.core.errors import InvalidInput
-from daemon.runtime.as_of import NAMES, question
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from daemon.settings import Settings
 
-MOST = 100_000
 ACCEPTED = ("none", "minor", "major")
 
 
@@ -61,10 +55,9 @@ def migrate_executions(
     body = {"version": to, "names": _names(rename or ()), "accept": accept, "dry_run": dry_run, "reason": reason}
     settings = settings_of(config)
     chosen = _chosen(settings, url, where, quiet=as_json) if where is not None else list(execution_ids or ())
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         Connection(settings, url) as connection,
-        Progress(*columns, console=output.console(), disable=as_json, transient=True) as progress,
+        output.progress(quiet=as_json) as progress,
     ):
         done = [_one(connection, each, body) for each in progress.track(chosen, description="executions")]
     _print(done, dry_run=dry_run, as_json=as_json)
@@ -82,13 +75,7 @@ def _names(given: Iterable[str]) -> dict[str, str]:
 
 def _chosen(settings: Settings, url: str | None, where: str, *, quiet: bool) -> list[str]:
     """Return the executions that match now and have not ended."""
-    now = datetime.now(UTC)
-    asked = AsOfQuestion(at=now, workflow=None, status=None, trigger=None, since=None, where=where, show=("status",))
-    try:
-        question(now, None, where, ())
-    except InvalidInput as error:
-        raise BadUsage(str(error), hint=f"it may read: {', '.join(NAMES)}") from None
-    rows = ask(settings, url, asked, MOST, quiet=quiet)["executions"]
+    rows = matching(settings, url, where, quiet=quiet)
     return [row["execution_id"] for row in rows if row["status"] not in ("completed", "failed", "cancelled")]
 
 

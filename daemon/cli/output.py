@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -33,6 +34,13 @@ STYLES = {
 }
 
 LONGEST_CELL = 60
+
+
+def progress(*, quiet: bool) -> Progress:
+    """Return a bar of how many of how many, and how long it will take; none on what is no terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    shown = console()
+    return Progress(*columns, console=shown, disable=quiet or not shown.is_terminal, transient=True)
 
 
 def console() -> Console:

@@ -9,7 +9,6 @@ from uuid import UUID
 
 import msgspec
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from daemon.cli import output
 from daemon.cli.comparing import print_diff, read_when
@@ -290,10 +289,8 @@ def _each(
         found = find(past.source, execution_id)
         return [{"execution_id": str(found), **work(found)}]
     rows = past.source.executions(which)
-    columns = (TextColumn("executions"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    hidden = quiet or not output.console().is_terminal
-    with Progress(*columns, console=output.console(), disable=hidden, transient=True) as progress:
-        return [_one(row["execution_id"], work) for row in progress.track(rows)]
+    with output.progress(quiet=quiet) as progress:
+        return [_one(row["execution_id"], work) for row in progress.track(rows, description="executions")]
 
 
 def _one(execution_id: str, work: Callable[[UUID], dict[str, Any]]) -> dict[str, Any]:

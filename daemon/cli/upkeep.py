@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from daemon.cli import output
 from daemon.cli.faults import BadUsage
@@ -46,8 +45,7 @@ def rebuild(*, as_json: Json = False, config: Config = None) -> None:
     Writers wait meanwhile; a failure changes nothing.
     """
     settings = _lasting(settings_of(config))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=output.console(), disable=as_json, transient=True) as progress:
+    with output.progress(quiet=as_json) as progress:
         task = progress.add_task("positions", total=None)
 
         def advance(position: int, head: int) -> None:

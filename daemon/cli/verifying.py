@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from msgspec import Struct
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from daemon.cli import output
 from daemon.cli.faults import BadUsage
@@ -141,8 +140,7 @@ def _of_store(settings: Settings, expected: Mapping[UUID, Head], processes: int,
     ids, gone = asyncio.run(_all(settings, expected))
     size = max(1, min(CHUNK, len(ids) // processes))
     chunks = [ids[at : at + size] for at in range(0, len(ids), size)]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=output.console(), disable=quiet, transient=True) as progress:
+    with output.progress(quiet=quiet) as progress:
         task = progress.add_task("executions", total=len(ids))
         for proofs in _in_processes(settings, chunks, expected, min(processes, len(chunks))):
             yield from proofs

@@ -10,6 +10,7 @@ Comes from: `options`. Goes to: `wiring`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -28,12 +29,12 @@ KEPT = frozenset({"description", "on_error", "default", "side_effects", "compens
 """Keys that a node may have, and what undoes one, or fetches a page, may not."""
 
 
-class Undoer:
+class Undoer(ABC):
     """What can undo by the output alone: a step."""
 
+    @abstractmethod
     def undo_output(self, output: Ref) -> None:
         """Make the node that undoes."""
-        raise NotImplementedError
 
 
 class Done(Generic[T]):
