@@ -89,7 +89,7 @@ def give(draft: Draft, command: GiveApproval) -> None:
 
 
 def delegate(draft: Draft, command: DelegateApproval) -> None:
-    """Let another decide instead, or refuse it. Raises `Rejected` for one who is asked already."""
+    """Let another decide instead, or refuse it. Raises `Rejected` for one who is asked already, or has decided."""
     address, actor, to = command.address, command.actor, command.to
     step = _asked(draft, address, command.question)
     if step is None or any(voice.approver == to and voice.via == actor for voice in step.voices):
@@ -100,6 +100,8 @@ def delegate(draft: Draft, command: DelegateApproval) -> None:
         return
     if any(other.approver == to for other in step.voices):
         raise Rejected(f"{to} is asked already")
+    if any(other.actor == to for other in step.voices):
+        raise Rejected(f"{to} has decided already, and has one voice")
     draft.emit(
         e.ApprovalDelegated(
             address=address,

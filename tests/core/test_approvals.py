@@ -145,6 +145,14 @@ def test_only_who_is_asked_hands_on_and_not_to_one_who_is_asked() -> None:
         story.delegate("ask", "ann", "bob")
 
 
+def test_a_decision_is_not_handed_on_to_one_who_has_decided_for_a_group() -> None:
+    """He has one voice: with `all`, the other would never be heard."""
+    story = asked(", rule: all", approvers="[ann, 'group:fin']")
+    story.decide("ask", "bob", groups=("fin",))
+    with pytest.raises(Rejected, match="bob has decided already, and has one voice"):
+        story.delegate("ask", "ann", "bob")
+
+
 def test_a_missing_comment_is_asked_for() -> None:
     story = asked(", comment: on_reject")
     with pytest.raises(Rejected, match="a comment is needed"):
