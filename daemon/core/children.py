@@ -18,6 +18,7 @@ from daemon.core.address import UNDO, turn_around
 from daemon.core.draft import timer_id_of
 from daemon.core.expressions import EvaluationError
 from daemon.core.leaving import TOO_LATE, leave, subflow_at
+from daemon.core.owing import left_as_it_is
 from daemon.core.scope import Extended
 from daemon.core.settling import fail, succeed
 from daemon.core.state import InFlight
@@ -97,7 +98,7 @@ def finish(draft: Draft, command: FinishChild) -> None:
         fail(draft, address, _error_of(command, late=late))
     elif step is not None:
         _succeed(draft, address, command)
-    if command.owes and command.status == "completed":
+    if command.owes and command.status == "completed" and not left_as_it_is(draft.running, command.address):
         _owe(draft, address, command.child, step.began if step is not None else draft.running.version)
 
 

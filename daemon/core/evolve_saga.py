@@ -196,7 +196,14 @@ def _nothing_owed(state: Running, scope: str, at: datetime) -> Running:
         if address in state.asking:
             state = replace(state, asking=state.asking.delete(address))
         state, skipped = without_owed(state, address), skipped + 1
-    return _counted(state, scope, "skipped", skipped)
+    return _left(_counted(state, scope, "skipped", skipped), scope)
+
+
+def _left(state: Running, scope: str) -> Running:
+    """Note that the plan leaves all as it is."""
+    if scope:
+        return replace(state, groups=state.groups.set(scope, replace(state.groups[scope], left=True)))
+    return replace(state, undoing=None if state.undoing is None else replace(state.undoing, left=True))
 
 
 SAGA: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from daemon.core import events as e
-from daemon.core.address import turn_around
+from daemon.core.address import stands_in, turn_around
 from daemon.core.evolve_saga import newest_first
 from daemon.core.expressions import EvaluationError
 from daemon.core.node import Beginning, Run
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from daemon.core.draft import Draft
     from daemon.core.people import Suspended
     from daemon.core.plan import PlannedNode
-    from daemon.core.state import InFlight, Limited, Queued, Retrying
+    from daemon.core.state import InFlight, Limited, Queued, Retrying, Running
 
 
 class _Sent(NamedTuple):
@@ -39,7 +39,7 @@ def capture(
 ) -> None:
     """Record what would undo the step that has just settled, if its node declares that."""
     compensation = draft.node(address).compensation
-    if compensation is None or compensation.of_child:
+    if compensation is None or compensation.of_child or left_as_it_is(draft.running, address):
         return
     step = draft.running.steps[address]
     output = step.output if isinstance(step, Succeeded) else None
@@ -67,6 +67,12 @@ def capture(
     )
 
 
+def left_as_it_is(running: Running, address: str) -> bool:
+    """Tell whether a person has said of the plan that undoes what the step has done: leave all as it is."""
+    plans = [running.undoing, *(plan for group, plan in running.groups.items() if stands_in(address, group))]
+    return any(plan is not None and plan.left for plan in plans)
+
+
 def take_lookup(draft: Draft, address: str, output: Json) -> None:
     """Record what a lookup has found: nothing, or the step's output, of which its compensation is made."""
     owed = next(owed for _, owed in newest_first(draft.running) if owed.address == address)
@@ -88,7 +94,7 @@ def take_lookup(draft: Draft, address: str, output: Json) -> None:
 
 def _sent(draft: Draft, address: str, node: PlannedNode, given: Json, output: Json | None) -> _Sent:
     """Render what the node is sent, with the step's input and output in scope, and its turn while that is there."""
-    key = f"{draft.running.execution_id}/{address}"
+    key = f"{draft.running.keys.get(address, draft.running.execution_id)}/{address}"
     known = {"step": {"input": from_json(given), "output": None if output is None else from_json(output), "key": key}}
     turn = turn_around(address)
     scope = draft.scope.at(turn if isinstance(draft.running.steps.get(turn), Turn) else "")

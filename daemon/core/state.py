@@ -110,6 +110,8 @@ class Undoing(Struct, frozen=True, gc=False, kw_only=True):
     since: datetime
     cleared: bool = False
     """Whether a person has let the plan run."""
+    left: bool = False
+    """Whether a person has said that all stays as it is: also what ends after that."""
     down_to: int = 0
     """What had its effect by an event of this version, or before, stays."""
     compensated: int = 0

@@ -35,6 +35,16 @@ def test_what_is_not_known_is_looked_up_by_the_steps_own_key() -> None:
     assert in_doubt().told[-1] == (f'StepStarted address=charge~lookup~undo input={{"key":"{EXECUTION}/charge"}}')
 
 
+def test_a_fork_looks_it_up_by_the_key_that_its_source_had_used() -> None:
+    """The step goes on by that key, so it is under that key that a service knows it."""
+    story = Story.of(PAY.replace("UNDO", "automatic"))
+    story.start()
+    fork = story.fork(2)
+    assert fork.fail("charge", "timeout")[-1] == (
+        f'StepStarted address=charge~lookup~undo input={{"key":"{EXECUTION}/charge"}}'
+    )
+
+
 def test_what_took_effect_is_undone_with_what_the_lookup_gave() -> None:
     assert in_doubt().complete("charge~lookup~undo", {"id": "c1"}) == [
         'StepSucceeded address=charge~lookup~undo output={"id":"c1"}',

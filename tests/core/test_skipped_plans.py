@@ -72,3 +72,34 @@ def test_a_question_about_what_is_skipped_is_not_asked_any_more() -> None:
     assert set(story.state.asking) == {"trip[0].a"}
     story.cancel()
     assert story.answer("", "skip")[-1].startswith("ExecutionCancelled")
+
+
+def test_what_ends_after_the_plan_was_skipped_stays_too() -> None:
+    """Whoever leaves all as it is means what is under way as well, also a step of which nothing is known."""
+    story = Story.of("""
+workflow: w
+undo: manual
+nodes:
+  a: {task: t.a, compensate: {task: t.undo}}
+  b: {task: t.b, compensate: {task: t.undo}}
+  c: {task: t.c, compensate: {task: t.undo}}
+""")
+    story.start()
+    story.complete("a")
+    story.cancel()
+    assert story.answer("", "skip") == ["ManualActionDone address= choice=skip"]
+    assert story.complete("b") == ["StepSucceeded address=b output=null"]
+    assert story.fail("c", "timeout") == [
+        "StepFailed address=c error=timeout unknown=true",
+        "UndoCompleted compensated=0 by_hand=0 skipped=1",
+        "ExecutionCancelled reason=enough",
+    ]
+
+
+def test_a_group_that_is_left_as_it_is_undoes_nothing_that_ends_later() -> None:
+    """Only of the group: what is beside it is undone as ever."""
+    story = started("manual")
+    story.fail("trip[0].b")
+    assert story.answer("trip[0]", "skip") == ["ManualActionDone address=trip[0] choice=skip"]
+    assert "CompensationOwed" not in " ".join(story.complete("trip[0].a"))
+    assert story.answer("", "go")[-1].startswith("StepStarted address=other~undo")
