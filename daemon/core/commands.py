@@ -11,10 +11,14 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from daemon.core.break_commands import EditAtBreakpoint, LeaveBreakpoint, SetBreakpoints
 from daemon.core.events import Edits, Event, Origin, Parent, StepError, Streamed
 from daemon.core.function_events import Call, Drawn
 from daemon.core.state import State
 from daemon.core.values import NULL, Json
+
+__all__ = ("EditAtBreakpoint", "LeaveBreakpoint", "SetBreakpoints")
+"""What is defined elsewhere and found here too."""
 
 
 class CollectMessage(Struct, frozen=True, gc=False, kw_only=True):
@@ -386,4 +390,7 @@ Command = (
     | AnswerUndo
     | AdvanceFunction
     | StopFunction
+    | SetBreakpoints
+    | LeaveBreakpoint
+    | EditAtBreakpoint
 )

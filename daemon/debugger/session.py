@@ -100,7 +100,7 @@ class Session:
             return False
         if breakpoint_.node:
             named = breakpoint_.node in (moment.address, node_of(moment.address))
-            if not named or (moment.what == "fails" and not breakpoint_.errors):
+            if not named or (moment.what in ("fails", "is held") and not breakpoint_.errors):
                 return False
         if not breakpoint_.condition:
             return bool(breakpoint_.node or breakpoint_.errors)
