@@ -17,6 +17,7 @@ from daemon.cli.debugging import recorded
 from daemon.cli.faults import BadUsage
 from daemon.cli.options import Config, ExecutionIdArgument, Json, settings_of
 from daemon.debugger.playing import Played, play
+from daemon.debugger.viewing import played_view
 from daemon.runtime.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -65,20 +66,9 @@ async def _replay(
         most = None if longest is None else timedelta(seconds=longest)
         async for each in play(debuggee.session.taken, SystemClock(), speed=speed, longest=most):
             if as_json:
-                output.print_line(_view(each))
+                output.print_line(played_view(each))
             else:
                 output.console().print(_line(each), soft_wrap=True)
-
-
-def _view(each: Played) -> dict[str, object]:
-    return {
-        "version": each.version,
-        "since_start_s": each.since_start.total_seconds(),
-        "at": each.event.at,
-        "type": each.event.NAME,
-        "address": each.address or None,
-        "data": each.data,
-    }
 
 
 def _line(each: Played) -> Text:

@@ -30,7 +30,7 @@ _STARTS = {
     e.ExecutionMigrated: "is migrated",
 }
 _ENDS = {e.ExecutionCompleted: "completes", e.ExecutionFailed: "fails", e.ExecutionCancelled: "is cancelled"}
-_NO_BEGIN = (e.StepQueued, e.SlotsAsked, e.SlotsTaken, e.StepSkipped, e.BreakpointLeft, e.BreakpointEdited)
+_NO_BEGIN = (e.StepQueued, e.SlotsAsked, e.SlotsTaken, e.StepSkipped, e.BreakpointLeft)
 """By these a step is first heard of, but does nothing yet, or never will."""
 _AT_ONCE = (e.StepSucceeded, e.StepCached)
 
@@ -52,7 +52,7 @@ class Moment(Struct, frozen=True):
     address: str
     """Of the step; empty for the execution."""
     what: str
-    """`begins` | `settles` | `fails` | `is held` for a step; for the execution what becomes of it."""
+    """`begins` | `settles` | `fails` | `is held` | `is edited` for a step; for the execution what becomes of it."""
     event: e.Event
     state: State
     context: Running
@@ -103,6 +103,8 @@ def _said(event: e.Event, before: State, after: State) -> tuple[str, str]:
         return address, "fails"
     if isinstance(event, e.BreakpointHit):
         return address, "is held"
+    if isinstance(event, e.BreakpointEdited):
+        return address, "is edited"
     if isinstance(event, e.StepStarted) or (not isinstance(event, _NO_BEGIN) and _new(address, before, after)):
         return address, "settles" if isinstance(event, _AT_ONCE) else "begins"
     return "", ""
