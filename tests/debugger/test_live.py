@@ -1,0 +1,172 @@
+"""`sagad debug --live` and editors that attach: an execution of a running daemon, by its HTTP API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from daemon.core.state import Running
+from daemon.core.values import from_json
+from tests.api.conftest import served
+from tests.debugger.conftest import editor
+from tests.debugger.test_terminal import called
+from tests.support import gated_handlers
+from tests.support.daemons import finished, running, settings_for, start, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+    from uuid import UUID
+
+    from daemon.assembled import Daemon
+
+FLOW = """\
+workflow: live
+vars: {rate: 1}
+nodes:
+  a: {task: gate, with: {name: "{{ input.name }}", value: 1}}
+  each:
+    forEach: [1, 2]
+    do:
+      nodes:
+        x: {task: pass, with: {value: "{{ loop.item * vars.rate }}"}}
+      output: "{{ x }}"
+  c: {task: flaky, with: {name: "{{ input.name }}"}}
+edges: [a -> each, each -> c]
+output: ["{{ each }}", "{{ c }}"]
+"""
+LINES = {"a": 4, "each": 5, "x": 9, "c": 11}
+
+
+class Going(NamedTuple):
+    """A daemon with an execution that stands at the gate in `a`."""
+
+    daemon: Daemon
+    url: str
+    target: UUID
+    name: str
+    folder: Path
+
+    def open_gate(self) -> None:
+        gated_handlers.gates[self.name].set()
+
+    async def output(self) -> object:
+        return from_json((await finished(self.daemon, self.target)).output)
+
+
+@pytest.fixture
+async def going(tmp_path: Path) -> AsyncIterator[Going]:
+    async with _going(tmp_path) as found:
+        yield found
+
+
+@asynccontextmanager
+async def _going(folder: Path) -> AsyncIterator[Going]:
+    name = str(folder)
+    (folder / "sagad.toml").write_text(
+        '[store]\nurl = "memory://"\n[workflows]\nhandlers = ["tests.support.gated_handlers"]\n'
+    )
+    async with running(settings_for(folder, FLOW)) as daemon, served(daemon) as url:
+        target = await start(daemon, "live", {"name": name})
+        await gated_handlers.entered[name].wait()
+        yield Going(daemon, url, target, name, folder)
+
+
+async def typed(going: Going, *lines: str) -> list[str]:
+    """Return what the terminal shows; a line for each stop, without its time."""
+    arguments = ("debug", "--live", str(going.target), "--url", going.url, "-c", str(going.folder / "sagad.toml"))
+    shown = await called(*arguments, stdin="".join(f"{line}\n" for line in lines))
+    lines = [line for line in shown.splitlines() if "[debug" not in line]  # those are the daemon's own
+    return [line.partition(": ")[2] if "version" in line else line for line in lines]
+
+
+async def test_breakpoints_are_set_and_the_execution_is_gone_through(going: Going) -> None:
+    """Forwards it is the execution that goes on; backwards what was recorded is looked at."""
+    gated_handlers.failures[going.name] = 1
+    shown = await typed(going, "break x if loop.index == 1", "break error", "quit")
+    assert shown == ["a begins", "break x if loop.index == 1", "break x if loop.index == 1", "break error"]
+    going.open_gate()
+    shown = await typed(
+        going, "wait", "eval loop.item", "back", "back", "continue", "set rate 5", "next", "continue", "retry", "c"
+    )
+    assert shown[:3] == ["each[1].x is held", "each[1].x is held", "2"]
+    assert shown[3:5] == ["each[0].x begins", "each begins"]
+    assert shown[5] == "each[1].x is held"
+    assert shown[6] == "each[1].x is edited"
+    assert shown[7] == "c is held"
+    assert shown[8] == "c is held: not yet (flaky)"
+    assert shown[9:] == ["live completes", "the execution has ended: completed"] * 2
+    assert await going.output() == [[1, 10], 2]
+
+
+async def test_who_goes_away_leaves_it_where_it_stands(going: Going) -> None:
+    await typed(going, "break c", "break x")
+    going.open_gate()
+    shown = await typed(going, "wait", "q")
+    assert shown[-1] == "It stays where it stands; `sagad debug --live` comes back to it."
+    state = await going.daemon.history.existing(going.target)
+    assert isinstance(state, Running)
+    assert state.stop is not None
+    shown = await typed(going, 'skip "by hand"', 'input {"value": 9}', "detach")
+    assert shown[1:] == ["each[1].x is held", "each[1].x is edited"]
+    assert await going.output() == [["by hand", 9], 1]
+
+
+async def test_what_cannot_be_done_is_told_and_the_debugger_goes_on(going: Going) -> None:
+    shown = await typed(going, "break nowhere", "retry", "set rat 1", "set rate {", "skip", "help")
+    text = "\n".join(shown)
+    going.open_gate()
+    for message in ("no node 'nowhere'", "does not stand", "That is not JSON", "detach"):
+        assert message in text, text
+
+
+async def test_it_is_paused_before_its_next_step(going: Going) -> None:
+    typing = asyncio.create_task(typed(going, "pause", "eval a", "detach"))
+    await until(going.daemon, going.target, lambda state: isinstance(state, Running) and state.breaking is not None)
+    going.open_gate()
+    assert (await typing)[-2:] == ["each is held", "1"]
+    assert await going.output() == [[1, 2], 1]
+
+
+async def test_an_editor_attaches_and_lets_it_go_on_when_it_leaves(going: Going) -> None:
+    """Breakpoints in lines are those of the execution; another client sees it stand."""
+    file = going.folder / "workflows.yaml"
+    arguments = {"execution": str(going.target), "live": True, "url": going.url, "program": str(file)}
+    async with editor("--config", str(going.folder / "sagad.toml")) as client:
+        await client.request("initialize")
+        await client.request("attach", **arguments)
+        await client.event("initialized")
+        lines = [{"line": LINES["x"]}, {"line": LINES["c"]}]
+        answer = await client.request("setBreakpoints", source={"path": str(file)}, breakpoints=lines)
+        assert all(each["verified"] for each in answer["breakpoints"])
+        await client.request("setExceptionBreakpoints", filters=["failed"])
+        await client.request("configurationDone")
+        going.open_gate()
+        assert await client.stopped() == ("breakpoint", LINES["x"], "each[0].x")
+        assert (await client.request("evaluate", expression="loop.item + vars.rate", frameId=1))["result"] == "2"
+        assert (await client.scope("vars")) == {"rate": "1"}
+        state = await until(going.daemon, going.target, lambda state: isinstance(state, Running) and not state.busy)
+        assert isinstance(state, Running)
+        assert state.stop is not None
+        assert await client.move("next") == ("breakpoint", LINES["x"], "each[1].x")
+        assert (await client.move("stepBack"))[2] == "each[0].x"
+        assert (await client.move("continue"))[2] == "each[1].x"
+        await client.request("disconnect")
+    assert await going.output() == [[1, 2], 1]
+
+
+async def test_a_recorded_execution_is_looked_at_by_its_daemon(going: Going) -> None:
+    """And replayed."""
+    going.open_gate()
+    await finished(going.daemon, going.target)
+    config = str(going.folder / "sagad.toml")
+    typed_in = "break c\nc\neval each\n"
+    shown = await called("debug", str(going.target)[:13], "--url", going.url, "-c", config, stdin=typed_in)
+    assert shown.splitlines()[-4:] == ["[", "  1,", "  2", "]"]
+    lines = (await called("replay", str(going.target), "--url", going.url, "-c", config, "--json")).splitlines()
+    recorded = await going.daemon.history.events(going.target)
+    assert [json.loads(line)["type"] for line in lines] == [each.event.NAME for each in recorded]
