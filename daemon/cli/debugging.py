@@ -27,6 +27,7 @@ from daemon.cli.stores import is_memory, opened
 from daemon.core.errors import SagadError
 from daemon.debugger.adapter import Adapter, Refusal
 from daemon.debugger.debuggee import Recorded
+from daemon.debugger.live import Live
 from daemon.debugger.live_prompt import LivePrompt
 from daemon.debugger.local import local
 from daemon.debugger.prompt import Prompt
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from daemon.debugger.debuggee import Debuggee
-    from daemon.debugger.live import Live
     from daemon.settings import Settings
     from eventstore.store import Store
 
@@ -80,6 +80,7 @@ def debug(
     going: Annotated[
         bool, typer.Option("--live", help="One that goes on in a daemon: its breakpoints are events of it.")
     ] = False,
+    tui: Annotated[bool, typer.Option("--tui", help="On the whole terminal: graph, events and state.")] = False,
     config: Config = None,
     url: Url = None,
 ) -> None:
@@ -94,16 +95,16 @@ def debug(
     if target is None:
         raise BadUsage("what is to be debugged?", hint="give an execution's id, a file, or --dap for an editor")
     settings = settings_of(config)
+    opening: AbstractAsyncContextManager[Debuggee]
     if split_name(Path(target))[0].suffix in (PYTHON, *SUFFIXES):
         _quietly(settings)
         given = None if inputs is None else read_data(inputs, "--inputs")
-        asyncio.run(_prompt(local(settings, Path(target), given, workflow)))
+        opening = local(settings, Path(target), given, workflow)
     elif going:
-        asyncio.run(_live(live(settings, target, url)))
-    elif url is not None:
-        asyncio.run(_prompt(recorded_there(settings, target, url)))
+        opening = live(settings, target, url)
     else:
-        asyncio.run(_prompt(recorded(settings, target)))
+        opening = recorded(settings, target) if url is None else recorded_there(settings, target, url)
+    asyncio.run(_shown(opening) if tui else _prompt(opening))
 
 
 def _quietly(settings: Settings) -> None:
@@ -112,12 +113,17 @@ def _quietly(settings: Settings) -> None:
 
 async def _prompt(opening: AbstractAsyncContextManager[Debuggee]) -> None:
     async with opening as debuggee:
-        await _served(Prompt(debuggee, _typed(), output.console()))
+        kind = LivePrompt if isinstance(debuggee, Live) else Prompt
+        await _served(kind(debuggee, _typed(), output.console()))
 
 
-async def _live(opening: AbstractAsyncContextManager[Live]) -> None:
+async def _shown(opening: AbstractAsyncContextManager[Debuggee]) -> None:
+    try:
+        from daemon.debugger.screen import screen  # noqa: PLC0415  an extra, and seldom needed
+    except ModuleNotFoundError as error:
+        raise BadUsage(f"--tui needs {error.name}", hint="pip install 'sagad[tui]'") from None
     async with opening as debuggee:
-        await _served(LivePrompt(debuggee, _typed(), output.console()))
+        await screen(debuggee).run_async()
 
 
 async def _served(prompt: Prompt) -> None:

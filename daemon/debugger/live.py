@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from daemon.core.events import BreakpointHit, ExecutionRewound
+from daemon.core.evolve_breaks import MOVES
 from daemon.core.redeciding import redecide
 from daemon.core.state import Finished, Running, cause
 from daemon.debugger.debuggee import Debuggee
@@ -69,16 +70,20 @@ class Live(Debuggee):
     async def move(self, how: str) -> bool:
         """Move in what was decided; from its end on, have the execution go on, and wait until it stands or has ended.
 
-        False where it does not come to that: `note` tells why.
+        False where it does not come to that: `note` tells why. One that does not stand is stopped before its next step,
+        where a move is to end there.
         """
         self.note, session = "", self.session
         if how in BACKWARDS or not (session.newest or how == WAIT):
             found = session.find(how, session.here, session.position)
             session.position = (0 if how in BACKWARDS else len(session.moments) - 1) if found is None else found
             return found is not None or how not in BACKWARDS
-        await self._read()
-        if how != WAIT and self.stop is not None:
+        if how != WAIT and self.stop is not None:  # the one that was seen: another may have come since
             await self._leave(how)
+        elif how in MOVES:
+            await self._read()
+            if self.stop is None and isinstance(self._state, Running):
+                await self.stop_next()
         return await self._stands()
 
     async def skip(self, output: Any, port: str = "out") -> bool:

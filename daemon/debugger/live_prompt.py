@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from daemon.core.errors import SagadError
-from daemon.debugger.live import WAIT
+from daemon.debugger.live import WAIT, Live
 from daemon.debugger.prompt import HELP, MOVES, Prompt
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from daemon.debugger.live import Live
+    from daemon.debugger.debuggee import Debuggee
 
 LIVE_HELP = """\
 wait                until it stands at a breakpoint, without letting it go on
@@ -34,9 +34,11 @@ quit                end; the execution stays where it stands"""
 class LivePrompt(Prompt):
     """Reads commands and shows what they give."""
 
-    def __init__(self, live: Live, read: Callable[[], Awaitable[str | None]], console: Console) -> None:
-        super().__init__(live, read, console)
-        self._live = live
+    def __init__(self, debuggee: Debuggee, read: Callable[[], Awaitable[str | None]], console: Console) -> None:
+        super().__init__(debuggee, read, console)
+        if not isinstance(debuggee, Live):
+            raise TypeError("this one does not go on")
+        live = self._live = debuggee
         self._commands |= {
             "wait": lambda _: self._go(live.move(WAIT)),
             "pause": self._pause,
@@ -86,7 +88,7 @@ class LivePrompt(Prompt):
 
     async def _detach(self, _: str) -> None:
         await self._live.detach()
-        self._over = True
+        self.over = True
 
 
 def _json(text: str) -> Any:

@@ -80,13 +80,13 @@ class Prompt:
         }
         self._local = debuggee if isinstance(debuggee, Local) else None
         self._moving: asyncio.Future[bool] | None = None
-        self._over = False
+        self.over = False
         """Whether a command has ended it."""
 
     async def run(self) -> None:
         """Serve until `quit` or the end of the input."""
         self._stand()
-        while not self._over and (line := await self._read()) is not None:
+        while not self.over and (line := await self._read()) is not None:
             name, _, rest = line.strip().partition(" ")
             if name in ("quit", "q"):
                 return

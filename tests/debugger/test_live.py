@@ -4,84 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
-
-import pytest
+from typing import TYPE_CHECKING
 
 from daemon.core.state import Running
-from daemon.core.values import from_json
-from tests.api.conftest import served
-from tests.debugger.conftest import editor
+from tests.debugger.conftest import LIVE_LINES, editor
 from tests.debugger.test_terminal import called
 from tests.support import gated_handlers
-from tests.support.daemons import finished, running, settings_for, start, until
+from tests.support.daemons import finished, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-    from uuid import UUID
-
-    from daemon.assembled import Daemon
-
-FLOW = """\
-workflow: live
-vars: {rate: 1}
-nodes:
-  a: {task: gate, with: {name: "{{ input.name }}", value: 1}}
-  each:
-    forEach: [1, 2]
-    do:
-      nodes:
-        x: {task: pass, with: {value: "{{ loop.item * vars.rate }}"}}
-      output: "{{ x }}"
-  c: {task: flaky, with: {name: "{{ input.name }}"}}
-edges: [a -> each, each -> c]
-output: ["{{ each }}", "{{ c }}"]
-"""
-LINES = {"a": 4, "each": 5, "x": 9, "c": 11}
-
-
-class Going(NamedTuple):
-    """A daemon with an execution that stands at the gate in `a`."""
-
-    daemon: Daemon
-    url: str
-    target: UUID
-    name: str
-    folder: Path
-
-    def open_gate(self) -> None:
-        gated_handlers.gates[self.name].set()
-
-    async def output(self) -> object:
-        return from_json((await finished(self.daemon, self.target)).output)
-
-
-@pytest.fixture
-async def going(tmp_path: Path) -> AsyncIterator[Going]:
-    async with _going(tmp_path) as found:
-        yield found
-
-
-@asynccontextmanager
-async def _going(folder: Path) -> AsyncIterator[Going]:
-    name = str(folder)
-    (folder / "sagad.toml").write_text(
-        '[store]\nurl = "memory://"\n[workflows]\nhandlers = ["tests.support.gated_handlers"]\n'
-    )
-    async with running(settings_for(folder, FLOW)) as daemon, served(daemon) as url:
-        target = await start(daemon, "live", {"name": name})
-        await gated_handlers.entered[name].wait()
-        yield Going(daemon, url, target, name, folder)
+    from tests.debugger.conftest import Going
 
 
 async def typed(going: Going, *lines: str) -> list[str]:
     """Return what the terminal shows; a line for each stop, without its time."""
     arguments = ("debug", "--live", str(going.target), "--url", going.url, "-c", str(going.folder / "sagad.toml"))
     shown = await called(*arguments, stdin="".join(f"{line}\n" for line in lines))
-    lines = [line for line in shown.splitlines() if "[debug" not in line]  # those are the daemon's own
-    return [line.partition(": ")[2] if "version" in line else line for line in lines]
+    own = [line for line in shown.splitlines() if "[debug" not in line]  # those are the daemon's
+    return [line.partition(": ")[2] if "version" in line else line for line in own]
 
 
 async def test_breakpoints_are_set_and_the_execution_is_gone_through(going: Going) -> None:
@@ -124,8 +64,9 @@ async def test_what_cannot_be_done_is_told_and_the_debugger_goes_on(going: Going
         assert message in text, text
 
 
-async def test_it_is_paused_before_its_next_step(going: Going) -> None:
-    typing = asyncio.create_task(typed(going, "pause", "eval a", "detach"))
+@pytest.mark.parametrize("move", ["pause", "next"])
+async def test_it_is_paused_before_its_next_step(going: Going, move: str) -> None:
+    typing = asyncio.create_task(typed(going, move, "eval a", "detach"))
     await until(going.daemon, going.target, lambda state: isinstance(state, Running) and state.breaking is not None)
     going.open_gate()
     assert (await typing)[-2:] == ["each is held", "1"]
@@ -140,19 +81,19 @@ async def test_an_editor_attaches_and_lets_it_go_on_when_it_leaves(going: Going)
         await client.request("initialize")
         await client.request("attach", **arguments)
         await client.event("initialized")
-        lines = [{"line": LINES["x"]}, {"line": LINES["c"]}]
+        lines = [{"line": LIVE_LINES["x"]}, {"line": LIVE_LINES["c"]}]
         answer = await client.request("setBreakpoints", source={"path": str(file)}, breakpoints=lines)
         assert all(each["verified"] for each in answer["breakpoints"])
         await client.request("setExceptionBreakpoints", filters=["failed"])
         await client.request("configurationDone")
         going.open_gate()
-        assert await client.stopped() == ("breakpoint", LINES["x"], "each[0].x")
+        assert await client.stopped() == ("breakpoint", LIVE_LINES["x"], "each[0].x")
         assert (await client.request("evaluate", expression="loop.item + vars.rate", frameId=1))["result"] == "2"
         assert (await client.scope("vars")) == {"rate": "1"}
         state = await until(going.daemon, going.target, lambda state: isinstance(state, Running) and not state.busy)
         assert isinstance(state, Running)
         assert state.stop is not None
-        assert await client.move("next") == ("breakpoint", LINES["x"], "each[1].x")
+        assert await client.move("next") == ("breakpoint", LIVE_LINES["x"], "each[1].x")
         assert (await client.move("stepBack"))[2] == "each[0].x"
         assert (await client.move("continue"))[2] == "each[1].x"
         await client.request("disconnect")
