@@ -6,6 +6,8 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from daemon.core.state import Running
 from tests.debugger.conftest import LIVE_LINES, editor
 from tests.debugger.test_terminal import called
