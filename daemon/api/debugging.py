@@ -30,6 +30,7 @@ from daemon.debugger.viewing import moment_view, moment_views, stop_view
 from daemon.nodes import all_node_types
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from daemon.api.ports import Daemon
@@ -112,10 +113,9 @@ async def set_breakpoints(
     if body is NO_BREAKPOINTS:
         raise BadRequest("the body is missing; it lists all `breakpoints`")
     _refuse_ended(await daemon.history.existing(execution_id))
-    points = tuple(
-        Breakpoint(node=each.node, condition=each.condition, errors=each.errors) for each in body.breakpoints
+    command = SetBreakpoints(
+        breakpoints=points_of(body.breakpoints), next=body.next, actor=actor, at=daemon.clock.now()
     )
-    command = SetBreakpoints(breakpoints=points, next=body.next, actor=actor, at=daemon.clock.now())
     handled = await answered(daemon.engine.send(execution_id, command))
     return answer(stop_view(execution_id, handled.state))
 
@@ -233,6 +233,11 @@ async def definition(*, daemon: Api, execution_id: ExecutionId) -> Response:
             "text": await asyncio.to_thread(lambda: recorded_lines(plan, all_node_types()).text),
         }
     )
+
+
+def points_of(points: Sequence[Point]) -> tuple[Breakpoint, ...]:
+    """Return the breakpoints of a body."""
+    return tuple(Breakpoint(node=each.node, condition=each.condition, errors=each.errors) for each in points)
 
 
 async def _session(daemon: Daemon, execution_id: UUID, number: int | None) -> Session:

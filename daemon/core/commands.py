@@ -12,6 +12,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from daemon.core.break_commands import EditAtBreakpoint, LeaveBreakpoint, SetBreakpoints
+from daemon.core.break_events import Breakpoint
 from daemon.core.events import Edits, Event, Origin, Parent, StepError, Streamed
 from daemon.core.function_events import Call, Drawn
 from daemon.core.state import State
@@ -45,6 +46,8 @@ class StartExecution(Struct, frozen=True, gc=False, kw_only=True):
     collect: CollectMessage | None = None
     """The first of the messages that are collected before it begins."""
     collect_key: str = ""
+    breakpoints: tuple[Breakpoint, ...] = ()
+    """Those that it has from its beginning."""
     actor: str
     at: datetime
 

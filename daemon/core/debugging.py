@@ -59,6 +59,11 @@ def _set(draft: Draft, command: c.SetBreakpoints) -> None:
         draft.emit(e.BreakpointsSet(breakpoints=command.breakpoints, next=stops_next, actor=command.actor, at=draft.at))
 
 
+def begin(draft: Draft, command: c.StartExecution) -> None:
+    """Set the breakpoints that an execution has from its beginning."""
+    _set(draft, c.SetBreakpoints(breakpoints=command.breakpoints, actor=command.actor, at=command.at))
+
+
 def check(plan: Plan, each: e.Breakpoint) -> None:
     """Raise `Rejected` for a breakpoint that could never fit."""
     if not (each.node or each.condition or each.errors):

@@ -237,6 +237,8 @@ def _start(draft: Draft, command: c.StartExecution) -> None:
             at=draft.at,
         )
     )
+    if command.breakpoints:
+        debugging.begin(draft, command)
     if definition.timeout is not None:
         due = draft.at + definition.timeout
         draft.emit(e.TimerSet(timer_id=EXECUTION_TIMER, address="", purpose="execution", due=due, at=draft.at))

@@ -51,7 +51,7 @@ def recorded_commands(
 
 def _started(_: object, first: e.ExecutionStarted, events: Sequence[e.Event]) -> Iterator[c.Command]:
     collect, key = None, ""
-    taken = events[1:4]
+    taken, second = events[1:5], events[1] if len(events) > 1 else None
     if opened := [each for each in taken if isinstance(each, e.SlotsTaken) and each.address == COLLECTING]:
         key = opened[0].slots[0].key
         collect = next((_collecting(each) for each in taken if isinstance(each, e.MessageCollected)), None)
@@ -65,6 +65,7 @@ def _started(_: object, first: e.ExecutionStarted, events: Sequence[e.Event]) ->
         parent=first.parent,
         collect=collect,
         collect_key=key,
+        breakpoints=second.breakpoints if isinstance(second, e.BreakpointsSet) else (),
         actor=first.actor,
         at=first.at,
     )

@@ -181,3 +181,11 @@ async def test_an_execution_is_replayed_as_it_went(client: httpx.AsyncClient, da
     assert [each["event"] for each in blocks] == [each["type"] for each in listed]
     assert [each["id"] for each in blocks] == [str(number) for number in range(1, len(listed) + 1)]
     assert json.loads(blocks[1]["data"])["address"] == "a"
+
+
+async def test_an_execution_begins_with_breakpoints(client: httpx.AsyncClient, name: str) -> None:
+    body = {"input": name, "breakpoints": [{"node": "a"}]}
+    view = (await client.post("/workflows/stops/executions", json=body)).json()
+    assert view["waits_for"] == "breakpoint"
+    refused = await client.post("/workflows/stops/executions", json={"breakpoints": [{"node": "z"}]})
+    assert (refused.status_code, "no node 'z'" in refused.json()["detail"]) == (409, True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from daemon.core import commands as c
 from daemon.core.break_events import Breakpoint, BreakpointHit
 from daemon.core.errors import Rejected
 from daemon.core.evolve import evolve
 from daemon.core.state import InFlight, Running, cause
-from daemon.core.values import from_json
-from tests.core.spec import Story, minute
+from daemon.core.values import from_json, to_json
+from tests.core.spec import EXECUTION, Story, minute
 
 FLOW = """
 workflow: w
@@ -402,3 +403,16 @@ def test_a_log_that_stops_at_a_step_that_does_not_wait_is_damaged() -> None:
     story = broken(AT_B)
     with pytest.raises(TypeError, match="does not wait to begin"):
         evolve(story.state, BreakpointHit(address="a", at=minute(0)))
+
+
+def test_an_execution_begins_with_breakpoints() -> None:
+    """It may stop before it has done anything; one that could never fit starts nothing."""
+    story = Story.of(FLOW)
+    start = c.StartExecution(
+        execution_id=EXECUTION, input=to_json({}), breakpoints=(Breakpoint(node="a"),), actor="ann", at=minute(0)
+    )
+    assert [line.partition(" ")[0] for line in story.when(start)] == [
+        "ExecutionStarted", "BreakpointsSet", "StepQueued", "BreakpointHit", "StepQueued",
+    ]  # fmt: skip
+    with pytest.raises(Rejected, match="no node"):
+        Story.of(FLOW).when(replace(start, breakpoints=(Breakpoint(node="z"),)))

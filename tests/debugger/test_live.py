@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
 from daemon.core.state import Running
+from daemon.core.state_breaks import Breaking
 from tests.debugger.conftest import LIVE_LINES, editor
 from tests.debugger.test_terminal import called
 from tests.support import gated_handlers
@@ -113,3 +115,17 @@ async def test_a_recorded_execution_is_looked_at_by_its_daemon(going: Going) -> 
     lines = (await called("replay", str(going.target), "--url", going.url, "-c", config, "--json")).splitlines()
     recorded = await going.daemon.history.events(going.target)
     assert [json.loads(line)["type"] for line in lines] == [each.event.NAME for each in recorded]
+
+
+async def test_an_execution_is_started_with_breakpoints(going: Going) -> None:
+    config = str(going.folder / "sagad.toml")
+    given = ("--input", json.dumps({"name": going.name}), "--url", going.url, "-c", config)
+    started = await called("start", "live", *given, "--break-at", "x if loop.index == 1", "--break-at-errors", "--json")
+    going.open_gate()
+    shown = "".join(line for line in started.splitlines() if "[debug" not in line)
+    target = json.loads(shown)["execution_id"]
+    state = await until(going.daemon, UUID(target), lambda state: isinstance(state, Running) and not state.busy)
+    assert isinstance(state, Running)
+    assert state.stop is not None
+    assert state.stop.address == "each[1].x"
+    assert [each.errors for each in (state.breaking or Breaking()).breakpoints] == [True, False]

@@ -18,6 +18,7 @@ from msgspec import Struct
 from daemon.core import commands as c
 from daemon.core.address import turn_around
 from daemon.core.admission import NoSlot
+from daemon.core.break_events import Breakpoint
 from daemon.core.calls import node_at
 from daemon.core.decide import decide
 from daemon.core.effects import Advance, ArmTimer, CancelChild, RunStep, owed
@@ -281,7 +282,12 @@ class World:
         }
         collect = None if self._plan.start.definition.collect is None else self._message(to_json(given))
         return c.StartExecution(
-            execution_id=EXECUTION, input=to_json(given), collect=collect, actor="test", at=self._at
+            execution_id=EXECUTION,
+            input=to_json(given),
+            collect=collect,
+            breakpoints=(Breakpoint(errors=True),) if self._dice.chance(self._temper.people) else (),
+            actor="test",
+            at=self._at,
         )
 
     def _message(self, given: Json | None = None) -> c.CollectMessage:
