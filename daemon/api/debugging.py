@@ -219,16 +219,23 @@ async def evaluate_at(*, request: Request, daemon: Api, execution_id: ExecutionI
     response_model=debugging_models.Definition,
     responses=ANSWERS[404, 409, 422, 500, 503],
 )
-async def definition(*, daemon: Api, execution_id: ExecutionId) -> Response:
+async def definition(
+    *,
+    daemon: Api,
+    execution_id: ExecutionId,
+    hash_: Annotated[
+        str | None, Query(alias="hash", pattern="^[0-9a-f]{64}$", description="One that it was pinned to before.")
+    ] = None,
+) -> Response:
     """Return the definition that the execution is pinned to, and its text: moments tell lines of that."""
     state = await daemon.history.existing(execution_id)
     if not isinstance(state, Running | Finished):
         raise Rejected("the execution has not started")
-    plan = await daemon.plans.pinned(state.definition)
+    plan = await daemon.plans.pinned(hash_ or state.definition)
     return answer(
         {
-            "workflow": state.workflow,
-            "hash": state.definition,
+            "workflow": plan.definition.workflow,
+            "hash": plan.hash,
             "definition": msgspec.Raw(plan.definition.document),
             "text": await asyncio.to_thread(lambda: recorded_lines(plan, all_node_types()).text),
         }

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from daemon.core.events import BreakpointHit, ExecutionRewound
+from daemon.core.events import BreakpointHit, ExecutionMigrated, ExecutionRewound
 from daemon.core.evolve_breaks import MOVES
 from daemon.core.redeciding import redecide
 from daemon.core.state import Finished, Running, cause
@@ -156,7 +156,7 @@ class Live(Debuggee):
     async def _read(self) -> None:
         """Take over what was decided since."""
         events = await self._remote.events(self._id, after=self._state.version)
-        if any(isinstance(each, ExecutionRewound) for each in events):
+        if any(isinstance(each, ExecutionRewound | ExecutionMigrated) for each in events):
             self.session.taken, self.session.moments = [], []
             self._take(await self._remote.taken(self._id))
             return

@@ -11,18 +11,19 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from daemon.core.errors import ExecutionNotFound, Rejected, SagadError
-from daemon.core.events import Event, ExecutionForked, ExecutionStarted
-from daemon.core.redeciding import redecide
+from daemon.core.errors import Rejected, SagadError
+from daemon.core.events import ExecutionForked
 from daemon.core.state import INITIAL
-from daemon.debugger.moments import Taken
+from daemon.debugger.recording import definitions_in, first_of, taken_of
 from daemon.runtime.shown_events import shown_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
+    from daemon.core.events import Event
     from daemon.core.plan import Plan
+    from daemon.debugger.moments import Taken
 
 MOST = 10_000
 """Events that are asked for at once."""
@@ -56,25 +57,21 @@ class Remote:
             if len(page) < MOST:
                 return found if up_to is None else found[: max(up_to - after, 0)]
 
-    async def plan(self, execution_id: UUID) -> Plan:
-        """Return the plan that the execution is pinned to."""
-        text = await self._send("GET", f"/executions/{execution_id}/definition")
+    async def plan(self, execution_id: UUID, definition: str) -> Plan:
+        """Return the plan of a definition that the execution is, or was, pinned to."""
+        text = await self._send("GET", f"/executions/{execution_id}/definition", params={"hash": definition})
         return self._compiled(bytes(msgspec.json.decode(text, type=_Definition).definition))
 
     async def taken(self, execution_id: UUID, *, up_to: int | None = None) -> list[Taken]:
         """Return all that was decided, of a fork what its source had decided before."""
         own = await self.events(execution_id, up_to=up_to)
-        if not own:
-            raise ExecutionNotFound(execution_id)
-        first = next((each for each in own if isinstance(each, ExecutionStarted | ExecutionForked)), None)
-        if first is None:
-            raise Rejected("the execution has not started")
+        first = first_of(execution_id, own)
         before: list[Taken] = []
         if isinstance(first, ExecutionForked):
             before = await self.taken(first.source, up_to=first.at_version)
-        plan = await self.plan(execution_id)
+        plans = {each: await self.plan(execution_id, each) for each in definitions_in(own)}
         base = before[-1].decision.after if before else INITIAL
-        return [*before, *(Taken(plan, decision) for decision in redecide(plan, own, base))]
+        return [*before, *taken_of(own, plans, base)]
 
     async def put(self, path: str, body: Any) -> None:
         """Send a request that changes something."""

@@ -416,3 +416,17 @@ def test_an_execution_begins_with_breakpoints() -> None:
     ]  # fmt: skip
     with pytest.raises(Rejected, match="no node"):
         Story.of(FLOW).when(replace(start, breakpoints=(Breakpoint(node="z"),)))
+
+
+def test_a_migration_renames_the_nodes_that_breakpoints_name() -> None:
+    """An execution that stands can be migrated: it stands on."""
+    story = broken(Breakpoint(node="a"), AT_B)
+    story.complete("a", 7)
+    stop = story.stop
+    new = FLOW.replace("  a: {task", "  z: {task").replace("[a ->", "[z ->").replace("a | default(0)", "z | default(0)")
+    story.migrate(new, {"a": "z"})
+    assert isinstance(story.state, Running)
+    assert story.state.breaking is not None
+    assert [each.node for each in story.state.breaking.breakpoints] == ["z", "b"]
+    assert story.stop == stop
+    assert story.leave()[1:] == ['StepStarted address=b input={"got":7}']
