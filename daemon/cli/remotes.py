@@ -5,7 +5,7 @@ Comes from: `debugging`, `replaying`. Goes to: daemon/debugger/remote.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import httpx
@@ -13,6 +13,7 @@ import httpx
 from daemon.cli.checking import plain_compiler_of
 from daemon.cli.connection import TIMEOUT_S, Connection
 from daemon.cli.sources import DaemonSource, find
+from daemon.core.errors import SagadError
 from daemon.debugger.debuggee import Recorded
 from daemon.debugger.live import Live
 from daemon.debugger.remote import Remote
@@ -35,7 +36,8 @@ async def live(settings: Settings, text: str, url: str | None, *, stays: bool = 
             yield found
         finally:
             if not stays:
-                await found.detach()
+                with suppress(SagadError):  # a daemon that is away has nobody to tell
+                    await found.detach()
 
 
 @asynccontextmanager

@@ -90,7 +90,7 @@ def _kept_keys(base: Running) -> Map[str, str]:
         {
             address: base.keys.get(address, str(base.execution_id))
             for address, step in base.steps.items()
-            if isinstance(step, _UNDER_WAY) and (isinstance(step, InFlight) or step.attempt > 1)
+            if isinstance(step, _UNDER_WAY) and (isinstance(step, InFlight) or step.attempt > 1 or step.began > 0)
         }
     )
 

@@ -217,7 +217,7 @@ class Adapter:
                 raise Refusal(f"there is no request {command!r} here")
 
     async def _pause(self, _: Mapping[str, Any]) -> None:
-        if self._moving is not None:
+        if self._moving is not None and (self._debuggee is None or not await self._debuggee.stop_next()):
             await self._halt()
             self._stopped("pause")
 

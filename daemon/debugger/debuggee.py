@@ -33,6 +33,10 @@ class Debuggee:
         """Have these breakpoints in place of those that there were. Raises Rejected, for one of a daemon's."""
         self.session.breakpoints = tuple(breakpoints)
 
+    async def stop_next(self) -> bool:
+        """Have it stop before the next step that begins; False for one that does not go on by itself."""
+        return False
+
     async def move(self, how: str) -> bool:
         """Move (see `session`), letting the execution go on as far as it has to; False at the end of what there is."""
         session = self.session

@@ -9,6 +9,7 @@ Comes from: daemon/cli/debugging. Goes to: `remote`.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from daemon.core.events import BreakpointHit, ExecutionMigrated, ExecutionRewound
 from daemon.core.evolve_breaks import MOVES
@@ -63,9 +64,10 @@ class Live(Debuggee):
         await self._break(breakpoints)
         self.session.breakpoints = tuple(breakpoints)
 
-    async def stop_next(self) -> None:
+    async def stop_next(self) -> bool:
         """Have it stop before the next step, whichever that is."""
         await self._break(self.session.breakpoints, stop_next=True)
+        return True
 
     async def move(self, how: str) -> bool:
         """Move in what was decided; from its end on, have the execution go on, and wait until it stands or has ended.
@@ -104,7 +106,7 @@ class Live(Debuggee):
 
     async def signal(self, name: str, value: Any) -> None:
         """Give it a signal."""
-        await self._remote.post(f"/executions/{self._id}/signals/{name}", value)
+        await self._remote.post(f"/executions/{self._id}/signals/{quote(name, safe='')}", value)
 
     async def detach(self) -> None:
         """Take all breakpoints away, and let it go on."""

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 LIVE_HELP = """\
 wait                until it stands at a breakpoint, without letting it go on
 pause               have it stop before its next step
-skip [JSON]         give the step that it stands at this output, without its handler
+skip [JSON] [by PORT]
+                    give the step that it stands at this output, without its handler
 retry               try the step again that has failed
 set NAME JSON       change a variable of the execution
 input JSON          have the step's handler sent this
@@ -42,7 +43,7 @@ class LivePrompt(Prompt):
         self._commands |= {
             "wait": lambda _: self._go(live.move(WAIT)),
             "pause": self._pause,
-            "skip": lambda rest: self._go(live.skip(_json(rest or "null"))),
+            "skip": self._skip,
             "retry": lambda _: self._go(live.retry()),
             "set": self._set,
             "input": self._input,
@@ -72,6 +73,12 @@ class LivePrompt(Prompt):
     async def _pause(self, _: str) -> None:
         await self._live.stop_next()
         await self._go(self._live.move(WAIT))
+
+    async def _skip(self, rest: str) -> None:
+        text, by, port = rest.rpartition(" by ")
+        if not by or not port.isidentifier():
+            text, port = rest, "out"
+        await self._go(self._live.skip(_json(text or "null"), port))
 
     async def _set(self, rest: str) -> None:
         name, _, value = rest.partition(" ")

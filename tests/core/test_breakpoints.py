@@ -430,3 +430,14 @@ def test_a_migration_renames_the_nodes_that_breakpoints_name() -> None:
     assert [each.node for each in story.state.breaking.breakpoints] == ["z", "b"]
     assert story.stop == stop
     assert story.leave()[1:] == ['StepStarted address=b input={"got":7}']
+
+
+def test_a_fork_of_a_held_failure_tries_it_with_the_key_that_it_had() -> None:
+    """A service that knows the first attempt does nothing twice."""
+    story = broken(ERRORS)
+    story.complete("a", 7)
+    story.fail("b", "timeout", retryable=False)
+    fork = story.fork(story.state.version)
+    assert isinstance(fork.state, Running)
+    assert fork.state.keys["b"] == str(EXECUTION)
+    assert "b" in fork.started

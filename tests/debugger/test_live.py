@@ -11,6 +11,7 @@ import pytest
 
 from daemon.core.state import Running
 from daemon.core.state_breaks import Breaking
+from daemon.runtime.branches import ForkWish
 from tests.debugger.conftest import LIVE_LINES, editor
 from tests.debugger.test_terminal import called
 from tests.support import gated_handlers
@@ -104,6 +105,21 @@ async def test_an_editor_attaches_and_lets_it_go_on_when_it_leaves(going: Going)
     assert await going.output() == [[1, 2], 1]
 
 
+async def test_an_editor_pauses_the_execution_before_its_next_step(going: Going) -> None:
+    arguments = {"execution": str(going.target), "live": True, "url": going.url}
+    async with editor("--config", str(going.folder / "sagad.toml")) as client:
+        await client.request("initialize")
+        await client.request("attach", **arguments)
+        await client.request("configurationDone")
+        await client.request("pause", threadId=1)
+        going.open_gate()
+        assert (await client.stopped())[2] == "each"
+        refused = await client.answer("setFunctionBreakpoints", breakpoints=[{"name": "nowhere"}])
+        assert "no node 'nowhere'" in refused["message"]
+        await client.request("disconnect")
+    assert await going.output() == [[1, 2], 1]
+
+
 async def test_a_recorded_execution_is_looked_at_by_its_daemon(going: Going) -> None:
     """And replayed."""
     going.open_gate()
@@ -129,3 +145,24 @@ async def test_an_execution_is_started_with_breakpoints(going: Going) -> None:
     assert state.stop is not None
     assert state.stop.address == "each[1].x"
     assert [each.errors for each in (state.breaking or Breaking()).breakpoints] == [True, False]
+
+
+async def test_a_fork_is_looked_at_with_what_its_source_has_decided(going: Going) -> None:
+    going.open_gate()
+    await finished(going.daemon, going.target)
+    fork, _ = await going.daemon.branches.fork(going.target, ForkWish(where="before:c", actor="test"))
+    await finished(going.daemon, fork)
+    config = str(going.folder / "sagad.toml")
+    shown = await called("debug", str(fork), "--url", going.url, "-c", config, stdin="list\n")
+    assert "live starts" in shown
+    assert "live is forked" in shown
+
+
+async def test_a_step_is_skipped_by_another_port(going: Going) -> None:
+    """One that it does not have is refused, with those that it has."""
+    shown = await typed(going, "break c", "skip 1 by far", "quit")
+    assert "does not stand" in shown[-1]
+    going.open_gate()
+    shown = await typed(going, "wait", "skip 1 by far", 'skip "stand by me"')
+    assert "no port 'far' to be left by; it has: out" in "\n".join(shown)
+    assert await going.output() == [[1, 2], "stand by me"]
