@@ -14,6 +14,7 @@ from daemon.api import (
     archive,
     branches,
     cache,
+    debugging,
     errors,
     events_stream,
     executions,
@@ -26,6 +27,7 @@ from daemon.api import (
     migrations,
     past,
     people,
+    replays,
     streams,
     topics,
     undo,
@@ -43,7 +45,7 @@ def create_app(daemon: Daemon) -> FastAPI:
     app.state.daemon = daemon
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
-    reading = (workflows, events_stream, past, executions, streams, cache, limits, topics, health)
+    reading = (workflows, events_stream, debugging, replays, past, executions, streams, cache, limits, topics, health)
     for part in (many, *reading, messages, undo, people, branches, migrations, archive):
         app.include_router(part.routes)
     app.router.routes.append(hooks.route(daemon))

@@ -151,6 +151,7 @@ class ExecutionState(Summary):
     """All that the fold of the events knows."""
 
     steps: dict[str, Step] | None = None
+    breaking: dict[str, Any] | None = None
     timers: dict[str, Any] | None = None
     signals: dict[str, Any] | None = None
     variables: dict[str, Any] | None = None

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from daemon.api import models
 from daemon.api.bodies import answer, read_json
+from daemon.api.debugging import Point, points_of
 from daemon.api.describe import ANSWERS, body_of
 from daemon.api.parameters import Actor, Api, IdempotencyKey, Wait  # noqa: TC001  FastAPI resolves the annotations
 from daemon.api.waiting import answered, finished, read_wait, room
@@ -24,6 +25,8 @@ class StartBody(Struct, forbid_unknown_fields=True):
     """What an execution is started with."""
 
     input: Any = None
+    breakpoints: tuple[Point, ...] = ()
+    """Where it is to stop, from its beginning on."""
 
 
 routes = APIRouter(tags=["workflows"])
@@ -79,7 +82,14 @@ async def start(
     body = await read_json(request, daemon.settings.http.max_body_bytes, StartBody, StartBody())
     await room(daemon)
     execution_id, handled = await answered(
-        daemon.intake.start(workflow, body.input, key=idempotency_key, actor=actor, traceparent=traceparent)
+        daemon.intake.start(
+            workflow,
+            body.input,
+            key=idempotency_key,
+            actor=actor,
+            traceparent=traceparent,
+            breakpoints=points_of(body.breakpoints),
+        )
     )
     state = handled.state
     if wait_s and not isinstance(state, Finished):

@@ -21,6 +21,8 @@ from daemon.core.durations import DurationError, parse_duration
 from daemon.runtime.views import plain, summary_view
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from daemon.settings import Settings
 
 WAIT_STEP_S = 60.0
@@ -39,11 +41,16 @@ def start(
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the end and print the output.")] = False,
     timeout: Annotated[str | None, typer.Option(help="How long to wait: 30s.", show_default=False)] = None,
     key: Key = None,
+    break_at: Annotated[
+        list[str] | None,
+        typer.Option("--break-at", help="Stop before this node's step: `charge`, `charge if input.amount > 100`."),
+    ] = None,
+    break_at_errors: Annotated[bool, typer.Option("--break-at-errors", help="Stop where a step fails.")] = False,
     as_json: Json = False,
     config: Config = None,
     url: Url = None,
 ) -> None:
-    """Start an execution of a workflow.
+    """Start an execution of a workflow. `sagad debug --live` goes through one that has breakpoints.
 
     With --wait the exit code is 1 when it failed or was cancelled, 4 when it has not ended in time.
     """
@@ -52,10 +59,20 @@ def start(
     with Connection(settings_of(config), url) as connection:
         headers = {"Idempotency-Key": key} if key is not None else None
         path = f"/workflows/{quote(workflow, safe='')}/executions"
-        view = connection.post(path, {"input": value}, headers=headers)
+        body = {"input": value} | _breakpoints(break_at or (), errors=break_at_errors)
+        view = connection.post(path, body, headers=headers)
         if wait:
             view = _wait(connection, view, limit_s)
     _print_started(view, waited=wait, as_json=as_json)
+
+
+def _breakpoints(places: Iterable[str], *, errors: bool) -> dict[str, Any]:
+    """Return what a start says of breakpoints; nothing for none."""
+    points: list[dict[str, Any]] = [{"errors": True}] if errors else []
+    for place in places:
+        node, _, condition = f" {place} ".partition(" if ")
+        points.append({"node": node.strip(), "condition": condition.strip()})
+    return {"breakpoints": points} if points else {}
 
 
 def signal(

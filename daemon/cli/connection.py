@@ -25,8 +25,8 @@ class Connection:
     def __init__(self, settings: Settings, url: str | None = None) -> None:
         self.url = (url or address_of(settings)).rstrip("/")
         token = settings.http.token
-        headers = {"Sagad-Actor": f"cli:{_user()}"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
+        self.headers = {"Sagad-Actor": f"cli:{_user()}"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        self._client = httpx.Client(base_url=self.url, headers=self.headers, timeout=TIMEOUT_S, trust_env=False)
 
     def __enter__(self) -> Self:
         return self

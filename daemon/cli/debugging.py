@@ -20,12 +20,15 @@ from daemon.cli import output
 from daemon.cli.changing import read_data
 from daemon.cli.checking import plain_compiler_of
 from daemon.cli.faults import BadUsage, CommandError
-from daemon.cli.options import Config, settings_of
+from daemon.cli.options import Config, Url, settings_of
+from daemon.cli.remotes import live, recorded_there
 from daemon.cli.sources import SEARCHED, begun, whole_id
 from daemon.cli.stores import is_memory, opened
 from daemon.core.errors import SagadError
 from daemon.debugger.adapter import Adapter, Refusal
 from daemon.debugger.debuggee import Recorded
+from daemon.debugger.live import Live
+from daemon.debugger.live_prompt import LivePrompt
 from daemon.debugger.local import local
 from daemon.debugger.prompt import Prompt
 from daemon.debugger.recording import recording
@@ -74,12 +77,17 @@ def debug(
         int | None,
         typer.Option(min=0, max=65535, help="With --dap: this port of 127.0.0.1, not the standard streams."),
     ] = None,
+    going: Annotated[
+        bool, typer.Option("--live", help="One that goes on in a daemon: its breakpoints are events of it.")
+    ] = False,
+    tui: Annotated[bool, typer.Option("--tui", help="On the whole terminal: graph, events and state.")] = False,
     config: Config = None,
+    url: Url = None,
 ) -> None:
-    """Move in an execution, forwards and backwards, and look at it. Nothing in the store changes.
+    """Move in an execution, forwards and backwards, and look at it. Nothing in the store changes without --live.
 
     A file is run in this process, with the real handlers of the settings, on a log in memory. With --dap an editor
-    moves; it names the execution, or the inputs, when it launches.
+    moves; it names the execution, or the inputs, when it launches. With --url a daemon is asked, not the store.
     """
     if dap:
         asyncio.run(_serve(config, port))
@@ -87,12 +95,16 @@ def debug(
     if target is None:
         raise BadUsage("what is to be debugged?", hint="give an execution's id, a file, or --dap for an editor")
     settings = settings_of(config)
+    opening: AbstractAsyncContextManager[Debuggee]
     if split_name(Path(target))[0].suffix in (PYTHON, *SUFFIXES):
         _quietly(settings)
         given = None if inputs is None else read_data(inputs, "--inputs")
-        asyncio.run(_prompt(local(settings, Path(target), given, workflow)))
+        opening = local(settings, Path(target), given, workflow)
+    elif going:
+        opening = live(settings, target, url)
     else:
-        asyncio.run(_prompt(recorded(settings, target)))
+        opening = recorded(settings, target) if url is None else recorded_there(settings, target, url)
+    asyncio.run(_shown(opening) if tui else _prompt(opening))
 
 
 def _quietly(settings: Settings) -> None:
@@ -101,15 +113,28 @@ def _quietly(settings: Settings) -> None:
 
 async def _prompt(opening: AbstractAsyncContextManager[Debuggee]) -> None:
     async with opening as debuggee:
-        prompt = Prompt(debuggee, _typed(), output.console())
-        task = asyncio.ensure_future(prompt.run())
-        with suppress(ValueError, RuntimeError, NotImplementedError):  # only the main thread has signals
-            loop = asyncio.get_running_loop()
-            loop.add_signal_handler(signal.SIGINT, lambda: prompt.interrupt() or task.cancel())
-        try:
-            await task
-        except asyncio.CancelledError:
-            raise KeyboardInterrupt from None
+        kind = LivePrompt if isinstance(debuggee, Live) else Prompt
+        await _served(kind(debuggee, _typed(), output.console()))
+
+
+async def _shown(opening: AbstractAsyncContextManager[Debuggee]) -> None:
+    try:
+        from daemon.debugger.screen import screen  # noqa: PLC0415  an extra, and seldom needed
+    except ModuleNotFoundError as error:
+        raise BadUsage(f"--tui needs {error.name}", hint="pip install 'sagad[tui]'") from None
+    async with opening as debuggee:
+        await screen(debuggee).run_async()
+
+
+async def _served(prompt: Prompt) -> None:
+    task = asyncio.ensure_future(prompt.run())
+    with suppress(ValueError, RuntimeError, NotImplementedError):  # only the main thread has signals
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, lambda: prompt.interrupt() or task.cancel())
+    try:
+        await task
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 def _typed() -> Callable[[], Awaitable[str | None]]:
@@ -177,7 +202,11 @@ async def _adapt(reader: StreamReader, writer: StreamWriter, config: Path | None
 
 
 def _debuggee(settings: Settings, arguments: Mapping[str, Any]) -> AbstractAsyncContextManager[Debuggee]:
-    execution, program = arguments.get("execution"), arguments.get("program")
+    execution, program, url = arguments.get("execution"), arguments.get("program"), arguments.get("url")
+    if isinstance(execution, str) and execution and arguments.get("live") is True:
+        return live(settings, execution, url, stays=False)
+    if isinstance(execution, str) and execution and isinstance(url, str):
+        return recorded_there(settings, execution, url)
     if isinstance(execution, str) and execution:
         return recorded(settings, execution)
     if isinstance(program, str) and "inputs" in arguments:

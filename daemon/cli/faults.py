@@ -27,6 +27,7 @@ EXIT_CODES: Mapping[str, int] = {
     "UnknownTrigger": 3,
     "NotFound": 3,
     "NoAnswer": 4,
+    "Away": 4,
     "Unavailable": 4,
     "BrokerUnavailable": 4,
 }

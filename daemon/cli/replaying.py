@@ -15,12 +15,16 @@ from rich.text import Text
 from daemon.cli import output
 from daemon.cli.debugging import recorded
 from daemon.cli.faults import BadUsage
-from daemon.cli.options import Config, ExecutionIdArgument, Json, settings_of
+from daemon.cli.options import Config, ExecutionIdArgument, Json, Url, settings_of
+from daemon.cli.remotes import recorded_there
 from daemon.debugger.playing import Played, play
+from daemon.debugger.viewing import played_view
 from daemon.runtime.clock import SystemClock
 
 if TYPE_CHECKING:
-    from daemon.settings import Settings
+    from contextlib import AbstractAsyncContextManager
+
+    from daemon.debugger.debuggee import Debuggee
 
 FAST = "max"
 _STYLES = {"Failed": "red", "Succeeded": "green", "Completed": "green", "Cancelled": "yellow", "Skipped": "dim"}
@@ -35,9 +39,12 @@ def replay(
     ] = None,
     as_json: Json = False,
     config: Config = None,
+    url: Url = None,
 ) -> None:
     """Show an execution as it went: its events, of a fork those of its source before. Changes nothing."""
-    asyncio.run(_replay(settings_of(config), execution_id, factor(speed), longest, as_json=as_json))
+    settings = settings_of(config)
+    opening = recorded(settings, execution_id) if url is None else recorded_there(settings, execution_id, url)
+    asyncio.run(_replay(opening, factor(speed), longest, as_json=as_json))
 
 
 def factor(speed: str) -> float | None:
@@ -54,31 +61,19 @@ def factor(speed: str) -> float | None:
 
 
 async def _replay(
-    settings: Settings,
-    text: str,
+    opening: AbstractAsyncContextManager[Debuggee],
     speed: float | None,
     longest: float | None,
     *,
     as_json: bool,
 ) -> None:
-    async with recorded(settings, text) as debuggee:
+    async with opening as debuggee:
         most = None if longest is None else timedelta(seconds=longest)
         async for each in play(debuggee.session.taken, SystemClock(), speed=speed, longest=most):
             if as_json:
-                output.print_line(_view(each))
+                output.print_line(played_view(each))
             else:
                 output.console().print(_line(each), soft_wrap=True)
-
-
-def _view(each: Played) -> dict[str, object]:
-    return {
-        "version": each.version,
-        "since_start_s": each.since_start.total_seconds(),
-        "at": each.event.at,
-        "type": each.event.NAME,
-        "address": each.address or None,
-        "data": each.data,
-    }
 
 
 def _line(each: Played) -> Text:

@@ -11,10 +11,15 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from daemon.core.break_commands import EditAtBreakpoint, LeaveBreakpoint, SetBreakpoints
+from daemon.core.break_events import Breakpoint
 from daemon.core.events import Edits, Event, Origin, Parent, StepError, Streamed
 from daemon.core.function_events import Call, Drawn
 from daemon.core.state import State
 from daemon.core.values import NULL, Json
+
+__all__ = ("EditAtBreakpoint", "LeaveBreakpoint", "SetBreakpoints")
+"""What is defined elsewhere and found here too."""
 
 
 class CollectMessage(Struct, frozen=True, gc=False, kw_only=True):
@@ -41,6 +46,8 @@ class StartExecution(Struct, frozen=True, gc=False, kw_only=True):
     collect: CollectMessage | None = None
     """The first of the messages that are collected before it begins."""
     collect_key: str = ""
+    breakpoints: tuple[Breakpoint, ...] = ()
+    """Those that it has from its beginning."""
     actor: str
     at: datetime
 
@@ -386,4 +393,7 @@ Command = (
     | AnswerUndo
     | AdvanceFunction
     | StopFunction
+    | SetBreakpoints
+    | LeaveBreakpoint
+    | EditAtBreakpoint
 )

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
 
 from msgspec.structs import replace
 
-from daemon.core import admission, approving, branching, children, functions, migrating, saga, suspending, updates
+from daemon.core import (
+    admission,
+    approving,
+    branching,
+    children,
+    debugging,
+    functions,
+    migrating,
+    saga,
+    suspending,
+    updates,
+)
 from daemon.core import commands as c
 from daemon.core import events as e
 from daemon.core.caching import use_cached
@@ -148,6 +159,8 @@ def _while_running(draft: Draft, command: c.Command) -> None:
         case c.ResumeExecution():
             if draft.running.paused is not None:
                 draft.emit(e.ExecutionResumed(actor=command.actor, at=draft.at))
+        case c.SetBreakpoints() | c.LeaveBreakpoint() | c.EditAtBreakpoint():
+            debugging.debug(draft, command)
         case c.UndoExecution():
             saga.undo_again(draft, command)
         case c.AnswerUndo():
@@ -224,6 +237,8 @@ def _start(draft: Draft, command: c.StartExecution) -> None:
             at=draft.at,
         )
     )
+    if command.breakpoints:
+        debugging.begin(draft, command)
     if definition.timeout is not None:
         due = draft.at + definition.timeout
         draft.emit(e.TimerSet(timer_id=EXECUTION_TIMER, address="", purpose="execution", due=due, at=draft.at))

@@ -59,7 +59,7 @@ class UnknownTrigger(Rejected):
 
 
 class UnknownName(Rejected):
-    """The execution's workflow declares no update, or no query, of this name."""
+    """The execution's workflow declares no update, or no query, of this name; or it has no such moment."""
 
 
 class InvalidInput(Rejected):

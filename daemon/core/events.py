@@ -4,7 +4,7 @@ What stands here is in databases for ever, so a class is only ever added to: a n
 meaning raises `VERSION` and adds an upcaster (`dict -> dict`) to `UPCASTERS`. `NAME` and the JSON of the fields are
 what is stored, never the Python path. `tests/core/golden/` holds what each release wrote.
 
-Names kept for what is to come: BreakpointHit, CheckpointMarked.
+Names kept for what is to come: CheckpointMarked.
 
 Comes from: `decide`. Goes to: `evolve`, `eventstore/codec`.
 """
@@ -33,6 +33,13 @@ from daemon.core.branch_events import (
     InputEdit,
     RewindRequested,
     StepEdit,
+)
+from daemon.core.break_events import (
+    Breakpoint,
+    BreakpointEdited,
+    BreakpointHit,
+    BreakpointLeft,
+    BreakpointsSet,
 )
 from daemon.core.child_events import ChildCancelRequested, ChildFinished, ChildStarted, Parent, UndoRequested
 from daemon.core.function_events import FunctionAdvanced, FunctionDiverged, FunctionStarted
@@ -75,6 +82,11 @@ __all__ = (
     "ApprovalRefused",
     "ApprovalReminded",
     "ApprovalRequested",
+    "Breakpoint",
+    "BreakpointEdited",
+    "BreakpointHit",
+    "BreakpointLeft",
+    "BreakpointsSet",
     "ChildCancelRequested",
     "ChildFinished",
     "ChildStarted",
@@ -338,6 +350,7 @@ _Turns = TurnStarted | TurnSkipped | TurnSucceeded | TurnFailed | TurnAbandoned 
 _Values = OutputsReleased | VariableSet
 _Waits = TimerSet | TimerCancelled | TimerFired | SignalAwaited | SignalReceived | UpdateHandled
 _Ends = ExecutionPaused | ExecutionResumed | CancelRequested | ExecutionCancelled | ExecutionCompleted | ExecutionFailed
+_Breaks = BreakpointsSet | BreakpointHit | BreakpointLeft | BreakpointEdited
 _Branches = ExecutionForked | RewindRequested | ExecutionRewound | ExecutionMigrated
 _Limits = SlotsAsked | SlotsTaken | MessageCollected | ExecutionBegan
 _Children = ChildStarted | ChildCancelRequested | ChildFinished
@@ -345,7 +358,7 @@ _Undo = UndoRequested | CompensationOwed | EffectLookedUp | UndoPlanned | UndoCo
 _Asked = ApprovalRequested | ApprovalGiven | ApprovalDelegated | ApprovalRefused | ApprovalReminded | ApprovalEscalated
 _People = _Asked | StepSuspended | ResumeReceived | StepResumed | ManualActionRequested | ManualActionDone
 
-_Whole = ExecutionStarted | _Branches | _Ends
+_Whole = ExecutionStarted | _Branches | _Ends | _Breaks
 Event = _Whole | _Steps | _Children | _Loops | _Turns | _Values | _Waits | _Limits | _People | _Undo
 
 EVENT_TYPES: tuple[type[Event], ...] = Event.__args__

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from daemon.core import events as e
 from daemon.core.address import LOOKUP, UNDO
 from daemon.core.evolve_branches import BRANCHES, forked, rewound, to_be_rewound
+from daemon.core.evolve_breaks import BREAKS
 from daemon.core.evolve_children import CHILDREN, reopened
 from daemon.core.evolve_functions import FUNCTIONS, noted, resumed
 from daemon.core.evolve_limits import LIMITS
@@ -194,7 +195,7 @@ def _step_failed(state: Running, event: e.StepFailed, version: int) -> Running:
         step: Step = Failed(event.error, event.port, event.output, version, event.at)
         steps = put(state, event.address, before, step)
         return replace(state, version=version, steps=steps, size=state.size + size_of(event.output))
-    if not isinstance(before, InFlight):
+    if not isinstance(before, InFlight | Queued):  # queued: held at a breakpoint
         raise TypeError(f"{event.address} is to be retried but was not in flight")
     doubted = replace(before, doubt=before.doubt or event.unknown)
     return _retrying(state, event, doubted, event.retry_at, version)
@@ -209,7 +210,7 @@ def _step_postponed(state: Running, event: e.StepPostponed, version: int) -> Run
 
 
 def _retrying(
-    state: Running, event: e.StepFailed | e.StepPostponed, ended: InFlight, due: datetime, version: int
+    state: Running, event: e.StepFailed | e.StepPostponed, ended: InFlight | Queued, due: datetime, version: int
 ) -> Running:
     """Return the state in which the step waits for another attempt after the one that has ended."""
     step = Retrying(
@@ -250,6 +251,7 @@ def _timer_set(state: Running, event: e.TimerSet, version: int) -> Running:
     timers = state.timers.set(event.timer_id, Timer(event.address, event.purpose, event.due))
     if event.purpose == "wait":
         before = state.steps.get(event.address)
+        state = left(state, event.address, before)
         steps = put(state, event.address, before, Sleeping(event.due, event.at))
         return replace(state, version=version, timers=timers, steps=steps, sleeping=state.sleeping + 1)
     if event.purpose == "turn" or (event.purpose == "start" and event.timer_id not in state.timers):
@@ -268,7 +270,9 @@ def _timer_gone(state: Running, event: e.TimerFired | e.TimerCancelled, version:
 
 
 def _signal_awaited(state: Running, event: e.SignalAwaited, version: int) -> Running:
-    steps = put(state, event.address, state.steps.get(event.address), Awaiting(event.name, event.at))
+    before = state.steps.get(event.address)
+    state = left(state, event.address, before)
+    steps = put(state, event.address, before, Awaiting(event.name, event.at))
     return replace(state, version=version, steps=steps, awaiting=state.awaiting.set(event.address, event.name))
 
 
@@ -376,6 +380,7 @@ _RUNNING: Mapping[type[e.Event], Callable[[Running, Any, int], State]] = {
     e.ExecutionCompleted: _completed,
     e.ExecutionFailed: _failed,
     **BRANCHES,
+    **BREAKS,
     **LIMITS,
     **CHILDREN,
     **TURNS,

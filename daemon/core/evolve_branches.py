@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _UNDER_WAY = (InFlight, Retrying, Queued, Limited, Suspended)
 _SENT = (e.SignalReceived, e.ResumeReceived)
-_PAUSES = (e.ExecutionPaused, e.ExecutionResumed)
+_PAUSES = (e.ExecutionPaused, e.ExecutionResumed, e.BreakpointsSet)
 
 
 def forked(base: Running, event: e.ExecutionForked) -> Running:
@@ -65,6 +65,7 @@ def forked(base: Running, event: e.ExecutionForked) -> Running:
         owed=type(base.owed)(),
         newest_owed=0,
         paused=None,
+        breaking=None,
         keys=_kept_keys(base),
         size=base.size - sum(size_of(owed.input) for owed in base.owed.values()),
     )
@@ -89,7 +90,7 @@ def _kept_keys(base: Running) -> Map[str, str]:
         {
             address: base.keys.get(address, str(base.execution_id))
             for address, step in base.steps.items()
-            if isinstance(step, _UNDER_WAY) and (isinstance(step, InFlight) or step.attempt > 1)
+            if isinstance(step, _UNDER_WAY) and (isinstance(step, InFlight) or step.attempt > 1 or step.began > 0)
         }
     )
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def _function_started(state: Running, event: e.FunctionStarted, version: int) -> Running:
     """Begin the journal: the one turn of the function's node."""
     journal, before = turn_of(event.address, 0), state.steps.get(event.address)
+    state = left(state, event.address, before)
     repeating = Repeating(items=None, total=1, first=0, step=1, collect=False, since=event.at, begun=1, running=1)
     return replace(
         state,

@@ -129,7 +129,9 @@ def resume_key(address: str, resume_id: str) -> str:
 def _waits(
     state: Running, address: str, step: Deciding | Suspended, version: int, before: Step | None = None
 ) -> Running:
-    before = before or state.steps.get(address)
+    if before is None:
+        before = state.steps.get(address)
+        state = left(state, address, before)
     people = state.people.set(address, step.question)
     return replace(state, version=version, steps=put(state, address, before, step), people=people)
 

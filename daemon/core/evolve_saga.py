@@ -105,7 +105,7 @@ def _undo_planned(state: Running, event: e.UndoPlanned, version: int) -> Running
         groups = groups.delete(group)  # what it owes is undone with all around it
     if event.scope:
         return replace(state, version=version, groups=groups.set(event.scope, undoing))
-    return replace(state, version=version, undoing=undoing, groups=groups)
+    return replace(state, version=version, undoing=undoing, groups=groups, breaking=None)
 
 
 def _asked(state: Running, event: e.ManualActionRequested, version: int) -> Running:

@@ -118,7 +118,9 @@ def _repeats(state: Running, event: Repeats, version: int) -> Running:
         collect=event.collect,
         since=event.at,
     )
-    steps = put(state, event.address, state.steps.get(event.address), step)
+    before = state.steps.get(event.address)
+    state = left(state, event.address, before)
+    steps = put(state, event.address, before, step)
     return replace(state, version=version, steps=steps, size=state.size + kept_by(step))
 
 

@@ -17,6 +17,7 @@ from daemon.core import commands as c
 from daemon.core import events as e
 from daemon.core.address import split_turn
 from daemon.core.recorded_approvals import OF_APPROVALS
+from daemon.core.recorded_breaks import OF_BREAKS, failure_in, held_failure
 from daemon.core.retry import delay_before
 from daemon.core.state import InFlight, Limited
 from daemon.core.state_limits import COLLECTING
@@ -50,7 +51,7 @@ def recorded_commands(
 
 def _started(_: object, first: e.ExecutionStarted, events: Sequence[e.Event]) -> Iterator[c.Command]:
     collect, key = None, ""
-    taken = events[1:4]
+    taken, second = events[1:5], events[1] if len(events) > 1 else None
     if opened := [each for each in taken if isinstance(each, e.SlotsTaken) and each.address == COLLECTING]:
         key = opened[0].slots[0].key
         collect = next((_collecting(each) for each in taken if isinstance(each, e.MessageCollected)), None)
@@ -64,6 +65,7 @@ def _started(_: object, first: e.ExecutionStarted, events: Sequence[e.Event]) ->
         parent=first.parent,
         collect=collect,
         collect_key=key,
+        breakpoints=second.breakpoints if isinstance(second, e.BreakpointsSet) else (),
         actor=first.actor,
         at=first.at,
     )
@@ -160,9 +162,11 @@ def _slots_taken(_: object, first: e.SlotsTaken, __: object) -> Iterator[c.Comma
     yield c.GrantSlots(address=first.address, at=first.at)
 
 
-def _queued(state: Running, first: e.StepQueued, __: object) -> Iterator[c.Command]:
-    of_a_paused_execution = isinstance(state.steps.get(first.address), Limited)
-    yield from [c.GrantSlots(address=first.address, at=first.at)] if of_a_paused_execution else ()
+def _queued(state: Running, first: e.StepQueued, events: Sequence[e.Event]) -> Iterator[c.Command]:
+    if isinstance(state.steps.get(first.address), Limited):  # of an execution that is paused, or stands
+        yield c.GrantSlots(address=first.address, at=first.at)
+    else:
+        yield from held_failure(first, events)
 
 
 def _migrated(_: object, first: e.ExecutionMigrated, __: object) -> Iterator[c.Command]:
@@ -249,9 +253,10 @@ def _finish(
     following = events[0] if events else None
     if isinstance(following, e.StepSucceeded) and following.address == finished.address and output == NULL:
         output = following.output
-    if isinstance(following, e.StepFailed) and following.address == finished.address:
-        error = _error_of_child(following.error)
-        output = _as_large(following.error, state.size) or output
+    failed = failure_in(events)
+    if failed is not None and failed.error is not None and failed.address == finished.address:
+        error = _error_of_child(failed.error)
+        output = _as_large(failed.error, state.size) or output
     owes = any(isinstance(event, e.CompensationOwed) and event.child == finished.child for event in events[:3])
     for owed in (owes, not owes):
         yield c.FinishChild(
@@ -354,6 +359,7 @@ _READ: Mapping[type[e.Event], Callable[[Any, Any, Sequence[e.Event]], Iterator[c
     e.ManualActionDone: _answered,
     **OF_APPROVALS,
     e.ExecutionMigrated: _migrated,
+    **OF_BREAKS,
     e.ChildStarted: _child_started,
     e.ChildFinished: _child_finished,
     e.FunctionAdvanced: _advanced,

@@ -12,6 +12,7 @@ from immutables import Map
 from msgspec.structs import replace
 
 from daemon.core.address import renamed
+from daemon.core.break_events import Breakpoint
 from daemon.core.commands import CollectMessage
 from daemon.core.events import MessageCollected
 from daemon.core.state import Finished, Running
@@ -29,7 +30,9 @@ T = TypeVar("T")
 _TEXTS = ("address", "failed_step", "scope")
 _OTHER_SCOPES = (MessageCollected, CollectMessage)
 """What is collected has a scope that is no turn."""
-_LISTS = ("addresses", "draining", "cancelled", "to", "done", "members")
+_LISTS = ("addresses", "draining", "cancelled", "to", "done", "members", "passed", "edited")
+_PARTS = ("calls", "breakpoints", "stops")
+"""Tuples of structs that have addresses in them."""
 _BY_ADDRESS = (
     "steps", "in_flight", "awaiting", "people", "children", "limited", "holding", "asking", "groups", "functions",
     "advancing", "calls", "keys", "resumes",
@@ -50,8 +53,12 @@ def renamed_struct(struct: S, names: Mapping[str, str]) -> S:
             found[field] = _timer(value, named)
         elif field in _LISTS and isinstance(value, tuple):
             found[field] = tuple(map(named, value))
-        elif field == "calls" and isinstance(value, tuple):
+        elif field in _PARTS and isinstance(value, tuple):
             found[field] = tuple(renamed_struct(each, names) for each in value)
+        elif isinstance(value, Breakpoint):
+            found[field] = renamed_struct(value, names)
+        elif field == "node" and isinstance(struct, Breakpoint):
+            found[field] = named(value)
     return replace(struct, **found)
 
 
@@ -72,6 +79,8 @@ def renamed_state(state: State, names: Mapping[str, str]) -> State:
     if isinstance(state, Running):
         found["timers"] = _mapped(found["timers"], lambda timer_id: _timer(timer_id, named), lambda each: each)
         found["queue"] = _mapped(state.queue, lambda key: key, named)
+        if state.breaking is not None:
+            found["breaking"] = renamed_struct(state.breaking, names)
         if state.undoing is not None:
             found["undoing"] = renamed_struct(state.undoing, names)
     else:

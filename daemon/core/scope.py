@@ -127,7 +127,10 @@ class TurnScope(Mapping[str, object]):
         if name in ROOTS:
             return self._outputs if name == "steps" else self._outer[name]
         if name in ("loop", "parallel"):
-            return self._turn_values(next(turn for node_id, turn in self._innermost if self._kind(node_id) == name))
+            around = (turn for node_id, turn in self._innermost if self._kind(node_id) == name)
+            if (innermost := next(around, None)) is None:
+                raise KeyError(name)
+            return self._turn_values(innermost)
         if name in self._turns:
             return self._turn_values(self._turns[name])
         return self._output(name)

@@ -18,10 +18,11 @@ from msgspec.structs import replace
 from daemon.core import events as e
 from daemon.core import owing, saga
 from daemon.core.address import LOOKUP, NOTIFY, PAGE, UNDO, node_of, split_turn, turn_around, turn_of
+from daemon.core.breakpoints import holds_failure
 from daemon.core.draft import timer_id_of
 from daemon.core.people import Deciding, Suspended
 from daemon.core.retry import delay_before, may_retry
-from daemon.core.state import InFlight, Turn
+from daemon.core.state import InFlight, Queued, Turn
 from daemon.core.values import size_of, to_json
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def succeed(
     )
     if isinstance(before, InFlight):
         owing.capture(draft, address, before)
+    elif isinstance(before, Queued) and before.doubt:
+        owing.capture(draft, address, before, unknown=True)
     if address.endswith(LOOKUP):
         owing.take_lookup(draft, address.removesuffix(LOOKUP), output)
 
@@ -121,17 +124,26 @@ def fail(draft: Draft, address: str, error: e.StepError, *, jitter: float = 0.0,
         draft.emit(replace(failed, retry_at=due))
         draft.wait(address, "retry", due)
         return
+    breaking = draft.running.breaking
+    if breaking is None or not holds_failure(draft, breaking, failed):
+        fail_for_good(draft, failed)
+
+
+def fail_for_good(draft: Draft, failed: e.StepFailed) -> None:
+    """Record the failure and what follows but another attempt: an `error` edge, going on without, or the end."""
+    address = failed.address
+    node, step, ended = draft.node(address), draft.running.steps.get(address), draft.over(turn_around(address))
     if node.catches and not ended:
         failed = replace(failed, port="error")
     elif node.on_error == "continue" and node.default is not UNSET:
         failed = replace(failed, port="out", output=to_json(node.default))
     draft.emit(failed)
-    if (isinstance(step, InFlight) and (step.doubt or failed.unknown)) or isinstance(step, Suspended):
+    if isinstance(step, Suspended) or (isinstance(step, InFlight | Queued) and (step.doubt or failed.unknown)):
         owing.capture(draft, address, step, unknown=True)
     if address.endswith(UNDO):
-        saga.ask_after_failure(draft, address, error)
+        saga.ask_after_failure(draft, address, failed.error)
     elif not failed.port and node.on_error != "continue" and not ended:
-        _unhandled(draft, address, error)
+        _unhandled(draft, address, failed.error)
 
 
 def _is_stale(draft: Draft, address: str) -> bool:

@@ -19,6 +19,7 @@ from msgspec import Struct
 from daemon.core.child_events import Parent
 from daemon.core.function_events import Call
 from daemon.core.people import Waiting
+from daemon.core.state_breaks import Breaking, Stop
 from daemon.core.state_limits import Slots
 from daemon.core.step_error import StepError
 from daemon.core.step_state import (
@@ -230,6 +231,8 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     variables: Map[str, Json] = Map()
     """What the execution has set; until then a variable is as the definition says."""
     paused: Paused | None = None
+    breaking: Breaking | None = None
+    """Its breakpoints, and where it stands; None for one that nobody debugs."""
     owed: Map[int, Owed] = Map()
     """By the version of the event by which the step had its effect."""
     newest_owed: int = 0
@@ -267,6 +270,11 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
             or self.asking
             or self.limited
         )
+
+    @property
+    def stop(self) -> Stop | None:
+        """The breakpoint that it stands at: no step begins."""
+        return None if self.breaking is None else self.breaking.stop(self.steps)
 
     @property
     def busy(self) -> bool:
@@ -323,9 +331,9 @@ INITIAL: State = NotStarted()
 def cause(state: State) -> str:
     """Return the one kind of thing that an execution waits for; empty when it has ended.
 
-    With several at once the one nearest to progress is named: `step`, `pause`, `limit`, `slot`, `timer`, `signal`,
-    `child`, `person`; one that was signalled before its start waits for its `start`. Empty for a running execution is a
-    bug, and an alarm.
+    With several at once the one nearest to progress is named: `step`, `pause`, `breakpoint`, `limit`, `slot`, `timer`,
+    `signal`, `child`, `person`; one that was signalled before its start waits for its `start`. Empty for a running
+    execution is a bug, and an alarm.
     """
     match state:
         case Finished():
@@ -337,6 +345,7 @@ def cause(state: State) -> str:
         case Running():
             kinds = (
                 ("pause", state.paused),
+                ("breakpoint", state.stop),
                 ("limit", state.limited),
                 ("slot", state.queue),
                 ("timer", state.sleeping),

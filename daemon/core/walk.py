@@ -15,6 +15,7 @@ from daemon.core import approving, functions, paging, saga, turns
 from daemon.core import events as e
 from daemon.core.address import NOTIFY, PAGE, is_call, node_of, turn_around, within
 from daemon.core.admission import admitted, enter
+from daemon.core.breakpoints import given, holds
 from daemon.core.caching import key_of
 from daemon.core.expressions import EvaluationError
 from daemon.core.node import (
@@ -152,15 +153,19 @@ def _edge_condition(state: Running, turn: str, edge: Edge) -> str:
 
 def begin(draft: Draft, address: str, *, granted: bool = False) -> None:
     """Begin the step, or queue it for a slot. With `granted` it has waited for limits, and has a slot of each."""
+    breaking = draft.running.breaking
+    if breaking is not None and not granted and holds(draft, breaking, address):
+        return
     node = draft.node(address)
     if node.type.execute is not None and not granted and not _slot_free(draft):
         draft.emit(e.StepQueued(address=address, at=draft.at))
         return
     turn, key = turn_around(address), ""
     scope = paging.scope_of(draft, address) if address.endswith(PAGE) else draft.scope.at(turn)
+    by_hand = given(draft, address)
     try:
-        ask = node.type.begin(node.config, Beginning(scope, _fired(draft, turn, node), draft.at))
-        key = key_of(node, scope) if isinstance(ask, Run) else ""
+        ask = by_hand or node.type.begin(node.config, Beginning(scope, _fired(draft, turn, node), draft.at))
+        key = key_of(node, scope) if isinstance(ask, Run) and by_hand is None else ""
     except EvaluationError as error:
         ask = Fail(e.StepError(str(error), "expression"))
     match ask:
@@ -240,7 +245,7 @@ def grant(draft: Draft, address: str) -> None:
     step = draft.running.steps.get(address)
     if not address:
         enter(draft, granted=True)
-    elif draft.running.paused is not None:
+    elif draft.running.paused is not None or draft.running.stop is not None:
         draft.emit(e.StepQueued(address=address, at=draft.at))
     elif isinstance(step, Limited) and step.attempt > 1:
         _start_again(draft, address, step.attempt, granted=True)
@@ -274,7 +279,9 @@ def _fill_slots(draft: Draft) -> None:
 
 def _slot_free(draft: Draft) -> bool:
     running = draft.running
-    return running.paused is None and len(running.in_flight) + len(running.limited) < draft.plan.concurrency
+    if running.paused is not None or (running.breaking is not None and running.stop is not None):
+        return False
+    return len(running.in_flight) + len(running.limited) < draft.plan.concurrency
 
 
 def _complete(draft: Draft) -> None:

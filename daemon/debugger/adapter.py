@@ -12,9 +12,10 @@ import asyncio
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
+from daemon.core.errors import SagadError
 from daemon.core.evaluation import EvaluationError, ExpressionError
+from daemon.core.events import BreakpointHit
 from daemon.core.expressions import compile_expression
-from daemon.debugger.debuggee import move
 from daemon.debugger.looking import said
 from daemon.debugger.session import Breakpoint
 from daemon.debugger.showing import Showing
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from daemon.core.node import NodeType
     from daemon.debugger.debuggee import Debuggee
+    from daemon.debugger.moments import Moment
 
 THREAD = 1
 MOVES = {
@@ -115,7 +117,7 @@ class Adapter:
                 await self._halt()
             else:
                 response["body"] = self._shown(command, arguments)
-        except (Refusal, EvaluationError) as error:
+        except (Refusal, EvaluationError, SagadError) as error:
             response |= {"success": False, "message": str(error)}
             response["body"] = {"error": {"id": 1, "format": str(error), "showUser": command in ("launch", "attach")}}
         self._send(response)
@@ -129,7 +131,9 @@ class Adapter:
         elif command in MOVES:
             self._go(MOVES[command], "step")
         elif command == "configurationDone":
-            if self._stop_on_entry:
+            if self._debuggee is not None and self._debuggee.live:
+                self._go("wait", "entry")
+            elif self._stop_on_entry:
                 self._stopped("entry")
             else:
                 self._go("continue", "breakpoint")
@@ -165,7 +169,7 @@ class Adapter:
             if lines is not None and node is not None and not message:
                 answers[-1]["line"] = lines.line_of(node)
                 found.append(breakpoint_)
-        self._break_at(key, found)
+        await self._break_at(key, found)
         return {"breakpoints": answers}
 
     async def _set_function_breakpoints(self, arguments: Mapping[str, Any]) -> Any:
@@ -174,18 +178,20 @@ class Adapter:
             for each in arguments.get("breakpoints", ())
         ]
         mistakes = [_mistake(each.condition) for each in wanted]
-        self._break_at("nodes", [each for each, wrong in zip(wanted, mistakes, strict=True) if not wrong])
+        await self._break_at("nodes", [each for each, wrong in zip(wanted, mistakes, strict=True) if not wrong])
         return {"breakpoints": [_told(message) for message in mistakes]}
 
     async def _set_exception_breakpoints(self, arguments: Mapping[str, Any]) -> Any:
         known = ("failed", "attempt")
-        self._break_at("errors", [Breakpoint(errors=each) for each in arguments.get("filters", ()) if each in known])
+        await self._break_at(
+            "errors", [Breakpoint(errors=each) for each in arguments.get("filters", ()) if each in known]
+        )
         return {}
 
-    def _break_at(self, key: Any, found: list[Breakpoint]) -> None:
+    async def _break_at(self, key: Any, found: list[Breakpoint]) -> None:
         self._breakpoints[key] = tuple(found)
         if self._debuggee is not None:
-            self._debuggee.session.breakpoints = tuple(each for some in self._breakpoints.values() for each in some)
+            await self._debuggee.break_at([each for some in self._breakpoints.values() for each in some])
 
     def _shown(self, command: str, arguments: Mapping[str, Any]) -> Any:
         """Answer what only looks."""
@@ -211,7 +217,7 @@ class Adapter:
                 raise Refusal(f"there is no request {command!r} here")
 
     async def _pause(self, _: Mapping[str, Any]) -> None:
-        if self._moving is not None:
+        if self._moving is not None and (self._debuggee is None or not await self._debuggee.stop_next()):
             await self._halt()
             self._stopped("pause")
 
@@ -233,9 +239,17 @@ class Adapter:
         if self._debuggee is None:
             return
         session = self._debuggee.session
-        found = await move(self._debuggee, how)
+        try:
+            found = await self._debuggee.move(how)
+        except SagadError as error:
+            self._moving = None
+            self._event("output", {"category": "stderr", "output": f"{error}\n"})
+            self._event("terminated")
+            return
         hit = session.hit(session.position) if found else None
-        if hit is not None and how in ("continue", "reverse"):
+        if found and (held := held_by(session.here)):
+            reason = held
+        elif hit is not None and how in ("continue", "reverse"):
             reason = "exception" if hit.errors else "breakpoint"
         self._moving = None
         more = "" if found else self._debuggee.note or "there is nothing more this way"
@@ -262,6 +276,15 @@ class Adapter:
     def _send(self, message: dict[str, Any]) -> None:
         self._number += 1
         write_message(self._writer, {"seq": self._number, **message})
+
+
+def held_by(moment: Moment) -> str:
+    """Return why an editor is told that the execution stands at a moment; empty where it does not stand."""
+    if not isinstance(moment.event, BreakpointHit):
+        return ""
+    if moment.event.error is not None:
+        return "exception"
+    return "step" if moment.event.breakpoint is None else "breakpoint"
 
 
 def _mistake(condition: str) -> str:

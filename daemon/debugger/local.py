@@ -18,6 +18,7 @@ from daemon.core.errors import Rejected, UnknownWorkflow
 from daemon.core.redeciding import redecide
 from daemon.core.state import INITIAL, Finished, cause
 from daemon.core.values import to_json
+from daemon.debugger.debuggee import Debuggee
 from daemon.debugger.gate import Gate, Give, Held
 from daemon.debugger.moments import Taken
 from daemon.debugger.session import Session
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
     from daemon.settings import Settings
 
 
-class Local:
-    """The execution; see `debuggee.Debuggee`."""
+class Local(Debuggee):
+    """The execution."""
 
     def __init__(self, daemon: Daemon, gate: Gate, plan: Plan, execution_id: UUID, hint: asyncio.Event) -> None:
         self.session = Session()

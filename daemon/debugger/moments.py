@@ -18,7 +18,7 @@ from daemon.core.address import turn_around
 from daemon.core.evolve import evolve
 from daemon.core.plan import Plan
 from daemon.core.redeciding import Redecided
-from daemon.core.state import NotStarted, Running, State
+from daemon.core.state import NotStarted, Queued, Running, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ _STARTS = {
     e.ExecutionMigrated: "is migrated",
 }
 _ENDS = {e.ExecutionCompleted: "completes", e.ExecutionFailed: "fails", e.ExecutionCancelled: "is cancelled"}
-_NO_BEGIN = (e.StepQueued, e.SlotsAsked, e.SlotsTaken, e.StepSkipped)
+_NO_BEGIN = (e.StepQueued, e.SlotsAsked, e.SlotsTaken, e.StepSkipped, e.BreakpointLeft)
 """By these a step is first heard of, but does nothing yet, or never will."""
 _AT_ONCE = (e.StepSucceeded, e.StepCached)
 
@@ -52,7 +52,7 @@ class Moment(Struct, frozen=True):
     address: str
     """Of the step; empty for the execution."""
     what: str
-    """`begins` | `settles` | `fails` for a step; for the execution what becomes of it."""
+    """`begins` | `settles` | `fails` | `is held` | `is edited` for a step; for the execution what becomes of it."""
     event: e.Event
     state: State
     context: Running
@@ -72,7 +72,7 @@ class Moment(Struct, frozen=True):
     @property
     def error(self) -> e.StepError | None:
         """What has failed here."""
-        return self.event.error if isinstance(self.event, e.StepFailed | e.ExecutionFailed) else None
+        return self.event.error if isinstance(self.event, e.StepFailed | e.ExecutionFailed | e.BreakpointHit) else None
 
     @property
     def final(self) -> bool:
@@ -101,11 +101,15 @@ def _said(event: e.Event, before: State, after: State) -> tuple[str, str]:
         return "", ""
     if isinstance(event, e.StepFailed):
         return address, "fails"
+    if isinstance(event, e.BreakpointHit):
+        return address, "is held"
+    if isinstance(event, e.BreakpointEdited):
+        return address, "is edited"
     if isinstance(event, e.StepStarted) or (not isinstance(event, _NO_BEGIN) and _new(address, before, after)):
         return address, "settles" if isinstance(event, _AT_ONCE) else "begins"
     return "", ""
 
 
 def _new(address: str, before: State, after: State) -> bool:
-    there = not isinstance(before, NotStarted) and address in before.steps
+    there = not isinstance(before, NotStarted) and not isinstance(before.steps.get(address), (Queued, type(None)))
     return not there and not isinstance(after, NotStarted) and address in after.steps

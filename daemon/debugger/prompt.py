@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from daemon.core.errors import SagadError
 from daemon.core.evaluation import EvaluationError, ExpressionError
 from daemon.core.expressions import compile_expression
-from daemon.debugger.debuggee import Debuggee, move
 from daemon.debugger.local import Local
 from daemon.debugger.looking import evaluate, frames, said, seen, step_at
 from daemon.debugger.session import Breakpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from rich.console import Console
+
+    from daemon.debugger.debuggee import Debuggee
 
 MOVES = {
     "next": "over",
@@ -78,11 +80,13 @@ class Prompt:
         }
         self._local = debuggee if isinstance(debuggee, Local) else None
         self._moving: asyncio.Future[bool] | None = None
+        self.over = False
+        """Whether a command has ended it."""
 
     async def run(self) -> None:
         """Serve until `quit` or the end of the input."""
         self._stand()
-        while (line := await self._read()) is not None:
+        while not self.over and (line := await self._read()) is not None:
             name, _, rest = line.strip().partition(" ")
             if name in ("quit", "q"):
                 return
@@ -101,14 +105,20 @@ class Prompt:
             await self._act(self._local, name, rest)
         elif name in self._commands:
             try:
-                self._commands[name](rest)
-            except ExpressionError as error:
+                done = self._commands[name](rest)
+                if isawaitable(done):
+                    await done
+            except (ExpressionError, SagadError) as error:
                 self._say(str(error))
         else:
             self._say(f"There is no command {name!r}; `help` lists them.")
 
     async def _move(self, how: str) -> None:
-        self._moving = asyncio.ensure_future(move(self._debuggee, how))
+        await self._go(self._debuggee.move(how))
+
+    async def _go(self, moving: Coroutine[Any, Any, bool]) -> None:
+        """Wait for a move, and tell where it has led."""
+        self._moving = asyncio.ensure_future(moving)
         try:
             found = await self._moving
         except asyncio.CancelledError:
@@ -153,7 +163,7 @@ class Prompt:
         number = f"{self._session.position + 1}/{len(self._session.moments)}"
         self._say(f"{number} {moment.at:%H:%M:%S} version {moment.version}: {said(moment)}")
 
-    def _break(self, rest: str) -> None:
+    async def _break(self, rest: str) -> None:
         where, _, condition = f" {rest} ".partition(" if ")
         where, condition = where.strip(), condition.strip()
         if not where and not condition:
@@ -166,7 +176,7 @@ class Prompt:
         if added.node and added.node.rpartition(".")[2].partition("[")[0] not in self._session.here.plan.nodes:
             self._say(f"There is no node {added.node!r}.")
             return
-        self._session.breakpoints = (*self._session.breakpoints, added)
+        await self._debuggee.break_at((*self._session.breakpoints, added))
         self._breaks()
 
     def _breaks(self, _: str = "") -> None:
@@ -176,8 +186,8 @@ class Prompt:
         if not self._session.breakpoints:
             self._say("There are no breakpoints.")
 
-    def _clear(self, _: str) -> None:
-        self._session.breakpoints = ()
+    async def _clear(self, _: str) -> None:
+        await self._debuggee.break_at(())
 
     def _where(self, _: str) -> None:
         for frame in frames(self._session.here):

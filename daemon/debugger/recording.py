@@ -8,15 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from daemon.core.errors import ExecutionNotFound, Rejected
-from daemon.core.events import ExecutionForked, ExecutionMigrated, ExecutionStarted
+from daemon.core.events import Event, ExecutionForked, ExecutionMigrated, ExecutionStarted
 from daemon.core.redeciding import redecide
 from daemon.core.state import INITIAL
 from daemon.debugger.moments import Taken
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from uuid import UUID
 
+    from daemon.core.plan import Plan
+    from daemon.core.state import State
     from daemon.runtime.history import History
     from daemon.runtime.plans import Plans
 
@@ -29,23 +31,38 @@ async def recording(
     Raises ExecutionNotFound, Undecodable, or Rejected for one that has not started or whose definition is missing.
     """
     own = [each.event for each in await history.events(execution_id, up_to_version=up_to_version)]
-    if not own:
-        raise ExecutionNotFound(execution_id)
-    first = next((each for each in own if isinstance(each, ExecutionStarted | ExecutionForked)), None)
-    if first is None:
-        raise Rejected("the execution has not started")
+    first = first_of(execution_id, own)
     before: Sequence[Taken] = ()
     base = INITIAL
     if isinstance(first, ExecutionForked):
         before = await recording(history, plans, first.source, up_to_version=first.at_version)
         base = await history.load(first.source, up_to_version=first.at_version)
-    plan = await plans.pinned(first.definition)
-    later = {
-        each.definition: await plans.pinned(each.definition) for each in own if isinstance(each, ExecutionMigrated)
-    }
-    taken: list[Taken] = []
-    for decision in redecide(plan, own, base, later):
+    pinned = {each: await plans.pinned(each) for each in definitions_in(own)}
+    return [*before, *taken_of(own, pinned, base)]
+
+
+def first_of(execution_id: UUID, own: Sequence[Event]) -> ExecutionStarted | ExecutionForked:
+    """Return the event by which an execution has started. Raises ExecutionNotFound, or Rejected when it has not."""
+    if not own:
+        raise ExecutionNotFound(execution_id)
+    first = next((each for each in own if isinstance(each, ExecutionStarted | ExecutionForked)), None)
+    if first is None:
+        raise Rejected("the execution has not started")
+    return first
+
+
+def definitions_in(own: Sequence[Event]) -> list[str]:
+    """Return the hashes of the definitions that an execution was pinned to, the first of them first."""
+    return [each.definition for each in own if isinstance(each, _PINNING)]
+
+
+def taken_of(own: Sequence[Event], plans: Mapping[str, Plan], base: State) -> Iterator[Taken]:
+    """Give the decisions that the events record; `plans` has all of `definitions_in`, by hash."""
+    plan = plans[definitions_in(own)[0]]
+    for decision in redecide(plan, own, base, plans):
         if isinstance(migrated := decision.events[0], ExecutionMigrated):
-            plan = later[migrated.definition]
-        taken.append(Taken(plan, decision))
-    return [*before, *taken]
+            plan = plans[migrated.definition]
+        yield Taken(plan, decision)
+
+
+_PINNING = (ExecutionStarted, ExecutionForked, ExecutionMigrated)

@@ -27,6 +27,10 @@ BREAKING = frozenset({"continue", "reverse"})
 """Moves that end at breakpoints only."""
 
 
+OTHERWISE = frozenset({"fails", "is held", "is edited"})
+"""What a breakpoint that names a node does not stop at."""
+
+
 class Breakpoint(Struct, frozen=True):
     """Where to stop. All that is given must fit; a condition alone fits where it becomes true."""
 
@@ -100,7 +104,7 @@ class Session:
             return False
         if breakpoint_.node:
             named = breakpoint_.node in (moment.address, node_of(moment.address))
-            if not named or (moment.what == "fails" and not breakpoint_.errors):
+            if not named or (moment.what in OTHERWISE and not breakpoint_.errors):
                 return False
         if not breakpoint_.condition:
             return bool(breakpoint_.node or breakpoint_.errors)

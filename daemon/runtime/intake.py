@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import structlog
+from msgspec.structs import replace
 
 from daemon.core.admission import NoSlot
 from daemon.core.commands import HandleUpdate, ReceiveSignal, StartExecution
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
     from uuid import UUID
 
+    from daemon.core.break_events import Breakpoint
     from daemon.core.plan import Plan
     from daemon.core.values import Json
     from daemon.runtime.clock import Clock
@@ -103,8 +105,9 @@ class Intake:
         key: str | None = None,
         actor: str,
         traceparent: str | None = None,
+        breakpoints: tuple[Breakpoint, ...] = (),
     ) -> tuple[UUID, Handled]:
-        """Start an execution by name. The same `key` gives the same execution, at whatever time.
+        """Start an execution by name, with breakpoints. The same `key` gives the same execution, at whatever time.
 
         Raises UnknownWorkflow, InvalidInput, or what the engine raises.
         """
@@ -113,6 +116,8 @@ class Intake:
         new = self._new_id() if key is None else execution_id(scope, key)
         trigger: dict[str, Any] = {"name": scope, "source": "api", "key": key, "headers": {}}
         command = self._start(plan, new, input_value, trigger=trigger, key=key, actor=actor, traceparent=traceparent)
+        if breakpoints:
+            command = replace(command, breakpoints=breakpoints)
         if plan.start.definition.collect is not None:
             return await self._collecting.take(plan, command)
         return new, await self._engine.send(new, command, plan=plan)

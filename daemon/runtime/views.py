@@ -143,6 +143,7 @@ def state_view(execution_id: UUID, state: State) -> View:
         view["steps"] = {address: step_view(address, step) for address, step in steps}
         view["variables"] = dict(sorted(state.variables.items()))
     if isinstance(state, Running):
+        view["breaking"] = state.breaking
         view["timers"] = dict(sorted(state.timers.items()))
     if not isinstance(state, Finished):
         waiting = sorted(state.signals.items(), key=lambda item: item[1].version)

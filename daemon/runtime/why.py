@@ -17,6 +17,7 @@ from daemon.core.saga import CHOICES
 from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Queued, Retrying, Running, Sleeping
 from daemon.core.values import NULL
 from daemon.runtime.projection import status_of
+from daemon.runtime.why_breaks import held, stop_causes
 from daemon.runtime.why_limits import limit_causes, start_causes
 from daemon.runtime.why_words import Cause, ago, span, time, until
 
@@ -65,6 +66,7 @@ def why(
             causes += tuple(_question(address, ask, now) for address, ask in sorted(state.asking.items()))
             if state.paused is not None:
                 causes = (_pause(state.paused, now), *causes)
+            causes = (*stop_causes(state, now), *causes)
             causes += tuple(_leaving(child, leaving) for child, leaving in sorted(state.leaving.items()))
             causes += tuple(_breath(timer) for _, timer in sorted(state.timers.items()) if timer.purpose == "turn")
             causes += _rewinding(state)
@@ -114,7 +116,8 @@ def _waiting(state: Running) -> list[tuple[str, Step]]:
     ranks: dict[type[Step], int] = {
         InFlight: 0, Queued: 1, Retrying: 2, Sleeping: 2, Awaiting: 3, Deciding: 4, Suspended: 4,
     }  # fmt: skip
-    steps = [(address, step) for address, step in state.steps.items() if type(step) in ranks]
+    stop = "" if state.stop is None else state.stop.address
+    steps = [(address, step) for address, step in state.steps.items() if type(step) in ranks and address != stop]
     return sorted(steps, key=lambda item: (ranks[type(item[1])], item[0]))
 
 
@@ -138,6 +141,8 @@ def _cause(address: str, step: Step, state: Running, plan: Plan | None, now: dat
                 attempt=step.attempt,
                 max_attempts=most,
             )
+        case Queued() if state.stop is not None:
+            return held(address, step, now)
         case Queued():
             place = sum(1 for ticket in state.queue if ticket <= step.ticket)
             sentence = (

@@ -18,7 +18,7 @@ class Cause(Struct, frozen=True, kw_only=True):
 
     kind: str
     """`step` | `retry` | `postponed` | `timer` | `signal` | `child` | `slot` | `limit` | `start` | `person` |
-    `pause`."""
+    `pause` | `breakpoint`."""
     sentence: str
     address: str | None = None
     since: datetime | None = None

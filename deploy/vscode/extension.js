@@ -14,8 +14,10 @@ function activate(context) {
   };
   const configurations = {
     async resolveDebugConfiguration(_folder, configuration) {
-      const asked = { ...configuration, type: 'sagad', request: 'launch' };
-      asked.name = asked.name || 'Look at a recorded execution';
+      const asked = { ...configuration, type: 'sagad', request: configuration.request || 'launch' };
+      const attaches = asked.request === 'attach';
+      asked.name = asked.name || (attaches ? 'Stop a live execution' : 'Look at a recorded execution');
+      if (attaches && asked.live === undefined) asked.live = true;
       if (!asked.execution && asked.inputs === undefined) {
         asked.execution = await vscode.window.showInputBox({ prompt: "The execution's id, or how it begins" });
         if (!asked.execution) return undefined;

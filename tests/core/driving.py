@@ -42,6 +42,8 @@ def _next(plan: Plan, state: State, number: int) -> c.Command | None:
     at = minute(10_000 + number)
     if state.paused is not None:
         return c.ResumeExecution(actor="test", at=at)
+    if state.stop is not None:
+        return c.LeaveBreakpoint(stop=state.stop.version, how="continue", actor="test", at=at)
     for effect in owed(state):
         match effect:
             case RunStep(address=address, attempt=attempt) if starts_child(plan, state, address):

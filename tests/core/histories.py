@@ -10,11 +10,13 @@ from msgspec import Struct
 
 from daemon.core import commands as c
 from daemon.core.address import PAGE, split_turn, turn_around
+from daemon.core.break_events import Breakpoint
 from daemon.core.calls import node_at
+from daemon.core.debugging import HOWS
 from daemon.core.decide import decide
 from daemon.core.effects import Advance, ArmTimer, CancelChild, RunStep, owed
 from daemon.core.errors import Rejected
-from daemon.core.events import Event, Origin, StepError
+from daemon.core.events import Event, InputEdit, Origin, StepError
 from daemon.core.evolve import fold
 from daemon.core.function_events import Call, CallUndo, Drawn
 from daemon.core.leaving import child_id_of
@@ -266,8 +268,47 @@ def _next_command(plan: Plan, state: State, at: datetime) -> st.SearchStrategy[c
         c.PauseExecution if state.paused is None else c.ResumeExecution
     )
     choices.append(st.just(pausing(actor="test", at=at)))
+    choices.append(_breakpoints(sorted(plan.nodes), at))
+    if state.stop is not None:
+        choices += [_leave(state.stop.version, at)] * 6
     cancel = st.just(c.CancelExecution(reason="enough", actor="test", at=at))
     return st.one_of(*choices, *choices, *choices, cancel)
+
+
+def _breakpoints(nodes: list[str], at: datetime) -> st.SearchStrategy[c.Command]:
+    points = st.builds(
+        Breakpoint,
+        node=st.sampled_from(nodes),
+        condition=st.sampled_from(["", "", "vars.count > 0", "input.missing"]),
+        errors=st.booleans(),
+    )
+    return st.builds(
+        c.SetBreakpoints,
+        breakpoints=st.lists(points, max_size=2).map(tuple),
+        next=st.booleans(),
+        actor=st.just("test"),
+        at=st.just(at),
+    )
+
+
+def _leave(stop: int, at: datetime) -> st.SearchStrategy[c.Command]:
+    left = st.builds(
+        c.LeaveBreakpoint,
+        stop=st.just(stop),
+        how=st.sampled_from(HOWS),
+        output=st.integers(0, 3).map(to_json),
+        actor=st.just("test"),
+        at=st.just(at),
+    )
+    edited = st.builds(
+        c.EditAtBreakpoint,
+        stop=st.just(stop),
+        variables=st.just({"count": to_json(1)}),
+        input=st.sampled_from([None, InputEdit(to_json(9))]),
+        actor=st.just("test"),
+        at=st.just(at),
+    )
+    return st.one_of(left, left, left, edited)
 
 
 def _message(at: datetime) -> st.SearchStrategy[c.Command]:

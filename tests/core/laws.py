@@ -141,7 +141,7 @@ def every_unfinished_execution_has_a_cause(history: History) -> None:
     for turn in history.turns:
         assert (cause(turn.after) == "") == isinstance(turn.after, Finished)
         if not owed(turn.after) and isinstance(turn.after, Running):
-            assert cause(turn.after) in {"signal", "child", "person", "pause", "limit"}
+            assert cause(turn.after) in {"signal", "child", "person", "pause", "breakpoint", "limit"}
 
 
 def the_derived_fields_agree_with_the_steps(history: History) -> None:

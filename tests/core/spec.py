@@ -16,7 +16,7 @@ from msgspec import UNSET
 from daemon.core import commands as c
 from daemon.core.decide import decide, decision
 from daemon.core.errors import Rejected
-from daemon.core.events import StepError, StepStarted
+from daemon.core.events import InputEdit, StepError, StepStarted
 from daemon.core.evolve import fold
 from daemon.core.leaving import child_id_of
 from daemon.core.state import INITIAL, Finished, Running
@@ -26,6 +26,7 @@ from tests.support.workflows import plan_of
 if TYPE_CHECKING:
     from collections.abc import Container
 
+    from daemon.core.break_events import Breakpoint
     from daemon.core.child_events import Parent
     from daemon.core.events import Event
     from daemon.core.function_events import Call
@@ -184,6 +185,29 @@ class Story:
 
     def resume(self) -> list[str]:
         return self.when(c.ResumeExecution(actor="ann", at=minute(self.clock)))
+
+    def breakpoints(self, *points: Breakpoint, stop_next: bool = False) -> list[str]:
+        at = minute(self.clock)
+        return self.when(c.SetBreakpoints(breakpoints=points, next=stop_next, actor="ann", at=at))
+
+    def leave(self, how: str = "continue", output: Any = None, *, port: str = "out") -> list[str]:
+        """Go on from where the execution stands."""
+        value, at = to_json(output), minute(self.clock)
+        return self.when(c.LeaveBreakpoint(stop=self.stop, how=how, output=value, port=port, actor="ann", at=at))
+
+    def edit(self, *, given: Any = UNSET, **variables: Any) -> list[str]:
+        """Change variables, or the input of the step that the execution stands at."""
+        other = None if given is UNSET else InputEdit(to_json(given))
+        values = {name: to_json(value) for name, value in variables.items()}
+        at = minute(self.clock)
+        return self.when(c.EditAtBreakpoint(stop=self.stop, variables=values, input=other, actor="ann", at=at))
+
+    @property
+    def stop(self) -> int:
+        """The version by which the execution stands."""
+        assert isinstance(self.state, Running)
+        assert self.state.stop is not None, "it does not stand at a breakpoint"
+        return self.state.stop.version
 
     def await_child(self, address: str, *, attempt: int = 1) -> list[str]:
         """Have the step's child started."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daemon.core import commands as c
+from daemon.core.break_events import Breakpoint
 from daemon.core.child_events import Parent
 from daemon.core.events import EVENT_TYPES, UPCASTERS, Edits, InputEdit, Origin, StepEdit, Streamed
 from daemon.core.evolve import fold
@@ -191,6 +192,24 @@ def stories() -> Iterator[Story]:
     yield from _stories_of_functions()
     yield from _stories_of_branches()
     yield _story_of_pages()
+    yield _story_of_breakpoints()
+
+
+def _story_of_breakpoints() -> Story:
+    undo = "compensate: {task: t.undo}"
+    nodes = f"{{a: {{task: t.a}}, b: {{task: t.b, {undo}}}, c: {{task: t.c}}}}"
+    story = Story.of(f"workflow: stops\nvars: {{rate: 1}}\nnodes: {nodes}\nedges: [a -> b -> c]")
+    story.start({"n": 1})
+    points = Breakpoint(node="b", condition="a == 1"), Breakpoint(node="c"), Breakpoint(errors=True)
+    story.breakpoints(*points, stop_next=True)
+    story.complete("a", 1)
+    story.edit(rate="ü", given={"n": 2})
+    story.leave("over")
+    story.fail("b", "timeout")
+    story.leave("retry")
+    story.complete("b", 2, attempt=2)
+    story.leave("skip", {"by": "hand"})
+    return story
 
 
 def _story_of_pages() -> Story:

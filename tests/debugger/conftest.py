@@ -11,13 +11,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from daemon.core.values import from_json
 from daemon.main import open_daemon
 from daemon.settings import load_settings
+from tests.api.conftest import served
 from tests.debugger.dap_client import DapClient
-from tests.support.daemons import finished
+from tests.support import gated_handlers
+from tests.support.daemons import finished, running, settings_for, start
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from daemon.assembled import Daemon
 
 ROOT = Path(__file__).parents[2]
 FLOW = """\
@@ -115,3 +121,55 @@ async def editor(*arguments: str) -> AsyncIterator[DapClient]:
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+LIVE = """\
+workflow: live
+vars: {rate: 1}
+nodes:
+  a: {task: gate, with: {name: "{{ input.name }}", value: 1}}
+  each:
+    forEach: [1, 2]
+    do:
+      nodes:
+        x: {task: pass, with: {value: "{{ loop.item * vars.rate }}"}}
+      output: "{{ x }}"
+  c: {task: flaky, with: {name: "{{ input.name }}"}}
+edges: [a -> each, each -> c]
+output: ["{{ each }}", "{{ c }}"]
+"""
+LIVE_LINES = {"a": 4, "each": 5, "x": 9, "c": 11}
+
+
+class Going(NamedTuple):
+    """A daemon with an execution that stands at the gate in `a`."""
+
+    daemon: Daemon
+    url: str
+    target: UUID
+    name: str
+    folder: Path
+
+    def open_gate(self) -> None:
+        gated_handlers.gates[self.name].set()
+
+    async def output(self) -> object:
+        return from_json((await finished(self.daemon, self.target)).output)
+
+
+@pytest.fixture
+async def going(tmp_path: Path) -> AsyncIterator[Going]:
+    async with _going(tmp_path) as found:
+        yield found
+
+
+@asynccontextmanager
+async def _going(folder: Path) -> AsyncIterator[Going]:
+    name = str(folder)
+    (folder / "sagad.toml").write_text(
+        '[store]\nurl = "memory://"\n[workflows]\nhandlers = ["tests.support.gated_handlers"]\n'
+    )
+    async with running(settings_for(folder, LIVE)) as daemon, served(daemon) as url:
+        target = await start(daemon, "live", {"name": name})
+        await gated_handlers.entered[name].wait()
+        yield Going(daemon, url, target, name, folder)

@@ -18,6 +18,7 @@ from msgspec import Struct
 from daemon.core import commands as c
 from daemon.core.address import turn_around
 from daemon.core.admission import NoSlot
+from daemon.core.break_events import Breakpoint
 from daemon.core.calls import node_at
 from daemon.core.decide import decide
 from daemon.core.effects import Advance, ArmTimer, CancelChild, RunStep, owed
@@ -31,7 +32,7 @@ from daemon.core.saga import CHOICES
 from daemon.core.state import INITIAL, Finished, InFlight, Running, State
 from daemon.core.state_limits import COLLECTING
 from daemon.core.values import Json, to_json
-from tests.core.generator import approvals, graphs, inputs
+from tests.core.generator import approvals, breakpoints, graphs, inputs
 from tests.core.generator.dice import Dice
 from tests.core.generator.limits import CROWDS, FREE
 from tests.core.generator.shrinking import Choices
@@ -159,6 +160,8 @@ class World:
             return c.UndoExecution(reason="mistaken", actor="test", at=self._at)
         if isinstance(self._state, Running) and self._state.paused is not None:
             return c.ResumeExecution(actor="test", at=self._at)
+        if isinstance(self._state, Running) and self._state.stop is not None:
+            return breakpoints.gone_on(self._state, self._at)
         commands = [*self._answers(self._state)] if isinstance(self._state, Running) else [self._start()]
         assert commands, f"nothing would change anything, and it has not ended: {self._state}"
         return self._dice.pick(commands)
@@ -175,6 +178,8 @@ class World:
             return self._again()
         if dice.chance(self._temper.people):
             return self._person(state)
+        if state.stop is not None and dice.chance(50):
+            return breakpoints.left(dice, state, self._at)
         commands: list[c.Command] = [*self._answers(state)]
         if not commands:
             return self._kind_command()
@@ -277,7 +282,12 @@ class World:
         }
         collect = None if self._plan.start.definition.collect is None else self._message(to_json(given))
         return c.StartExecution(
-            execution_id=EXECUTION, input=to_json(given), collect=collect, actor="test", at=self._at
+            execution_id=EXECUTION,
+            input=to_json(given),
+            collect=collect,
+            breakpoints=(Breakpoint(errors=True),) if self._dice.chance(self._temper.people) else (),
+            actor="test",
+            at=self._at,
         )
 
     def _message(self, given: Json | None = None) -> c.CollectMessage:
@@ -311,6 +321,7 @@ class World:
             ],
             [c.PauseExecution(actor="test", at=at) if state.paused is None else c.ResumeExecution(actor="test", at=at)],
             [c.CancelExecution(reason="enough", actor="test", at=at)],
+            *[[breakpoints.asked(dice, self._plan, at)]] * 2,
             *[[self._input(inputs.early(dice, self._plan, state))]] * 3,
         ]
         return dice.pick(dice.pick([each for each in whims if each]))
