@@ -22,6 +22,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+class Sealing(Struct, frozen=True):
+    """Whose data the values of an execution are: nobody is to read them without that subject's key."""
+
+    subject: str
+    """Empty for the key of one execution, whose subject is not known yet."""
+    key_of: UUID | None = None
+    """The execution, itself or the one it goes on from, whose key is used; None: the one that the subject has now."""
+
+
+class KeyUsed(Struct, frozen=True):
+    """The key that the events of an append are sealed with."""
+
+    key_id: str
+    checked: bool = True
+    """Whether the key must be there still: else the append conflicts."""
+
+
 class Append(Struct, frozen=True):
     """Events that extend one execution, and the index rows that they imply: all of it is written, or none."""
 
@@ -33,6 +50,10 @@ class Append(Struct, frozen=True):
     index: IndexChange = UNCHANGED
     by: UUID | None = None
     """The daemon that decided it, as it joined (`leases.Leases.join`); None: a tool that holds no leases."""
+    sealing: Sealing | None = None
+    """Whose data the events hold; None for nobody's in particular. See `sealed_log`."""
+    key: KeyUsed | None = None
+    """Of events that are sealed already."""
 
 
 class Verbatim(Struct, frozen=True):

@@ -5,7 +5,7 @@ Comes from: the composition root. Goes to: `memory`, `sqlite`, `postgres`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -24,9 +24,12 @@ from eventstore.postgres_database import PostgresDatabase
 from eventstore.postgres_leases import PostgresLeases
 from eventstore.queries import latest_version
 from eventstore.relational import SqlCursors, SqlDefinitions, SqlIndex, SqlSnapshots
+from eventstore.sealed_log import SealedLog, Vault
+from eventstore.sealed_values import SealedResults, SealedSnapshots, SealedStreams
 from eventstore.slot_rows import SqlSlots
 from eventstore.sql_results import SqlResults
 from eventstore.sql_streams import SqlStreams
+from eventstore.sql_subjects import SqlSubjects
 from eventstore.sqlite import SqliteLog
 from eventstore.sqlite_archive import SqliteArchive
 from eventstore.sqlite_database import SqliteDatabase
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from eventstore.slots import Slots
     from eventstore.snapshots import Snapshots
     from eventstore.streams import Streams
+    from eventstore.subjects import Subjects
 
 
 class Schema(Protocol):
@@ -80,6 +84,9 @@ class Store:
     results: Results
     streams: Streams
     slots: Slots
+    subjects: Subjects
+    vault: Vault
+    """The keys of the subjects, ready to be used."""
     hints: Callable[[], AbstractAsyncContextManager[asyncio.Event]]
     """Gives an event that is set when something may have been appended: for `tail.follow`."""
     versions: Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, int]]]
@@ -114,11 +121,12 @@ async def open_store(
     scheme = urlsplit(url).scheme
     match scheme:
         case "memory":
-            return _in_memory(url, codec, memory_now)
+            return _sealing(_in_memory(url, codec, memory_now), codec)
         case "sqlite":
-            return await _ready(_on_sqlite(url, codec), "sqlite", auto_migrate=auto_migrate)
+            return _sealing(await _ready(_on_sqlite(url, codec), "sqlite", auto_migrate=auto_migrate), codec)
         case "postgresql" | "postgres":
-            return await _ready(await _on_postgres(url, codec), "postgres", auto_migrate=auto_migrate)
+            store = await _on_postgres(url, codec)
+            return _sealing(await _ready(store, "postgres", auto_migrate=auto_migrate), codec)
     raise Unusable(
         f"store URL {without_password(url)!r}: use memory://, sqlite:///file.db or postgresql://host/database"
     )
@@ -143,26 +151,61 @@ async def _ready(store: Store, dialect: str, *, auto_migrate: bool) -> Store:
     return store
 
 
+def _sealing(store: Store, codec: Codec) -> Store:
+    """Return the store with what it writes of subjects sealed by their keys."""
+    store = replace(store, log=SealedLog(store.log, codec, store.vault))
+    if codec.keyring is None:
+        return store
+    return replace(
+        store,
+        snapshots=SealedSnapshots(store.snapshots, store.vault),
+        streams=SealedStreams(store.streams, store.vault),
+        results=SealedResults(store.results, store.vault),
+    )
+
+
 def _in_memory(url: str, codec: Codec, now: Callable[[], datetime]) -> Store:
     index = MemoryIndex()
     log = MemoryLog(codec, index)
+    snapshots, results, streams = MemorySnapshots(), MemoryResults(), MemoryStreams(index)
+    _connect_in_memory(log, snapshots, results, streams)
     return Store(
         url=url,
         log=log,
         index=index,
         definitions=MemoryDefinitions(),
         cursors=MemoryCursors(),
-        snapshots=MemorySnapshots(),
+        snapshots=snapshots,
         payloads=log,
         archive=MemoryArchive(log, index),
         leases=MemoryLeases(index, now),
-        results=MemoryResults(),
-        streams=MemoryStreams(index),
+        results=results,
+        streams=streams,
         slots=index.slots,
+        subjects=log.subjects,
+        vault=Vault(log.subjects, codec.keyring),
         hints=log.hints,
         versions=log.versions,
         schema=None,
     )
+
+
+def _connect_in_memory(
+    log: MemoryLog, snapshots: MemorySnapshots, results: MemoryResults, streams: MemoryStreams
+) -> None:
+    """Let the keys of subjects find what was made of the values of executions."""
+
+    async def count(executions: Sequence[UUID]) -> tuple[int, int, int]:
+        kept = [len(await snapshots.stored(execution_id)) for execution_id in executions]
+        return sum((await log.versions(executions)).values()), sum(kept), results.count_of(executions)
+
+    async def drop(executions: Sequence[UUID]) -> None:
+        for execution_id in executions:
+            await snapshots.clear(execution_id)
+        results.drop_of(executions)
+        streams.drop_of(executions)
+
+    log.subjects.count, log.subjects.drop = count, drop
 
 
 def _on_sqlite(url: str, codec: Codec) -> Store:
@@ -172,6 +215,7 @@ def _on_sqlite(url: str, codec: Codec) -> Store:
         raise Unusable(f"store URL {url!r}: use sqlite:///file.db, or four slashes for an absolute path")
     database = SqliteDatabase(str(Path(path).absolute()))
     log = SqliteLog(database, codec)
+    subjects = SqlSubjects(database)
     return Store(
         url=url,
         log=log,
@@ -185,6 +229,8 @@ def _on_sqlite(url: str, codec: Codec) -> Store:
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),
         slots=SqlSlots(database),
+        subjects=subjects,
+        vault=Vault(subjects, codec.keyring),
         hints=log.hints,
         versions=log.versions,
         schema=database,
@@ -195,6 +241,7 @@ async def _on_postgres(url: str, codec: Codec) -> Store:
     database = PostgresDatabase(url)
     await database.open()
     log = PostgresLog(database, codec)
+    subjects = SqlSubjects(database)
     return Store(
         url=without_password(url),
         log=log,
@@ -208,6 +255,8 @@ async def _on_postgres(url: str, codec: Codec) -> Store:
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),
         slots=SqlSlots(database),
+        subjects=subjects,
+        vault=Vault(subjects, codec.keyring),
         hints=database.hints,
         versions=log.versions,
         schema=database,

@@ -38,6 +38,8 @@ class StartExecution(Struct, frozen=True, gc=False, kw_only=True):
     traceparent: str | None = None
     parent: Parent | None = None
     """The step that starts it as a subflow."""
+    subject: str = ""
+    """Of the parent: the child's, unless its workflow says another."""
     collect: CollectMessage | None = None
     """The first of the messages that are collected before it begins."""
     collect_key: str = ""

@@ -62,6 +62,7 @@ def _started(_: object, first: e.ExecutionStarted, events: Sequence[e.Event]) ->
         dedupe_key=first.dedupe_key,
         traceparent=first.traceparent,
         parent=first.parent,
+        subject=first.subject,
         collect=collect,
         collect_key=key,
         actor=first.actor,

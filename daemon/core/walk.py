@@ -160,7 +160,7 @@ def begin(draft: Draft, address: str, *, granted: bool = False) -> None:
     scope = paging.scope_of(draft, address) if address.endswith(PAGE) else draft.scope.at(turn)
     try:
         ask = node.type.begin(node.config, Beginning(scope, _fired(draft, turn, node), draft.at))
-        key = key_of(node, scope) if isinstance(ask, Run) else ""
+        key = key_of(node, scope, draft.running.subject) if isinstance(ask, Run) else ""
     except EvaluationError as error:
         ask = Fail(e.StepError(str(error), "expression"))
     match ask:

@@ -138,7 +138,7 @@ def execution_row(execution_id: UUID, state: State, at: datetime) -> ExecutionRo
         status=status_of(state),
         cause=cause(state),
         trigger=state.trigger_name,
-        dedupe_key=state.dedupe_key,
+        dedupe_key=None if state.subject else state.dedupe_key,
         started_at=state.started_at,
         updated_at=at,
         finished_at=state.finished_at if isinstance(state, Finished) else None,
@@ -159,7 +159,9 @@ def status_of(state: State) -> str:
 
 
 def _error_of(state: State) -> str | None:
-    return state.error.message[:MAX_ERROR] if isinstance(state, Finished) and state.error else None
+    if not isinstance(state, Finished) or state.error is None:
+        return None
+    return f"sealed ({state.error.code})" if state.subject else state.error.message[:MAX_ERROR]
 
 
 def _shown(state: State) -> tuple[str, str, str]:
