@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Encryption:
-    """`[encryption]`: keys, each base64 of 32 random bytes (`openssl rand -base64 32`). Keep them outside of the database."""
+    """`[encryption]`: keys, each base64 of 32 random bytes (`openssl rand -base64 32`). Keep them elsewhere."""
 
     keys: tuple[str, ...] = field(default=(), repr=False)
     """They wrap the keys of subjects: the first wraps, all unwrap. Needed by workflows that say a `subject`."""

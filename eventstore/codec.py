@@ -219,11 +219,12 @@ class Codec:
         row: Stored,
         data: bytes,
         payloads: Mapping[str, bytes | None],
-        keys: Mapping[str, bytes | None] = NO_KEYS,
+        keys: Mapping[str, bytes | None] | None = NO_KEYS,
     ) -> Any:
         """Return the event of unsealed data. Raises Undecodable.
 
-        `keys` are wrapped ones, by id; None for one that was destroyed: what it had sealed reads as forgotten.
+        `keys` are wrapped ones, by id; None for one that was destroyed, or in place of all: what is sealed reads as
+        forgotten then.
         """
         described, marked = self._topics.get(row.topic), MARK in data
         try:
@@ -239,16 +240,17 @@ class Codec:
             raise Undecodable(f"{row}: {error}") from error
         return event
 
-    def _fill(self, data: bytes, payloads: Mapping[str, bytes | None], keys: Mapping[str, bytes | None]) -> bytes:
+    def _fill(
+        self, data: bytes, payloads: Mapping[str, bytes | None], keys: Mapping[str, bytes | None] | None
+    ) -> bytes:
         key_id = key_of(data) or ""
-        if key_id not in keys:
+        if keys is not None and key_id not in keys:
             raise Undecodable(f"the key {key_id} is not in the store")
-        return filled(data, key_id, self.unwrap(key_id, keys[key_id]), payloads)
+        wrapped = None if keys is None else keys[key_id]
+        key = None if wrapped is None else self._unwrap(key_id, wrapped)
+        return filled(data, key_id, key, payloads)
 
-    def unwrap(self, key_id: str, wrapped: bytes | None) -> DataKey | None:
-        """Return the key; None for one that was destroyed. Raises Undecodable when the keyring cannot unwrap it."""
-        if wrapped is None:
-            return None
+    def _unwrap(self, key_id: str, wrapped: bytes) -> DataKey:
         if self.keyring is None:
             raise Undecodable(f"the key {key_id} is wrapped, and there are no [encryption] keys to unwrap it with")
         return self.keyring.unwrap(key_id, bytes(wrapped))
@@ -300,9 +302,9 @@ class Opened:
     def events(
         self, payloads: Mapping[str, bytes | None] = NO_PAYLOADS, keys: Mapping[str, bytes | None] = NO_KEYS
     ) -> list[Recorded]:
-        """Return the events; `payloads` has stored bytes by hash, None for a deleted one; see `Codec.decode` for `keys`.
+        """Return the events; `payloads` has stored bytes by hash, None for a deleted one. Raises Undecodable.
 
-        Raises Undecodable.
+        See `Codec.decode` for `keys`.
         """
         unseal, decode = self._codec.unseal, self._codec.decode
         plain = {key: None if data is None else unseal(data) for key, data in payloads.items()}

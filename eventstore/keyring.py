@@ -2,7 +2,7 @@
 
 A *data key* belongs to one subject: it seals values with AES-256-GCM. The nonce is made of the key and of what is
 sealed, so that sealing the same twice gives the same bytes, and a value is stored once. The keys of a *keyring* are not
-in the store: they wrap the data keys that are. Without its data key a value is lost, without the keyring every data key.
+in the store: they wrap the data keys that are. Without its data key a value is lost, without the keyring all of them.
 
 Comes from: `sealed_log`, `codec`. Goes to: the `cryptography` library.
 """

@@ -13,18 +13,17 @@ Comes from: `codec`. Goes to: `keyring`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import msgspec.inspect as types
 from msgspec import Raw
 
 from eventstore.errors import Undecodable
-from eventstore.payloads import MARK, REFERENCE, put_back, refer
+from eventstore.payloads import REFERENCE, put_back, refer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from eventstore.keyring import DataKey
 

@@ -219,7 +219,7 @@ TOP_LEVEL: Mapping[str, Schema] = {
     "priority": ref("priority", "Who goes first where there is a limit; for nodes too that do not say."),
     "subject": ref(
         "template",
-        "Whose data executions hold: a text or a number, of `input` and `trigger`. All values of theirs are encrypted with"
+        "Whose data executions hold: a text or a number, of `input` and `trigger`. All their values are encrypted with"
         " that subject's key, and `sagad forget` destroys it. Needs `keys` in `[encryption]`.",
     ),
     "start": ref("start", "When executions begin, and how many of a key."),

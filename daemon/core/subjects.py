@@ -44,7 +44,9 @@ def subject_of(plan: Plan, state: State) -> str:
         value = str(value)
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST_SUBJECT or value.startswith(GONE):
         shown = bytes(to_json(value))[:80].decode(errors="replace")
-        raise InvalidInput(f"the subject must be a text of 1 to {LONGEST_SUBJECT} characters, or a number, and is {shown}")
+        raise InvalidInput(
+            f"the subject must be a text of 1 to {LONGEST_SUBJECT} characters, or a number, and is {shown}"
+        )
     return value
 
 

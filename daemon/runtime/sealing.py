@@ -45,5 +45,8 @@ def check_keys(plans: Iterable[Plan], *, there: bool) -> None:
     found = [plan.definition.workflow for plan in plans if plan.start.subject is not None]
     if found:
         raise Misconfigured(
-            [Problem(message=f"{name} has a `subject`, and nothing to seal its values with", hint=hint) for name in found]
+            [
+                Problem(message=f"{name} has a `subject`, and nothing to seal its values with", hint=hint)
+                for name in found
+            ]
         )
