@@ -27,6 +27,7 @@ from daemon.api import (
     past,
     people,
     streams,
+    subjects,
     topics,
     undo,
     workflows,
@@ -44,7 +45,7 @@ def create_app(daemon: Daemon) -> FastAPI:
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
     reading = (workflows, events_stream, past, executions, streams, cache, limits, topics, health)
-    for part in (many, *reading, messages, undo, people, branches, migrations, archive):
+    for part in (many, *reading, messages, undo, people, branches, migrations, archive, subjects):
         app.include_router(part.routes)
     app.router.routes.append(hooks.route(daemon))
     app.router.routes.append(links.route(daemon))

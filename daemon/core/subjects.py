@@ -28,6 +28,13 @@ class SubjectForgotten(Rejected):
         super().__init__("the subject of the execution was forgotten: nothing can go on from values that are gone")
 
 
+class UnknownSubject(Rejected):
+    """No execution holds data of this subject, as far as can be told."""
+
+    def __init__(self) -> None:
+        super().__init__("no execution holds data of this subject: it has no key in the store")
+
+
 def subject_of(plan: Plan, state: State) -> str:
     """Return whose data the execution holds that begins with this state; empty for nobody's in particular.
 

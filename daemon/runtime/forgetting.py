@@ -18,22 +18,25 @@ from msgspec.structs import replace
 
 from daemon.core.commands import CancelExecution
 from daemon.core.errors import Rejected
+from daemon.core.subjects import UnknownSubject
+from eventstore.errors import Unusable
 from eventstore.subjects import Sealed
 
 if TYPE_CHECKING:
     from daemon.runtime.clock import Clock
     from daemon.runtime.engine import Engine
+    from eventstore.keyring import Keyring
     from eventstore.store import Store
     from eventstore.subjects import SubjectKey
 
 PAGE = 100
 
 
-class UnknownSubject(Rejected):
-    """No execution holds data of this subject, as far as can be told."""
+class NoKeys(Rejected):
+    """The daemon has no keys by which subjects could be told from each other."""
 
     def __init__(self) -> None:
-        super().__init__("no execution holds data of this subject: it has no key in the store")
+        super().__init__("there are no `keys` in [encryption]: no execution holds data of a subject")
 
 
 class StillOpen(Rejected):
@@ -82,8 +85,8 @@ class Forgetting:
         self._clock = clock
 
     async def look(self, subject: str) -> Held:
-        """Return what the store holds of the subject. Raises UnknownSubject; Unusable without a keyring."""
-        known = await self._subjects.known(self._vault.keyring.hashes(subject))
+        """Return what the store holds of the subject. Raises UnknownSubject and NoKeys."""
+        known = await self._subjects.known(self._keyring().hashes(subject))
         if not known:
             raise UnknownSubject
         keys = [key.key_id for key in known if key.forgotten_at is None]
@@ -132,7 +135,7 @@ class Forgetting:
 
     async def rewrap(self) -> int:
         """Have the first key of the keyring wrap all keys, so that others can be taken out of it; return how many."""
-        keyring, after, changed = self._vault.keyring, "", 0
+        keyring, after, changed = self._keyring(), "", 0
         while page := await self._subjects.uses(after=after, limit=PAGE):
             for use in page:
                 key, name = use.key, await self._name_of(use.key)
@@ -143,10 +146,16 @@ class Forgetting:
             after = page[-1].key.key_id
         return changed
 
+    def _keyring(self) -> Keyring:
+        try:
+            return self._vault.keyring
+        except Unusable as error:
+            raise NoKeys from error
+
     async def _name_of(self, key: SubjectKey) -> str | None:
         if key.wrapped is None or key.name is None:
             return None
-        return self._vault.keyring.unwrap(key.key_id, key.wrapped).open(key.name).decode(errors="surrogatepass")
+        return self._keyring().unwrap(key.key_id, key.wrapped).open(key.name).decode(errors="surrogatepass")
 
 
 def _forgotten_at(key: SubjectKey) -> datetime:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daemon.core.state import Finished
-from daemon.core.subjects import SubjectForgotten
+from daemon.core.subjects import SubjectForgotten, UnknownSubject
 from daemon.core.values import from_json
 from daemon.runtime.branches import ForkWish
 from daemon.runtime.codec import codec_of
-from daemon.runtime.forgetting import Forgetting, StillOpen, UnknownSubject
+from daemon.runtime.forgetting import Forgetting, StillOpen
 from daemon.runtime.verification import Verifier
-from daemon.settings import Encryption, Limits, Snapshots
+from daemon.settings import Limits, Snapshots
+from daemon.settings_encryption import Encryption
 from tests.support.daemons import finished, in_flight, running, settings_for, start, until
 from tests.support.gated_handlers import gates
 from tests.support.raw_stores import raw
