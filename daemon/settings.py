@@ -199,6 +199,12 @@ class Archive:
 
     head_keys: tuple[str, ...] = field(default=(), repr=False)
     """The first signs the heads that `sagad verify --head` prints, all are accepted; none signs nothing."""
+    head_private_key: str | None = field(default=None, repr=False)
+    """It signs them instead: Ed25519, as PEM. Its public half can check heads, and not make them."""
+    head_private_key_file: Path | None = None
+    """The same in a file."""
+    head_public_keys: tuple[Path, ...] = ()
+    """Files with the public halves of keys whose heads are accepted; PEM."""
     max_import_bytes: Annotated[int, Between(1024, 2**50)] = 2**30
     """Of a file that is imported over HTTP, as it is sent."""
 
