@@ -17,6 +17,7 @@ from eventsourcing.popo import POPOFactory
 from eventsourcing.utils import Environment
 from msgspec import Raw, Struct
 
+from eventstore.at_rest import AtRest
 from eventstore.errors import Undecodable, Unusable
 from eventstore.log import Recorded, Verbatim
 from eventstore.payloads import MARK, is_reference, put_back, refer, references_in
@@ -120,6 +121,8 @@ class Codec:
         `keyring` unwraps the keys of sealed events; without one these cannot be read.
         """
         self.keyring = keyring
+        self.at_rest = cipher.ids if isinstance(cipher, AtRest) else ()
+        """The ids of the keys by which the whole store is encrypted; the first encrypts."""
         self._encode = msgspec.json.Encoder().encode
         self._threshold = payload_threshold_bytes
         self._compressor = compressor

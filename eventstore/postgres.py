@@ -20,6 +20,7 @@ from eventstore.log import by_execution
 from eventstore.postgres_rows import index_arrays, key_arrays, rare_changes
 from eventstore.queries import statements
 from eventstore.relational import MAX_VERSION
+from eventstore.veils import veiled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,6 +45,7 @@ class PostgresLog:
 
     async def insert(self, batch: Sequence[Append]) -> None:
         """See `log.EventLog`."""
+        batch = self.veiled(batch)
         slots = [(append.execution_id, change) for append in batch for change in append.index.slots]
         rare = self.rare(batch)
         try:
@@ -60,6 +62,10 @@ class PostgresLog:
         if losers:
             first = next(append for append in batch if append.execution_id in losers)
             raise Conflict(first.execution_id, first.after_version, losers=losers)
+
+    def veiled(self, batch: Sequence[Append]) -> Sequence[Append]:
+        """Return the batch with its texts for the index encrypted, if the store is."""
+        return [veiled(append, self._codec) for append in batch] if self._codec.at_rest else batch
 
     def rare(self, batch: Sequence[Append]) -> list[tuple[str, list[Array]]]:
         """Return the statements beside `sagad_append`, with their arguments."""

@@ -43,7 +43,8 @@ class PostgresArchive(SqlArchive):
     async def adopt(self, appends: AsyncIterable[Append]) -> None:
         """See `archive.Archive`."""
         async with self._database.alone() as append_alone:
-            async for append in appends:
+            async for given in appends:
+                [append] = self._log.veiled([given])
                 changes = [(append.execution_id, change) for change in append.index.slots]
                 plain = replace(append, index=replace(append.index, slots=())) if changes else append
                 if await append_alone(self._log.arguments([plain]), changes, self._log.rare([plain])):

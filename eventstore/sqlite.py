@@ -26,6 +26,7 @@ from eventstore.queries import statements
 from eventstore.relational import MAX_VERSION
 from eventstore.slot_rows import put_slots
 from eventstore.sqlite_rows import put_index, use_keys
+from eventstore.veils import veiled
 
 if TYPE_CHECKING:
     import sqlite3
@@ -65,6 +66,8 @@ class SqliteLog:
         self._insert(connection, [replace(append, index=replace(append.index, slots=()))])
 
     def _insert(self, connection: sqlite3.Connection, batch: Sequence[Append]) -> None:
+        if self._codec.at_rest:
+            batch = [veiled(append, self._codec) for append in batch]
         writers = {append.by for append in batch if append.by is not None}
         if writers:
             fenced = connection.execute(SQL["fenced"], (_json([writer.hex for writer in writers]),)).fetchall()

@@ -123,10 +123,10 @@ async def open_store(
         case "memory":
             return _sealing(_in_memory(url, codec, memory_now), codec)
         case "sqlite":
-            return _sealing(await _ready(_on_sqlite(url, codec), "sqlite", auto_migrate=auto_migrate), codec)
+            return await _encrypted(await _ready(_on_sqlite(url, codec), "sqlite", auto_migrate=auto_migrate), codec)
         case "postgresql" | "postgres":
             store = await _on_postgres(url, codec)
-            return _sealing(await _ready(store, "postgres", auto_migrate=auto_migrate), codec)
+            return await _encrypted(await _ready(store, "postgres", auto_migrate=auto_migrate), codec)
     raise Unusable(
         f"store URL {without_password(url)!r}: use memory://, sqlite:///file.db or postgresql://host/database"
     )
@@ -149,6 +149,26 @@ async def _ready(store: Store, dialect: str, *, auto_migrate: bool) -> Store:
         remedy = "run `sagad migrate`" if found < known else "run the program that wrote it, or a newer one"
         raise Unusable(f"{store.url} has schema version {found}, this program works with {known}: {remedy}")
     return store
+
+
+async def _encrypted(store: Store, codec: Codec) -> Store:
+    """Return the store as `_sealing` does. Raises Unusable when it is encrypted at rest by a key that is not there."""
+    try:
+        used = await store.subjects.at_rest()
+        _check_at_rest(store, used, codec.at_rest)
+        if codec.at_rest and codec.at_rest[0] not in used:
+            await store.subjects.add_at_rest(codec.at_rest[0], at=_now())
+    except BaseException:
+        await store.close()
+        raise
+    return _sealing(store, codec)
+
+
+def _check_at_rest(store: Store, used: Sequence[str], known: Sequence[str]) -> None:
+    if missing := sorted(set(used) - set(known)):
+        named = f"the key {', '.join(missing)}, which is not in [encryption] at_rest_keys"
+        there = f"these are {', '.join(known)}" if known else "there is none"
+        raise Unusable(f"{store.url} is encrypted at rest with {named}: {there}")
 
 
 def _sealing(store: Store, codec: Codec) -> Store:
@@ -219,7 +239,7 @@ def _on_sqlite(url: str, codec: Codec) -> Store:
     return Store(
         url=url,
         log=log,
-        index=SqlIndex(database),
+        index=SqlIndex(database, codec),
         definitions=SqlDefinitions(database),
         cursors=SqlCursors(database),
         snapshots=SqlSnapshots(database, codec),
@@ -245,7 +265,7 @@ async def _on_postgres(url: str, codec: Codec) -> Store:
     return Store(
         url=without_password(url),
         log=log,
-        index=SqlIndex(database),
+        index=SqlIndex(database, codec),
         definitions=SqlDefinitions(database),
         cursors=SqlCursors(database),
         snapshots=SqlSnapshots(database, codec),
