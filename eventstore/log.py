@@ -26,7 +26,7 @@ class Sealing(Struct, frozen=True):
     """Whose data the values of an execution are: nobody is to read them without that subject's key."""
 
     subject: str
-    """Empty for the key of one execution, whose subject is not known yet."""
+    """Empty for the key of one execution, whose subject is not known yet: without a keyring it is not sealed then."""
     key_of: UUID | None = None
     """The execution, itself or the one it goes on from, whose key is used; None: the one that the subject has now."""
 

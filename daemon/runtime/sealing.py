@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 def sealing_of(execution_id: UUID, before: State, events: Sequence[Event], after: State) -> Sealing | None:
     """Return whose data the events hold that lead from one state to the other; None for nobody's in particular.
 
-    Raises SubjectForgotten when the values were readable once: nothing can be added to them.
+    What comes before the start has a key of its own: whose it is will be known then. Raises SubjectForgotten when the
+    values were readable once: nothing can be added to them.
     """
+    if isinstance(after, NotStarted):
+        return Sealing("", execution_id if before.version else None)
     if not after.subject:
         return None
     check_there(after)

@@ -95,6 +95,8 @@ async def test_keys_are_changed_and_encryption_is_turned_on(tmp_path: Path, stor
         async with running(with_keys(tmp_path, store_url, *keys)) as daemon:
             made.append(await start(daemon, "stammer", {"words": f"{MARKER} {len(made)}"}, key=f"k{len(made)}"))
             await finished(daemon, made[-1])
+            if not keys:
+                assert MARKER.encode() in await raw(daemon.store, store_url), "else this module tests nothing"
             for number, execution_id in enumerate(made):
                 state = await daemon.history.load(execution_id)
                 assert isinstance(state, Finished)

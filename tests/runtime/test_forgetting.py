@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from daemon.core.state import Finished
+from daemon.core.events import SignalReceived
+from daemon.core.state import Finished, NotStarted
 from daemon.core.subjects import SubjectForgotten, UnknownSubject
 from daemon.core.values import from_json
 from daemon.runtime.branches import ForkWish
@@ -19,6 +20,7 @@ from tests.support.daemons import finished, in_flight, running, settings_for, st
 from tests.support.gated_handlers import gates
 from tests.support.raw_stores import raw
 from tests.support.stores import store_url
+from triggers.routing import execution_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -87,11 +89,11 @@ async def visited(daemon: Daemon, **more: Any) -> Finished:
     return await finished(daemon, await start(daemon, "visit", given(**more)))
 
 
-async def shape(daemon: Daemon, execution_id: UUID) -> list[Any]:
+async def shape(daemon: Daemon, of: UUID) -> list[Any]:
     """Return what happened in an execution, without what was said."""
-    events = await daemon.history.events(execution_id)
+    events = await daemon.history.events(of)
     names = [(each.version, each.event.NAME, getattr(each.event, "address", ""), each.event.at) for each in events]
-    states = [await daemon.history.load(execution_id, up_to_version=each.version) for each in events]
+    states = [await daemon.history.load(of, up_to_version=each.version) for each in events]
     return [names, *map(structure, states)]
 
 
@@ -145,15 +147,15 @@ async def test_what_was_forgotten_still_verifies(daemon: Daemon, forgetting: For
 
 async def test_an_execution_that_has_not_ended_is_in_the_way(daemon: Daemon, forgetting: Forgetting) -> None:
     """It would go on without its values: nothing is destroyed until it has ended."""
-    execution_id = await start(daemon, "visit", given(gate="later"))
-    await until(daemon, execution_id, in_flight("held"))
+    visit = await start(daemon, "visit", given(gate="later"))
+    await until(daemon, visit, in_flight("held"))
 
     with pytest.raises(StillOpen) as refused:
         await forgetting.forget(f"{MARKER}-7", by="ann")
-    assert refused.value.executions == [execution_id]
+    assert refused.value.executions == [visit]
 
-    assert await forgetting.cancel_open(f"{MARKER}-7", actor="ann") == [execution_id]
-    await finished(daemon, execution_id)
+    assert await forgetting.cancel_open(f"{MARKER}-7", actor="ann") == [visit]
+    await finished(daemon, visit)
     held = await forgetting.forget(f"{MARKER}-7", by="ann")
     assert (held.sealed.executions, held.open) == (2, [])
 
@@ -180,6 +182,30 @@ async def test_a_fork_has_its_sources_key(daemon: Daemon, forgetting: Forgetting
     gone = await daemon.history.load(fork_id)
     assert isinstance(gone, Finished)
     assert "$forgotten" in from_json(gone.output)
+
+
+async def test_signals_that_come_first_are_forgotten_too(
+    daemon: Daemon, forgetting: Forgetting, store_url: str
+) -> None:
+    """They have a key of their own until it is known whose they are."""
+    early = execution_id("visit/api", "early")
+    for number in (1, 2):
+        await daemon.intake.signal(early, "told", {"told": MARKER}, signal_id=f"{MARKER} {number}", actor="test")
+    assert MARKER.encode() not in await raw(daemon.store, store_url)
+    state = await daemon.history.load(early)
+    assert isinstance(state, NotStarted)
+    assert {from_json(signal.data)["told"] for signal in state.signals.values()} == {MARKER}
+
+    assert (await start(daemon, "visit", given(), key="early")) == early
+    await finished(daemon, early)
+    await forgetting.forget(f"{MARKER}-7", by="ann")
+
+    [first, second, *_] = await daemon.history.events(early)
+    for recorded in (first, second):
+        assert isinstance(recorded.event, SignalReceived)
+        assert "$forgotten" in from_json(recorded.event.data)
+    assert first.event.signal_id != second.event.signal_id
+    assert MARKER.encode() not in await raw(daemon.store, store_url)
 
 
 async def test_others_keep_their_values(daemon: Daemon, forgetting: Forgetting) -> None:
