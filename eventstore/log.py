@@ -9,7 +9,7 @@ Comes from: daemon/runtime/engine by way of `writer`. Goes to: `memory`, `sqlite
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
@@ -19,7 +19,7 @@ from msgspec import Struct
 from eventstore.index import UNCHANGED, IndexChange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 
 class Sealing(Struct, frozen=True):
@@ -32,11 +32,11 @@ class Sealing(Struct, frozen=True):
 
 
 class KeyUsed(Struct, frozen=True):
-    """The key that the events of an append are sealed with."""
+    """The key that the events of an append are sealed with, and those of the subject that it goes with."""
 
-    key_id: str
+    key_ids: Sequence[str]
     checked: bool = True
-    """Whether the key must be there still: else the append conflicts."""
+    """Whether all must be there still: else the append conflicts."""
 
 
 class Append(Struct, frozen=True):

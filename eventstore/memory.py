@@ -74,7 +74,7 @@ class MemoryLog:
                     self._rows.append(row)
                 self._index.apply(append.execution_id, append.index, append.by)
                 if append.key is not None:
-                    self.subjects.use(append.execution_id, append.key.key_id)
+                    self.subjects.use(append.execution_id, append.key.key_ids)
         for listener in self._listeners:
             listener.set()
 
@@ -123,7 +123,7 @@ class MemoryLog:
         return opened.events(payloads, self.subjects.stored(opened.keys))
 
     def _is_gone(self, key: KeyUsed) -> bool:
-        return key.checked and not self.subjects.is_there(key.key_id)
+        return key.checked and not all(map(self.subjects.is_there, key.key_ids))
 
 
 class Lease:

@@ -33,9 +33,9 @@ class MemorySubjects:
         self.drop: Callable[[Sequence[UUID]], Awaitable[None]]
         """Drops snapshots, chunks and results of executions."""
 
-    def use(self, execution_id: UUID, key_id: str) -> None:
-        """Note that the key seals the execution's values."""
-        self._used[execution_id].add(key_id)
+    def use(self, execution_id: UUID, key_ids: Sequence[str]) -> None:
+        """Note that these are keys of the execution."""
+        self._used[execution_id].update(key_ids)
 
     def is_there(self, key_id: str) -> bool:
         """Tell whether the key is known and was not destroyed."""
@@ -55,10 +55,10 @@ class MemorySubjects:
         found = [key for key in self._keys.values() if key.hash is not None and key.hash in hashes]
         return sorted(found, key=lambda key: key.created_at, reverse=True)
 
-    async def of_execution(self, execution_id: UUID) -> SubjectKey | None:
+    async def of_execution(self, execution_id: UUID) -> Sequence[SubjectKey]:
         """See `subjects.Subjects`."""
         found = [self._keys[key_id] for key_id in self._used.get(execution_id, ())]
-        return min(found, key=lambda key: (key.hash is None, key.key_id), default=None)
+        return sorted(found, key=lambda key: (key.hash is not None, key.key_id))
 
     async def add(self, key: SubjectKey) -> None:
         """See `subjects.Subjects`."""

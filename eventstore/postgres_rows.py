@@ -79,10 +79,11 @@ def rare_changes(changes: Sequence[tuple[UUID, IndexChange]]) -> list[tuple[str,
 
 def key_arrays(used: Sequence[tuple[UUID, KeyUsed]]) -> list[Array]:
     """Return the arguments of `sagad_use_keys`."""
+    each = [(execution_id, key_id, key.checked) for execution_id, key in used for key_id in key.key_ids]
     return [
-        Uuids.of([execution_id.bytes for execution_id, _ in used]),
-        Texts.of([key.key_id for _, key in used]),
-        Booleans.of([key.checked for _, key in used]),
+        Uuids.of([execution_id.bytes for execution_id, _, _ in each]),
+        Texts.of([key_id for _, key_id, _ in each]),
+        Booleans.of([checked for _, _, checked in each]),
     ]
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from eventstore.codec import Codec
     from eventstore.keyring import Keyring
-    from eventstore.log import Append, EventLog, Sealing
+    from eventstore.log import Append, EventLog
     from eventstore.subjects import Subjects
 
 _KNOWN = 10_000
@@ -62,22 +62,21 @@ class SealedLog:
         gone: list[Append] = []
         ready: list[Append] = []
         for append in batch:
-            key = None
-            if append.sealing is not None and (append.sealing.subject or self._codec.keyring is not None):
-                key = await self._vault.key_for(append.execution_id, append.sealing)
-                if key is None:
-                    gone.append(append)
-                    continue
-            ready.append(append if key is None else self._with(append, key))
+            if append.sealing is None or not (append.sealing.subject or self._codec.keyring is not None):
+                ready.append(append)
+            elif (keys := await self._vault.keys_for(append)) is None:
+                gone.append(append)
+            else:
+                ready.append(self._with(append, keys))
         if gone:
             first = gone[0]
             losers = [append.execution_id for append in gone]
             raise Conflict(first.execution_id, first.after_version, losers=losers)
         return ready
 
-    def _with(self, append: Append, key: DataKey) -> Append:
-        events = tuple(self._codec.encode_sealed(event, key) for event in append.events)
-        return replace(append, events=events, key=KeyUsed(key.id))
+    def _with(self, append: Append, keys: Sequence[DataKey]) -> Append:
+        events = tuple(self._codec.encode_sealed(event, keys[0]) for event in append.events)
+        return replace(append, events=events, key=KeyUsed(tuple(key.id for key in keys)))
 
 
 class Vault:
@@ -87,7 +86,7 @@ class Vault:
         """Without a keyring nothing can be sealed, nor opened."""
         self._subjects = subjects
         self._keyring = keyring
-        self._of_execution: dict[UUID, DataKey] = {}
+        self._of_execution: dict[UUID, Sequence[DataKey]] = {}
 
     @property
     def keyring(self) -> Keyring:
@@ -96,21 +95,27 @@ class Vault:
             raise Unusable("values of a subject cannot be sealed: there are no `keys` in [encryption]")
         return self._keyring
 
-    async def key_for(self, execution_id: UUID, sealing: Sealing) -> DataKey | None:
-        """Return the key that an append is sealed with; None for one that was destroyed."""
-        key = self._of_execution.get(sealing.key_of) if sealing.key_of is not None else None
-        if key is not None:
-            self._know(execution_id, key)
-            return key
-        if sealing.key_of is not None:
-            stored = await self._subjects.of_execution(sealing.key_of)
-        else:
-            stored = await self._current(sealing.subject)
-        if stored is None or stored.wrapped is None:
-            return None
-        key = self.keyring.unwrap(stored.key_id, stored.wrapped)
-        self._know(execution_id, key)
-        return key
+    async def keys_for(self, append: Append) -> Sequence[DataKey] | None:
+        """Return the keys of the append's execution, of which the first seals; None when one of them was destroyed.
+
+        An execution goes on with the keys that it has, and with its subject's once that is known.
+        """
+        sealing = append.sealing
+        if sealing is None:
+            raise TypeError("an append of nobody in particular has no keys")
+        goes_on = sealing.key_of or (append.execution_id if append.after_version else None)
+        keys = self._of_execution.get(sealing.key_of) if sealing.key_of is not None else None
+        if keys is None:
+            stored = list(await self._subjects.of_execution(goes_on)) if goes_on is not None else []
+            if sealing.key_of is None:
+                stored.append(await self._current(sealing.subject))
+            keys = [self._unwrapped(key) for key in stored if key.wrapped is not None]
+            if not keys or len(keys) < len(stored):
+                return None
+        if len(self._of_execution) >= _KNOWN:
+            self._of_execution.clear()
+        self._of_execution[append.execution_id] = keys
+        return keys
 
     async def seal_for(self, execution_id: UUID, data: bytes) -> bytes:
         """Return what is kept beside the log of an execution: sealed, if the execution is a subject's.
@@ -120,11 +125,11 @@ class Vault:
         if self._keyring is None:
             return data
         stored = await self._subjects.of_execution(execution_id)
-        if stored is None:
+        if not stored:
             return data
-        if stored.wrapped is None:
+        if stored[0].wrapped is None:
             raise Undecodable(f"the subject of execution {execution_id} was forgotten")
-        return sealed(data, self._keyring.unwrap(stored.key_id, stored.wrapped))
+        return sealed(data, self._unwrapped(stored[0]))
 
     async def open(self, data: bytes) -> bytes | None:
         """Undo `seal_for`; None when the key was destroyed, or is not here. Raises Undecodable."""
@@ -138,21 +143,19 @@ class Vault:
         """Look for the execution's key in the store the next time."""
         self._of_execution.pop(execution_id, None)
 
-    def _know(self, execution_id: UUID, key: DataKey) -> None:
-        if len(self._of_execution) >= _KNOWN:
-            self._of_execution.clear()
-        self._of_execution[execution_id] = key
+    def _unwrapped(self, key: SubjectKey) -> DataKey:
+        if key.wrapped is None:
+            raise Undecodable(f"the key {key.key_id} was destroyed")
+        return self.keyring.unwrap(key.key_id, key.wrapped)
 
-    async def _current(self, subject: str) -> SubjectKey | None:
+    async def _current(self, subject: str) -> SubjectKey:
         """Return the subject's key, made if there is none. Of two who make one at once, both get the one that stays."""
         if not subject:
             return await self._new("")
         hashes = self.keyring.hashes(subject)
-        for _ in range(2):
-            if found := await self._subjects.in_use(hashes):
-                return found[0]
+        while not (found := await self._subjects.in_use(hashes)):
             await self._new(subject)
-        return None
+        return found[0]
 
     async def _new(self, subject: str) -> SubjectKey:
         key = DataKey.new(uuid4().hex)

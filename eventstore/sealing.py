@@ -194,6 +194,8 @@ def _take_of(kind: types.Type, personal: Personal) -> Callable[[Raw, _Taking], R
 
 def _take_field(owner: str, field: types.Field, personal: Personal) -> Callable[[Raw, _Taking], Raw] | None:
     if (owner, field.name) in personal.texts:
+        if isinstance(field.type, types.VarTupleType):
+            return _take_items(lambda item, taking: taking.text(item) if bytes(item).startswith(b'"') else item)
         return lambda value, taking: taking.text(value)
     if (owner, field.name) in personal.counted:
         return lambda value, taking: taking.counted(value)

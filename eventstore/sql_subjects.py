@@ -45,10 +45,10 @@ class SqlSubjects:
         """See `subjects.Subjects`."""
         return [self._key(row) for row in await self._database.fetch(*_listing("keys_of", hashes=hashes))]
 
-    async def of_execution(self, execution_id: UUID) -> SubjectKey | None:
+    async def of_execution(self, execution_id: UUID) -> Sequence[SubjectKey]:
         """See `subjects.Subjects`."""
-        rows = await self._database.fetch(SQL["key_of_execution"], {"execution_id": execution_id})
-        return self._key(rows[0]) if rows else None
+        rows = await self._database.fetch(SQL["keys_of_execution"], {"execution_id": execution_id})
+        return [self._key(row) for row in rows]
 
     async def add(self, key: SubjectKey) -> None:
         """See `subjects.Subjects`."""

@@ -75,13 +75,15 @@ def put_index(connection: sqlite3.Connection, changes: Iterable[tuple[UUID, Inde
 def use_keys(connection: sqlite3.Connection, appends: Sequence[Append]) -> None:
     """Note which executions use which keys, in the open transaction. Raises Conflict when one is not there any more."""
     used = [(append, append.key) for append in appends if append.key is not None]
-    checked = msgspec.json.encode([key.key_id for _, key in used if key.checked]).decode()
+    checked = msgspec.json.encode([key_id for _, key in used if key.checked for key_id in key.key_ids]).decode()
     there = {key_id for (key_id,) in connection.execute(SQL["keys_there"], (checked,))}
-    losers = [append for append, key in used if key.checked and key.key_id not in there]
+    losers = [append for append, key in used if key.checked and not there.issuperset(key.key_ids)]
     if losers:
         first = losers[0]
         raise Conflict(first.execution_id, first.after_version, losers=[lost.execution_id for lost in losers])
-    connection.executemany(SQL["use_key"], [(append.execution_id.hex, key.key_id) for append, key in used])
+    connection.executemany(
+        SQL["use_key"], [(append.execution_id.hex, key_id) for append, key in used for key_id in key.key_ids]
+    )
 
 
 def _row(row: ExecutionRow) -> tuple[Any, ...]:

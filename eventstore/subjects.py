@@ -62,8 +62,11 @@ class Subjects(Protocol):
     async def known(self, hashes: Sequence[str]) -> Sequence[SubjectKey]:
         """Return all keys of a subject, newest first."""
 
-    async def of_execution(self, execution_id: UUID) -> SubjectKey | None:
-        """Return the key that seals the execution's values, whether or not it was destroyed."""
+    async def of_execution(self, execution_id: UUID) -> Sequence[SubjectKey]:
+        """Return the keys of an execution, whether or not they were destroyed; the first seals its values.
+
+        That is its subject's key, or one of its own, if it had that before its subject was known.
+        """
 
     async def add(self, key: SubjectKey) -> None:
         """Store the key; nothing changes when its id is known, or a key with its hash is in use."""

@@ -30,6 +30,7 @@ PERSONAL_TEXTS = frozenset(
         ("ResumeReceived", "resume_id"),
         ("RewindRequested", "reason"),
         ("SignalReceived", "signal_id"),
+        ("SecretSlot", "parts"),
         ("Slot", "fair"),
         ("Slot", "key"),
         ("StepCached", "key"),
@@ -44,7 +45,7 @@ PERSONAL_TEXTS = frozenset(
         ("UpdateHandled", "update_id"),
     }
 )
-"""As (class, field)."""
+"""As (class, field); of a list, its texts."""
 
 COUNTED = frozenset({("FanOutExpanded", "items"), ("LoopStarted", "items"), ("SagaStarted", "items")})
 """Lists whose length is structure: so many turns there were."""

@@ -181,7 +181,7 @@ class _Gathered:
         self._events: list[Verbatim] = []
         self._bytes = 0
         self._index = UNCHANGED
-        self._key = key_of(first.entry.row.state)
+        self._keys: dict[str, None] = {}
 
     def takes(self, step: Step, change: IndexChange) -> bool:
         """Tell whether one more event can join: what it changes must go together with what changes before it."""
@@ -190,7 +190,6 @@ class _Gathered:
             and len(self._events) < MOST_EVENTS
             and self._bytes < MOST_BYTES
             and not is_end(self._index)
-            and key_of(step.entry.row.state) in {None, self._key}
             and not (self._index.slots and change.slots)
         )
 
@@ -199,6 +198,8 @@ class _Gathered:
         row, payloads = step.entry.row, step.entry.payloads
         fresh = {key: data for key, data in payloads.items() if data is not None and key not in placed}
         placed |= fresh.keys()
+        if (key_id := key_of(row.state)) is not None:
+            self._keys[key_id] = None
         self._events.append(Verbatim(row.topic, row.state, fresh))
         self._bytes += len(row.state) + sum(map(len, fresh.values()))
         if change is not UNCHANGED:
@@ -206,7 +207,7 @@ class _Gathered:
 
     def append(self) -> Append:
         """Return what was gathered."""
-        key = None if self._key is None else KeyUsed(self._key, checked=False)
+        key = KeyUsed(tuple(self._keys), checked=False) if self._keys else None
         return Append(self._execution_id, self._after_version, tuple(self._events), self._index, key=key)
 
 

@@ -6,10 +6,10 @@ WHERE subject IN ({hashes}) AND forgotten_at IS NULL ORDER BY created_at, key_id
 SELECT key_id, subject, wrapped, name, created_at, forgotten_at, forgotten_by, reason FROM subjects
 WHERE subject IN ({hashes}) ORDER BY created_at DESC, key_id;
 
--- key_of_execution: the one that seals an execution's values; its subject's before one of its own
+-- keys_of_execution: the one that seals its values first; one of its own before its subject's
 SELECT s.key_id, subject, wrapped, name, created_at, forgotten_at, forgotten_by, reason
 FROM subject_executions e JOIN subjects s ON s.key_id = e.key_id
-WHERE e.execution_id = :execution_id ORDER BY subject IS NULL, s.key_id LIMIT 1;
+WHERE e.execution_id = :execution_id ORDER BY subject IS NOT NULL, s.key_id;
 
 -- add_key: unless one of that subject is in use
 INSERT INTO subjects (key_id, subject, wrapped, name, created_at, forgotten_at, forgotten_by, reason)
