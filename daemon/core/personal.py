@@ -20,6 +20,7 @@ PERSONAL_TEXTS = frozenset(
         ("EffectLookedUp", "problem"),
         ("ExecutionCancelled", "reason"),
         ("ExecutionForked", "reason"),
+        ("ExecutionMigrated", "reason"),
         ("ExecutionPaused", "reason"),
         ("ExecutionStarted", "dedupe_key"),
         ("ExecutionStarted", "subject"),

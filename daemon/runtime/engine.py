@@ -35,7 +35,7 @@ from daemon.core.effects import (
 )
 from daemon.core.errors import Rejected
 from daemon.core.events import Event
-from daemon.core.state import INITIAL, NotStarted, Running, State, has_work
+from daemon.core.state import INITIAL, Running, State, has_work
 from daemon.runtime.mailbox import Answered, Handled, Letter, Mailbox, Round, refuse
 from daemon.runtime.projection import project
 from daemon.runtime.sealing import sealing_of
@@ -283,8 +283,7 @@ class Engine:
             round_.effects = effects(after, events)
             hint = not round_.mailbox.ours and bool(round_.effects) and has_work(before)
             index = project(round_.execution_id, before, events, after, hint=hint, branched=round_.branched)
-            sealed = after.subject or isinstance(after, NotStarted)
-            whose = sealing_of(round_.execution_id, before, events, after) if sealed else None
+            whose = sealing_of(round_.execution_id, before, events, after)
             append = Append(round_.execution_id, before.version, events, index, self._daemon, whose)
             self._writer.submit(append, round_.appended)
         except Rejected as error:
