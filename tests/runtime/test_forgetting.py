@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from daemon.core.errors import Misconfigured
 from daemon.core.events import SignalReceived
 from daemon.core.state import Finished, NotStarted
 from daemon.core.subjects import SubjectForgotten, UnknownSubject
@@ -14,7 +15,8 @@ from daemon.runtime.branches import ForkWish
 from daemon.runtime.codec import codec_of
 from daemon.runtime.forgetting import Forgetting, StillOpen
 from daemon.runtime.verification import Verifier
-from daemon.settings import Limits, Snapshots
+from daemon.runtime.what_if import verdict
+from daemon.settings import Limits, Snapshots, settings_from
 from daemon.settings_encryption import Encryption
 from tests.support.daemons import finished, in_flight, running, settings_for, start, until
 from tests.support.gated_handlers import gates
@@ -227,3 +229,34 @@ async def test_others_keep_their_values(daemon: Daemon, forgetting: Forgetting) 
     ]
     with pytest.raises(UnknownSubject):
         await forgetting.look("nobody")
+
+
+async def test_a_subject_needs_a_key_in_the_settings(tmp_path: Path) -> None:
+    """Else its values would be stored in the clear."""
+    with pytest.raises(Misconfigured, match="visit has a `subject`, and nothing to seal its values with"):
+        async with running(settings_for(tmp_path, TEXT)):
+            pass
+
+
+def test_what_is_no_key_is_told_at_once_and_not_shown() -> None:
+    """All of them, with their numbers."""
+    with pytest.raises(Misconfigured) as refused:
+        settings_from({"encryption": {"keys": [KEY, "c2hvcnQ="], "at_rest_keys": ["no base64!"]}}, {})
+    told = str(refused.value)
+    assert "number 2 is no key: it has 5 bytes" in told
+    assert "number 1 is no key: it is not base64" in told
+    assert not any(key in told for key in (KEY, "c2hvcnQ=", "no base64!"))
+    with pytest.raises(Misconfigured, match="beside cipher_key"):
+        settings_from({"store": {"cipher_key": KEY}, "encryption": {"at_rest_keys": [KEY]}}, {})
+
+
+async def test_a_stored_definition_that_was_forgotten_with_is_not_decided_again(
+    daemon: Daemon, forgetting: Forgetting
+) -> None:
+    """What-if has no values to decide on, and says so."""
+    state = await visited(daemon)
+    await forgetting.forget(f"{MARKER}-7", by="ann")
+    plan = daemon.plans.current("visit")
+    events = [recorded.event for recorded in await daemon.history.events(state.execution_id)]
+    with pytest.raises(SubjectForgotten):
+        verdict(state.execution_id, plan, plan, events, status="completed")

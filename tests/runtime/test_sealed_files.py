@@ -18,6 +18,7 @@ from daemon.runtime.imports import Import, Wish
 from daemon.runtime.verification import Verifier
 from daemon.settings import Limits
 from daemon.settings_encryption import Encryption
+from tests.support.archives import write
 from tests.support.daemons import finished, in_flight, running, settings_for, start, until
 from tests.support.gated_handlers import gates
 from tests.support.stores import opened, store_url
@@ -70,7 +71,7 @@ async def visit(daemon: Daemon, gate: str = "open") -> UUID:
 
 async def written(store: Store, codec: Codec, execution_id: UUID, path: Path) -> bytes:
     whole = b"".join([line async for line in Export(store, codec, execution_id).lines()])
-    path.write_bytes(whole)
+    write(path, whole)
     return whole
 
 
