@@ -76,7 +76,7 @@ def verdict(
 ) -> Verdict:
     """Decide the events again under the other definition; `base` is where a fork goes on from.
 
-    `names` has the old and the new ids of nodes that have another there. Raises SubjectForgotten for one without values.
+    `names` has the old and the new ids of nodes that have another there. Raises SubjectForgotten.
     """
     subjects = (each.subject for each in events if isinstance(each, e.ExecutionStarted))
     if any(subject.startswith(GONE) for subject in (base.subject, *subjects)):

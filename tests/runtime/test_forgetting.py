@@ -233,9 +233,11 @@ async def test_others_keep_their_values(daemon: Daemon, forgetting: Forgetting) 
 
 async def test_a_subject_needs_a_key_in_the_settings(tmp_path: Path) -> None:
     """Else its values would be stored in the clear."""
-    with pytest.raises(Misconfigured, match="visit has a `subject`, and nothing to seal its values with"):
+    with pytest.raises(ExceptionGroup) as refused:
         async with running(settings_for(tmp_path, TEXT)):
             pass
+    [error] = refused.value.exceptions
+    assert "visit has a `subject`, and nothing to seal its values with" in str(error)
 
 
 def test_what_is_no_key_is_told_at_once_and_not_shown() -> None:
