@@ -14,6 +14,7 @@ import structlog
 from daemon.core.errors import Misconfigured
 from daemon.core.schema import definition_schema
 from daemon.runtime.routes import routes_of
+from daemon.runtime.sealing import check_keys
 from eventstore.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Daemon:
         loaded = self.compiler.load_files(self.settings.workflows.paths)
         for warning in loaded.warnings:
             _logger.warning("definition_warning", problem=str(warning))
+        check_keys(loaded.plans, there=self.settings.encryption.keyring is not None)
         await self.plans.install(loaded.plans)
         self.intake.install({name: route for plan in loaded.plans for name, route in routes_of(plan).items()})
 

@@ -22,6 +22,7 @@ from daemon.runtime.secrets import SecretResolver
 from daemon.runtime.shared_limits import shared_limits
 from daemon.runtime.streams import StreamHub
 from eventstore.memory_results import MemoryResults
+from eventstore.sealed_values import SealedResults
 
 if TYPE_CHECKING:
     import asyncio
@@ -112,7 +113,7 @@ def cache_backend(settings: Settings, store: Store) -> Results:
     """Return where cached results are. Raises Misconfigured when the library for Redis is not there."""
     match settings.cache.backend:
         case "memory":
-            return MemoryResults(max_bytes=settings.cache.memory_bytes)
+            return SealedResults(MemoryResults(max_bytes=settings.cache.memory_bytes), store.vault)
         case "redis":
             try:
                 from daemon.runtime.redis_results import RedisResults  # noqa: PLC0415  an optional dependency
@@ -120,7 +121,8 @@ def cache_backend(settings: Settings, store: Store) -> Results:
                 hint = "pip install 'sagad[redis]', or choose another backend"
                 raise Misconfigured([Problem(message=f"[cache] backend = redis: {error}", hint=hint)]) from error
             codec = codec_of(settings)
-            return RedisResults(settings.cache.url or "", seal=codec.seal, unseal=codec.unseal)
+            redis = RedisResults(settings.cache.url or "", seal=codec.seal, unseal=codec.unseal)
+            return SealedResults(redis, store.vault)
         case _:
             return store.results
 

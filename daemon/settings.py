@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from daemon.core.errors import Misconfigured
 from daemon.core.problems import Problem
+from daemon.settings_encryption import Encryption, check_encryption
 from daemon.settings_outside import Connection, Outbound, Workers
 from daemon.settings_people import Approvals, Smtp, check_people
 from daemon.settings_reader import (
@@ -198,6 +199,12 @@ class Archive:
 
     head_keys: tuple[str, ...] = field(default=(), repr=False)
     """The first signs the heads that `sagad verify --head` prints, all are accepted; none signs nothing."""
+    head_private_key: str | None = field(default=None, repr=False)
+    """It signs them instead: Ed25519, as PEM. Its public half can check heads, and not make them."""
+    head_private_key_file: Path | None = None
+    """The same in a file."""
+    head_public_keys: tuple[Path, ...] = ()
+    """Files with the public halves of keys whose heads are accepted; PEM."""
     max_import_bytes: Annotated[int, Between(1024, 2**50)] = 2**30
     """Of a file that is imported over HTTP, as it is sent."""
 
@@ -252,6 +259,7 @@ class Settings:
     streams: Streams = Streams()
     snapshots: Snapshots = Snapshots()
     archive: Archive = Archive()
+    encryption: Encryption = Encryption()  # noqa: RUF009  it is frozen
     tracing: Tracing = Tracing()
     log: Logging = Logging()
     outbound: Outbound = Outbound()  # noqa: RUF009  it is frozen
@@ -344,6 +352,9 @@ def _check(settings: Settings, reader: Reader) -> None:
         reader.report("cache", "url", "is missing: the backend is redis", "set SAGAD_CACHE_URL")
     if any(len(key) < SHORTEST_TOKEN for key in settings.archive.head_keys):
         reader.report("archive", "head_keys", f"must have at least {SHORTEST_TOKEN} characters each")
+    check_encryption(settings.encryption, reader)
+    if settings.encryption.at_rest_keys and settings.store.cipher_key is not None:
+        reader.report("encryption", "at_rest_keys", "beside cipher_key in [store]: one of the two encrypts the store")
     check_people(settings.approvals, settings.smtp, reader, shortest=SHORTEST_TOKEN)
     if settings.store.cipher_topic and not settings.store.cipher_key:
         reader.report("store", "cipher_key", "is missing: there is a cipher_topic", "set SAGAD_STORE_CIPHER_KEY")

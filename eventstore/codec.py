@@ -17,19 +17,25 @@ from eventsourcing.popo import POPOFactory
 from eventsourcing.utils import Environment
 from msgspec import Raw, Struct
 
+from eventstore.at_rest import AtRest
 from eventstore.errors import Undecodable, Unusable
 from eventstore.log import Recorded, Verbatim
 from eventstore.payloads import MARK, is_reference, put_back, refer, references_in
+from eventstore.sealing import SEALED, Personal, filled, holes_in, key_of
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from msgspec.structs import FieldInfo
 
+    from eventstore.keyring import DataKey, Keyring
+    from eventstore.sealing import Holes
+
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 """Fields of one version to fields of the next; pure."""
 
 NO_PAYLOADS: Mapping[str, bytes | None] = {}
+NO_KEYS: Mapping[str, bytes | None] = {}
 _decode_raws = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
@@ -107,8 +113,16 @@ class Codec:
         payload_threshold_bytes: int = 65536,
         compressor: Compressor | None = None,
         cipher: Cipher | None = None,
+        keyring: Keyring | None = None,
+        personal: Personal = Personal(),  # noqa: B008  a constant
     ) -> None:
-        """Raise ValueError for two types of one name, and for an upcaster that leads nowhere."""
+        """Raise ValueError for two types of one name, and for an upcaster that leads nowhere.
+
+        `keyring` unwraps the keys of sealed events; without one these cannot be read.
+        """
+        self.keyring = keyring
+        self.at_rest = cipher.ids if isinstance(cipher, AtRest) else ()
+        """The ids of the keys by which the whole store is encrypted; the first encrypts."""
         self._encode = msgspec.json.Encoder().encode
         self._threshold = payload_threshold_bytes
         self._compressor = compressor
@@ -120,6 +134,8 @@ class Codec:
             cast("Any", cls).NAME: (cast("Any", cls).VERSION, described) for cls, described in self._types.items()
         }
         self._upcasters = dict(upcasters or {})
+        self._holes: dict[type[Struct], Holes | None] = {}
+        self._personal = personal
         if len(self._current) != len(self._types):
             raise ValueError("two event types have the same NAME")
         for name, version in self._upcasters:
@@ -154,6 +170,16 @@ class Codec:
             topics.append(topic)
             states.append(data)
         return topics, states
+
+    def encode_sealed(self, event: Struct, key: DataKey) -> Verbatim:
+        """Return the event in its stored form, its values sealed with this key."""
+        if isinstance(event, Verbatim):
+            return event
+        cls = type(event)
+        if cls not in self._holes:
+            self._holes[cls] = holes_in(cls, self._personal)
+        holes, topic, text = self._holes[cls], self._types[cls].topic, self._encode(event)
+        return Verbatim(topic, text, {}) if holes is None else Verbatim(topic, *holes.seal(text, key, self._threshold))
 
     def _verbatim(self, event: Struct, payloads: dict[str, bytes]) -> tuple[str, bytes]:
         if not isinstance(event, Verbatim):
@@ -191,18 +217,46 @@ class Codec:
         """Take rows as read; `Opened` tells which payloads are wanted and gives the events."""
         return Opened(self, rows)
 
-    def decode(self, row: Stored, data: bytes, payloads: Mapping[str, bytes | None]) -> Any:
-        """Return the event of unsealed data. Raises Undecodable."""
-        described = self._topics.get(row.topic)
+    def decode(
+        self,
+        row: Stored,
+        data: bytes,
+        payloads: Mapping[str, bytes | None],
+        keys: Mapping[str, bytes | None] | None = NO_KEYS,
+    ) -> Any:
+        """Return the event of unsealed data. Raises Undecodable.
+
+        `keys` are wrapped ones, by id; None for one that was destroyed, or in place of all: what is sealed reads as
+        forgotten then.
+        """
+        described, marked = self._topics.get(row.topic), MARK in data
         try:
+            if marked and data.startswith(SEALED):
+                data = self._fill(data, payloads, keys)
+                marked, payloads = False, NO_PAYLOADS
             if described is None:
                 return self._upcast(row.topic, data, payloads)
             event = described.decode(data)
-            if MARK in data:
+            if marked:
                 return _restore(event, described, payloads)
         except (Undecodable, msgspec.MsgspecError) as error:
             raise Undecodable(f"{row}: {error}") from error
         return event
+
+    def _fill(
+        self, data: bytes, payloads: Mapping[str, bytes | None], keys: Mapping[str, bytes | None] | None
+    ) -> bytes:
+        key_id = key_of(data) or ""
+        if keys is not None and key_id not in keys:
+            raise Undecodable(f"the key {key_id} is not in the store")
+        wrapped = None if keys is None else keys[key_id]
+        key = None if wrapped is None else self._unwrap(key_id, wrapped)
+        return filled(data, key_id, key, payloads)
+
+    def _unwrap(self, key_id: str, wrapped: bytes) -> DataKey:
+        if self.keyring is None:
+            raise Undecodable(f"the key {key_id} is wrapped, and there are no [encryption] keys to unwrap it with")
+        return self.keyring.unwrap(key_id, bytes(wrapped))
 
     def _upcast(self, topic: str, data: bytes, payloads: Mapping[str, bytes | None]) -> Any:
         name, _, number = topic.rpartition("/")
@@ -233,22 +287,33 @@ class Opened:
         self._codec = codec
         self._rows: list[tuple[Stored, bytes]] = []
         wanted: set[str] = set()
+        keys: set[str] = set()
         for row in rows:
             try:
                 data = codec.unseal(row.state)
             except Undecodable as error:
                 raise Undecodable(f"{row}: {error}") from error
-            wanted.update(references_in(data))
+            if MARK in data:
+                wanted.update(references_in(data))
+                keys.update(filter(None, (key_of(data),)))
             self._rows.append((row, data))
         self.wanted: list[str] = sorted(wanted)
         """Hashes of the payloads to fetch, for the whole read at once."""
+        self.keys: list[str] = sorted(keys)
+        """Ids of the keys that sealed events need, likewise."""
 
-    def events(self, payloads: Mapping[str, bytes | None] = NO_PAYLOADS) -> list[Recorded]:
-        """Return the events; `payloads` has stored bytes by hash, None for a deleted one. Raises Undecodable."""
+    def events(
+        self, payloads: Mapping[str, bytes | None] = NO_PAYLOADS, keys: Mapping[str, bytes | None] = NO_KEYS
+    ) -> list[Recorded]:
+        """Return the events; `payloads` has stored bytes by hash, None for a deleted one. Raises Undecodable.
+
+        See `Codec.decode` for `keys`.
+        """
         unseal, decode = self._codec.unseal, self._codec.decode
         plain = {key: None if data is None else unseal(data) for key, data in payloads.items()}
         return [
-            Recorded(row.execution_id, row.version, row.position, decode(row, data, plain)) for row, data in self._rows
+            Recorded(row.execution_id, row.version, row.position, decode(row, data, plain, keys))
+            for row, data in self._rows
         ]
 
 

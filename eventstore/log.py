@@ -9,7 +9,7 @@ Comes from: daemon/runtime/engine by way of `writer`. Goes to: `memory`, `sqlite
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
@@ -19,7 +19,24 @@ from msgspec import Struct
 from eventstore.index import UNCHANGED, IndexChange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
+
+
+class Sealing(Struct, frozen=True):
+    """Whose data the values of an execution are: nobody is to read them without that subject's key."""
+
+    subject: str
+    """Empty for the key of one execution, whose subject is not known yet: without a keyring it is not sealed then."""
+    key_of: UUID | None = None
+    """The execution, itself or the one it goes on from, whose key is used; None: the one that the subject has now."""
+
+
+class KeyUsed(Struct, frozen=True):
+    """The key that the events of an append are sealed with, and those of the subject that it goes with."""
+
+    key_ids: Sequence[str]
+    checked: bool = True
+    """Whether all must be there still: else the append conflicts."""
 
 
 class Append(Struct, frozen=True):
@@ -33,6 +50,10 @@ class Append(Struct, frozen=True):
     index: IndexChange = UNCHANGED
     by: UUID | None = None
     """The daemon that decided it, as it joined (`leases.Leases.join`); None: a tool that holds no leases."""
+    sealing: Sealing | None = None
+    """Whose data the events hold; None for nobody's in particular. See `sealed_log`."""
+    key: KeyUsed | None = None
+    """Of events that are sealed already."""
 
 
 class Verbatim(Struct, frozen=True):

@@ -14,6 +14,7 @@ from eventstore.errors import Conflict, Fenced, Full
 from eventstore.index import DueTimer
 from eventstore.leases import News
 from eventstore.memory_slots import MemorySlots
+from eventstore.memory_subjects import MemorySubjects
 from eventstore.rows import changed_row, clean, clean_approval
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
         IndexChange,
     )
     from eventstore.leases import Member
-    from eventstore.log import Append, Recorded, StoredDefinition
+    from eventstore.log import Append, KeyUsed, Recorded, StoredDefinition
 
 
 class MemoryLog:
@@ -41,6 +42,7 @@ class MemoryLog:
     def __init__(self, codec: Codec, index: MemoryIndex) -> None:
         self._codec = codec
         self._index = index
+        self.subjects = MemorySubjects(index)
         self._rows: list[Stored] = []
         self.streams: defaultdict[UUID, list[Stored]] = defaultdict(list)
         self.kept: dict[str, bytes | None] = {}
@@ -54,7 +56,7 @@ class MemoryLog:
                 raise Fenced(fenced)
             losers = [
                 append for append in batch if append.after_version != len(self.streams.get(append.execution_id, ()))
-            ]
+            ] or [append for append in batch if append.key is not None and self._is_gone(append.key)]
             if losers:
                 first = losers[0]
                 raise Conflict(first.execution_id, first.after_version, losers=[lost.execution_id for lost in losers])
@@ -71,6 +73,8 @@ class MemoryLog:
                     stream.append(row)
                     self._rows.append(row)
                 self._index.apply(append.execution_id, append.index, append.by)
+                if append.key is not None:
+                    self.subjects.use(append.execution_id, append.key.key_ids)
         for listener in self._listeners:
             listener.set()
 
@@ -115,7 +119,11 @@ class MemoryLog:
 
     def _decode(self, rows: Sequence[Stored]) -> list[Recorded]:
         opened = self._codec.open(rows)
-        return opened.events({key: self.kept[key] for key in opened.wanted if key in self.kept})
+        payloads = {key: self.kept[key] for key in opened.wanted if key in self.kept}
+        return opened.events(payloads, self.subjects.stored(opened.keys))
+
+    def _is_gone(self, key: KeyUsed) -> bool:
+        return key.checked and not all(map(self.subjects.is_there, key.key_ids))
 
 
 class Lease:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from eventstore.results import NOTHING, Claim, Found, Kept, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -93,6 +93,20 @@ class MemoryResults:
 
     async def close(self) -> None:
         """Nothing to do."""
+
+    def count_of(self, executions: Collection[UUID]) -> int:
+        """Return how many results there are that steps of these executions gave."""
+        return len(self._places_of(executions))
+
+    def drop_of(self, executions: Collection[UUID]) -> None:
+        """Drop what steps of these executions gave."""
+        for place in self._places_of(executions):
+            self._drop(place)
+
+    def _places_of(self, executions: Collection[UUID]) -> list[tuple[str, str]]:
+        return [
+            place for place, row in self._rows.items() if isinstance(row, Result) and row.execution_id in executions
+        ]
 
     def _fresh(self, place: tuple[str, str], now: datetime) -> Result | Claim | None:
         row = self._rows.get(place)

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from eventstore.streams import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from eventstore.memory import MemoryIndex
     from eventstore.streams import Batch, StreamId
@@ -75,6 +76,11 @@ class MemoryStreams:
     async def oldest_end(self) -> datetime | None:
         """See `streams.Streams`."""
         return min((run.ended_at for run in self._runs.values() if run.ended_at is not None), default=None)
+
+    def drop_of(self, executions: Collection[UUID]) -> None:
+        """Drop all streams of these executions."""
+        for stream in [stream for stream in self._runs if stream.execution_id in executions]:
+            del self._runs[stream], self._batches[stream]
 
     async def _over(self, stream: StreamId, run: Run, ended_before: datetime) -> bool:
         row = await self._index.execution(stream.execution_id)

@@ -26,7 +26,9 @@ MARK = b'{"$ref"'
 
 PREVIEW_CHARS = 80
 _UTF8_BYTES_PER_CHAR = 4
-_REFERENCE = re.compile(rb'\{"\$ref":"([0-9a-f]{64})","bytes":\d+,"preview":"(?:[^"\\]|\\.)*"\}', re.DOTALL)
+REFERENCE = rb'\{"\$ref":"[0-9a-f]{64}","bytes":\d+,"preview":"(?:[^"\\]|\\.)*"\}'
+"""What a reference looks like, as a regular expression."""
+_REFERENCE = re.compile(REFERENCE.replace(b"[0-9a-f]{64}", b"([0-9a-f]{64})"), re.DOTALL)
 
 
 class _Reference(msgspec.Struct, frozen=True):

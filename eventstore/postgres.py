@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from eventstore.arrays import Bigints, Bytes, Texts, Uuids
 from eventstore.codec import Stored
 from eventstore.errors import Conflict, Fenced, Full
 from eventstore.log import by_execution
-from eventstore.postgres_rows import index_arrays, rare_changes
+from eventstore.postgres_rows import index_arrays, key_arrays, rare_changes
 from eventstore.queries import statements
 from eventstore.relational import MAX_VERSION
+from eventstore.veils import veiled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from eventstore.postgres_database import PostgresDatabase
 
 SQL = {**statements("queries.sql"), **statements("postgres/append.sql")}
+KEY_GONE = "SG001"
+"""What `sagad_use_keys` fails with."""
 
 
 class PostgresLog:
@@ -40,9 +45,16 @@ class PostgresLog:
 
     async def insert(self, batch: Sequence[Append]) -> None:
         """See `log.EventLog`."""
+        batch = self.veiled(batch)
         slots = [(append.execution_id, change) for append in batch for change in append.index.slots]
-        rare = rare_changes([(append.execution_id, append.index) for append in batch])
-        fenced, losers, filled = await self._database.append(self.arguments(batch), slots, rare)
+        rare = self.rare(batch)
+        try:
+            fenced, losers, filled = await self._database.append(self.arguments(batch), slots, rare)
+        except psycopg.DatabaseError as error:
+            if error.sqlstate != KEY_GONE:
+                raise
+            fenced, filled = None, None
+            losers = [append.execution_id for append in batch if append.key is not None]  # any of them: all look again
         if filled:
             raise Full(filled)
         if fenced:
@@ -50,6 +62,16 @@ class PostgresLog:
         if losers:
             first = next(append for append in batch if append.execution_id in losers)
             raise Conflict(first.execution_id, first.after_version, losers=losers)
+
+    def veiled(self, batch: Sequence[Append]) -> Sequence[Append]:
+        """Return the batch with its texts for the index encrypted, if the store is."""
+        return [veiled(append, self._codec) for append in batch] if self._codec.at_rest else batch
+
+    def rare(self, batch: Sequence[Append]) -> list[tuple[str, list[Array]]]:
+        """Return the statements beside `sagad_append`, with their arguments."""
+        rare = rare_changes([(append.execution_id, append.index) for append in batch])
+        keys = [(append.execution_id, append.key) for append in batch if append.key is not None]
+        return [*rare, ("use_keys", key_arrays(keys))] if keys else rare
 
     def arguments(self, batch: Sequence[Append]) -> list[Array]:
         """Return those of `sagad_append`."""
@@ -114,7 +136,8 @@ class PostgresLog:
 
     async def _decode(self, rows: Sequence[Stored]) -> list[Recorded]:
         opened = self._codec.open(rows)
-        if not opened.wanted:
+        if not opened.wanted and not opened.keys:
             return opened.events()
-        found = await self._database.select(SQL["get_payloads"], (opened.wanted,))
-        return opened.events(dict(found))
+        found = await self._database.select(SQL["get_payloads"], (opened.wanted,)) if opened.wanted else ()
+        keys = await self._database.select(SQL["get_keys"], (opened.keys,)) if opened.keys else ()
+        return opened.events(dict(found), dict(keys))

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from eventstore.codec import Stored
 from eventstore.errors import Conflict
 from eventstore.postgres import SQL
-from eventstore.postgres_rows import rare_changes
 from eventstore.sql_archive import SqlArchive
 
 if TYPE_CHECKING:
@@ -44,9 +43,9 @@ class PostgresArchive(SqlArchive):
     async def adopt(self, appends: AsyncIterable[Append]) -> None:
         """See `archive.Archive`."""
         async with self._database.alone() as append_alone:
-            async for append in appends:
+            async for given in appends:
+                [append] = self._log.veiled([given])
                 changes = [(append.execution_id, change) for change in append.index.slots]
                 plain = replace(append, index=replace(append.index, slots=())) if changes else append
-                rare = rare_changes([(append.execution_id, plain.index)])
-                if await append_alone(self._log.arguments([plain]), changes, rare):
+                if await append_alone(self._log.arguments([plain]), changes, self._log.rare([plain])):
                     raise Conflict(append.execution_id, append.after_version)

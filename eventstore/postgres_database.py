@@ -170,6 +170,13 @@ class PostgresDatabase:
         cursor = await self._run(*((_placeholders(query), params) for query, params in queries))
         return cursor.rowcount
 
+    async def erase(self, *queries: tuple[str, Mapping[str, Any]]) -> None:
+        """Run statements while nobody appends; then take what they have overwritten out of the table `subjects`."""
+        async with self._own_connection() as connection:
+            locked = [(SQL["lock_log"], {}), *((_placeholders(query), params) for query, params in queries)]
+            await _in_one_transaction(connection, locked)
+            await connection.execute(SQL["purge_subjects"].encode())
+
     async def call(self, query: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Carry out a statement that changes rows, and may do so twice; return them. On a connection of the pool."""
         cursor = await self._run((query, params), reading=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eventstore.arrays import Bigints, Texts, Times, Uuids
+from eventstore.arrays import Bigints, Booleans, Texts, Times, Uuids
 from eventstore.index import UNCHANGED
 from eventstore.rows import clean, clean_approval, clean_change, latest_keys
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from eventstore.arrays import Array
     from eventstore.index import ExecutionChange, ExecutionRow, IndexChange
+    from eventstore.log import KeyUsed
 
 _NO_IDS, _NO_NUMBERS, _NO_TEXTS, _NO_TIMES = Uuids.of(()), Bigints.of(()), Texts.of(()), Times.of(())
 _NO_ROWS: Sequence[Array] = (
@@ -74,6 +75,16 @@ def rare_changes(changes: Sequence[tuple[UUID, IndexChange]]) -> list[tuple[str,
     """Return the statements for what seldom changes, with their arguments; none, as mostly."""
     found = (("put_approvals", _approval_arrays(changes)), ("put_forks", _fork_arrays(changes)))
     return [(name, arrays) for name, arrays in found if arrays is not None]
+
+
+def key_arrays(used: Sequence[tuple[UUID, KeyUsed]]) -> list[Array]:
+    """Return the arguments of `sagad_use_keys`."""
+    each = [(execution_id, key_id, key.checked) for execution_id, key in used for key_id in key.key_ids]
+    return [
+        Uuids.of([execution_id.bytes for execution_id, _, _ in each]),
+        Texts.of([key_id for _, key_id, _ in each]),
+        Booleans.of([checked for _, _, checked in each]),
+    ]
 
 
 def _fork_arrays(changes: Sequence[tuple[UUID, IndexChange]]) -> list[Array] | None:

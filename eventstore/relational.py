@@ -15,6 +15,7 @@ from eventstore.log import StoredDefinition
 from eventstore.queries import statements
 from eventstore.rows import MAX_KEY_CHARS, clean_text
 from eventstore.snapshots import Snapshot, Stored
+from eventstore.veils import unveiled, veiled_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping, Sequence
@@ -62,8 +63,9 @@ class Database(Protocol):
 class SqlIndex:
     """`index.Index` over tables."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, codec: Codec) -> None:
         self._database = database
+        self._codec = codec
 
     async def execution(self, execution_id: UUID) -> ExecutionRow | None:
         """See `index.Index`."""
@@ -156,7 +158,7 @@ class SqlIndex:
             question=question,
             workflow=workflow,
             status=status,
-            prompt=prompt,
+            prompt=unveiled(prompt, self._codec) or "",
             requested_at=self._database.time_of(requested),
             due_at=None if due is None else self._database.time_of(due),
             decided_at=None if decided is None else self._database.time_of(decided),
@@ -169,7 +171,7 @@ class SqlIndex:
 
     async def rebuild(self, changes: AsyncIterable[tuple[UUID, IndexChange]]) -> None:
         """See `index.Index`."""
-        await self._database.rebuild_index(changes)
+        await self._database.rebuild_index(veiled_all(changes, self._codec) if self._codec.at_rest else changes)
 
     def _row(self, row: tuple[Any, ...]) -> ExecutionRow:
         execution_id, workflow, definition, status, cause, trigger, key, started, updated, finished, error = row
@@ -180,11 +182,11 @@ class SqlIndex:
             status=status,
             cause=cause,
             trigger=trigger,
-            dedupe_key=key,
+            dedupe_key=unveiled(key, self._codec),
             started_at=self._database.time_of(started),
             updated_at=self._database.time_of(updated),
             finished_at=None if finished is None else self._database.time_of(finished),
-            error=error,
+            error=unveiled(error, self._codec),
         )
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MAX_KEY_CHARS = 500
 MAX_ERROR_CHARS = 2000
 MAX_PROMPT_CHARS = 1000
+VEIL = "$veiled:"
+"""How a text begins that was encrypted; see `veils`."""
 
 
 def clean(row: ExecutionRow) -> ExecutionRow:
@@ -47,6 +49,8 @@ def clean_text(text: str | None, max_chars: int) -> str | None:
     """Return the very text when it can be stored and indexed, else cut, with U+FFFD for NUL and lone surrogates."""
     if text is None or (text.isascii() and "\0" not in text and len(text) <= max_chars):
         return text
+    if text.startswith(VEIL):
+        return text
     stored = text[:max_chars].replace("\0", "\ufffd").encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     return text if stored == text else stored
 
@@ -56,7 +60,9 @@ def latest_keys(rows: Iterable[ExecutionRow]) -> dict[str, str]:
     latest: dict[str, str] = {}
     for row in rows:
         trigger, key = row.trigger, row.dedupe_key
-        if trigger is not None and key is not None and (trigger not in latest or key > latest[trigger]):
+        if trigger is None or key is None or key.startswith(VEIL):
+            continue
+        if trigger not in latest or key > latest[trigger]:
             latest[trigger] = key
     return latest
 

@@ -25,7 +25,8 @@ from eventstore.log import by_execution
 from eventstore.queries import statements
 from eventstore.relational import MAX_VERSION
 from eventstore.slot_rows import put_slots
-from eventstore.sqlite_rows import put_index
+from eventstore.sqlite_rows import put_index, use_keys
+from eventstore.veils import veiled
 
 if TYPE_CHECKING:
     import sqlite3
@@ -65,6 +66,8 @@ class SqliteLog:
         self._insert(connection, [replace(append, index=replace(append.index, slots=()))])
 
     def _insert(self, connection: sqlite3.Connection, batch: Sequence[Append]) -> None:
+        if self._codec.at_rest:
+            batch = [veiled(append, self._codec) for append in batch]
         writers = {append.by for append in batch if append.by is not None}
         if writers:
             fenced = connection.execute(SQL["fenced"], (_json([writer.hex for writer in writers]),)).fetchall()
@@ -91,6 +94,8 @@ class SqliteLog:
         if payloads:
             connection.executemany(SQL["put_payload"], list(payloads.items()))
         put_index(connection, [(append.execution_id, append.index, append.by) for append in batch])
+        if used := [append for append in batch if append.key is not None]:
+            use_keys(connection, used)
 
     async def read(
         self, execution_id: UUID, *, after_version: int = 0, up_to_version: int | None = None
@@ -156,11 +161,13 @@ class SqliteLog:
 
     def _decode(self, recorder: Recorder, rows: Sequence[Stored]) -> list[Recorded]:
         opened = self._codec.open(rows)
-        if not opened.wanted:
+        if not opened.wanted and not opened.keys:
             return opened.events()
         with recorder.datastore.transaction(commit=False) as cursor:
             cursor.execute(SQL["get_payloads"], (_json(opened.wanted),))
-            return opened.events({row["hash"]: row["data"] for row in cursor.fetchall()})
+            payloads = {row["hash"]: row["data"] for row in cursor.fetchall()}
+            cursor.execute(SQL["get_keys"], (_json(opened.keys),))
+            return opened.events(payloads, {row["key_id"]: row["wrapped"] for row in cursor.fetchall()})
 
 
 def _json(value: object) -> str:

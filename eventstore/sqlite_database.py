@@ -184,6 +184,25 @@ class SqliteDatabase:
 
         return await self.write(work)
 
+    async def erase(self, *statements: tuple[str, Mapping[str, Any]]) -> None:
+        """Run statements in one transaction, and leave nothing in the file of what they have overwritten."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("PRAGMA secure_delete = ON")
+            for sql, params in statements:
+                connection.execute(sql, _values(params))
+
+        def purge() -> None:
+            held = self.recorder.datastore.pool.get_connection()
+            try:
+                raw(held).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                self.recorder.datastore.pool.put_connection(held)
+
+        await self.write(work)
+        async with self.writing:
+            await self._run(self._writer, purge)
+
     async def rebuild_index(self, changes: AsyncIterable[tuple[UUID, IndexChange]]) -> None:
         """See `index.Index.rebuild`."""
         async with self.alone() as run:

@@ -8,16 +8,20 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from eventstore.errors import Conflict
 from eventstore.index import UNCHANGED
 from eventstore.queries import statements
 from eventstore.rows import clean, clean_approval, clean_change, is_end, latest_keys
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from uuid import UUID
 
     from eventstore.index import ApprovalChange, ExecutionChange, ExecutionRow, IndexChange
+    from eventstore.log import Append
 
 SQL = statements("sqlite/append.sql")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -66,6 +70,20 @@ def put_index(connection: sqlite3.Connection, changes: Iterable[tuple[UUID, Inde
     ):
         if values:
             connection.executemany(SQL[name], values)
+
+
+def use_keys(connection: sqlite3.Connection, appends: Sequence[Append]) -> None:
+    """Note which executions use which keys, in the open transaction. Raises Conflict when one is not there any more."""
+    used = [(append, append.key) for append in appends if append.key is not None]
+    checked = msgspec.json.encode([key_id for _, key in used if key.checked for key_id in key.key_ids]).decode()
+    there = {key_id for (key_id,) in connection.execute(SQL["keys_there"], (checked,))}
+    losers = [append for append, key in used if key.checked and not there.issuperset(key.key_ids)]
+    if losers:
+        first = losers[0]
+        raise Conflict(first.execution_id, first.after_version, losers=[lost.execution_id for lost in losers])
+    connection.executemany(
+        SQL["use_key"], [(append.execution_id.hex, key_id) for append, key in used for key_id in key.key_ids]
+    )
 
 
 def _row(row: ExecutionRow) -> tuple[Any, ...]:

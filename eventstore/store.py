@@ -5,7 +5,7 @@ Comes from: the composition root. Goes to: `memory`, `sqlite`, `postgres`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -24,9 +24,12 @@ from eventstore.postgres_database import PostgresDatabase
 from eventstore.postgres_leases import PostgresLeases
 from eventstore.queries import latest_version
 from eventstore.relational import SqlCursors, SqlDefinitions, SqlIndex, SqlSnapshots
+from eventstore.sealed_log import SealedLog, Vault
+from eventstore.sealed_values import SealedResults, SealedSnapshots, SealedStreams
 from eventstore.slot_rows import SqlSlots
 from eventstore.sql_results import SqlResults
 from eventstore.sql_streams import SqlStreams
+from eventstore.sql_subjects import SqlSubjects
 from eventstore.sqlite import SqliteLog
 from eventstore.sqlite_archive import SqliteArchive
 from eventstore.sqlite_database import SqliteDatabase
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from eventstore.slots import Slots
     from eventstore.snapshots import Snapshots
     from eventstore.streams import Streams
+    from eventstore.subjects import Subjects
 
 
 class Schema(Protocol):
@@ -80,6 +84,9 @@ class Store:
     results: Results
     streams: Streams
     slots: Slots
+    subjects: Subjects
+    vault: Vault
+    """The keys of the subjects, ready to be used."""
     hints: Callable[[], AbstractAsyncContextManager[asyncio.Event]]
     """Gives an event that is set when something may have been appended: for `tail.follow`."""
     versions: Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, int]]]
@@ -114,11 +121,12 @@ async def open_store(
     scheme = urlsplit(url).scheme
     match scheme:
         case "memory":
-            return _in_memory(url, codec, memory_now)
+            return _sealing(_in_memory(url, codec, memory_now), codec)
         case "sqlite":
-            return await _ready(_on_sqlite(url, codec), "sqlite", auto_migrate=auto_migrate)
+            return await _encrypted(await _ready(_on_sqlite(url, codec), "sqlite", auto_migrate=auto_migrate), codec)
         case "postgresql" | "postgres":
-            return await _ready(await _on_postgres(url, codec), "postgres", auto_migrate=auto_migrate)
+            store = await _on_postgres(url, codec)
+            return await _encrypted(await _ready(store, "postgres", auto_migrate=auto_migrate), codec)
     raise Unusable(
         f"store URL {without_password(url)!r}: use memory://, sqlite:///file.db or postgresql://host/database"
     )
@@ -143,26 +151,81 @@ async def _ready(store: Store, dialect: str, *, auto_migrate: bool) -> Store:
     return store
 
 
+async def _encrypted(store: Store, codec: Codec) -> Store:
+    """Return the store as `_sealing` does. Raises Unusable when it is encrypted at rest by a key that is not there."""
+    try:
+        used = await store.subjects.at_rest()
+        _check_at_rest(store, used, codec.at_rest)
+        if codec.at_rest and codec.at_rest[0] not in used:
+            await store.subjects.add_at_rest(codec.at_rest[0], at=_now())
+    except BaseException:
+        await store.close()
+        raise
+    return _sealing(store, codec)
+
+
+def _check_at_rest(store: Store, used: Sequence[str], known: Sequence[str]) -> None:
+    if missing := sorted(set(used) - set(known)):
+        named = f"the key {', '.join(missing)}, which is not in [encryption] at_rest_keys"
+        there = f"these are {', '.join(known)}" if known else "there is none"
+        raise Unusable(f"{store.url} is encrypted at rest with {named}: {there}")
+
+
+def _sealing(store: Store, codec: Codec) -> Store:
+    """Return the store with what it writes of subjects sealed by their keys."""
+    store = replace(store, log=SealedLog(store.log, codec, store.vault))
+    if codec.keyring is None:
+        return store
+    return replace(
+        store,
+        snapshots=SealedSnapshots(store.snapshots, store.vault),
+        streams=SealedStreams(store.streams, store.vault),
+        results=SealedResults(store.results, store.vault),
+    )
+
+
 def _in_memory(url: str, codec: Codec, now: Callable[[], datetime]) -> Store:
     index = MemoryIndex()
     log = MemoryLog(codec, index)
+    snapshots, results, streams = MemorySnapshots(), MemoryResults(), MemoryStreams(index)
+    _connect_in_memory(log, snapshots, results, streams)
     return Store(
         url=url,
         log=log,
         index=index,
         definitions=MemoryDefinitions(),
         cursors=MemoryCursors(),
-        snapshots=MemorySnapshots(),
+        snapshots=snapshots,
         payloads=log,
         archive=MemoryArchive(log, index),
         leases=MemoryLeases(index, now),
-        results=MemoryResults(),
-        streams=MemoryStreams(index),
+        results=results,
+        streams=streams,
         slots=index.slots,
+        subjects=log.subjects,
+        vault=Vault(log.subjects, codec.keyring),
         hints=log.hints,
         versions=log.versions,
         schema=None,
     )
+
+
+def _connect_in_memory(
+    log: MemoryLog, snapshots: MemorySnapshots, results: MemoryResults, streams: MemoryStreams
+) -> None:
+    """Let the keys of subjects find what was made of the values of executions."""
+
+    async def count(executions: Sequence[UUID]) -> tuple[int, int, int]:
+        kept = [len(await snapshots.stored(execution_id)) for execution_id in executions]
+        return sum((await log.versions(executions)).values()), sum(kept), results.count_of(executions)
+
+    async def drop(executions: Sequence[UUID]) -> None:
+        for execution_id in executions:
+            await snapshots.clear(execution_id)
+        results.drop_of(executions)
+        streams.drop_of(executions)
+
+    log.subjects.count, log.subjects.drop = count, drop
 
 
 def _on_sqlite(url: str, codec: Codec) -> Store:
@@ -172,10 +235,11 @@ def _on_sqlite(url: str, codec: Codec) -> Store:
         raise Unusable(f"store URL {url!r}: use sqlite:///file.db, or four slashes for an absolute path")
     database = SqliteDatabase(str(Path(path).absolute()))
     log = SqliteLog(database, codec)
+    subjects = SqlSubjects(database)
     return Store(
         url=url,
         log=log,
-        index=SqlIndex(database),
+        index=SqlIndex(database, codec),
         definitions=SqlDefinitions(database),
         cursors=SqlCursors(database),
         snapshots=SqlSnapshots(database, codec),
@@ -185,6 +249,8 @@ def _on_sqlite(url: str, codec: Codec) -> Store:
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),
         slots=SqlSlots(database),
+        subjects=subjects,
+        vault=Vault(subjects, codec.keyring),
         hints=log.hints,
         versions=log.versions,
         schema=database,
@@ -195,10 +261,11 @@ async def _on_postgres(url: str, codec: Codec) -> Store:
     database = PostgresDatabase(url)
     await database.open()
     log = PostgresLog(database, codec)
+    subjects = SqlSubjects(database)
     return Store(
         url=without_password(url),
         log=log,
-        index=SqlIndex(database),
+        index=SqlIndex(database, codec),
         definitions=SqlDefinitions(database),
         cursors=SqlCursors(database),
         snapshots=SqlSnapshots(database, codec),
@@ -208,6 +275,8 @@ async def _on_postgres(url: str, codec: Codec) -> Store:
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),
         slots=SqlSlots(database),
+        subjects=subjects,
+        vault=Vault(subjects, codec.keyring),
         hints=database.hints,
         versions=log.versions,
         schema=database,

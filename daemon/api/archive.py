@@ -20,7 +20,7 @@ from daemon.core.errors import Rejected
 from daemon.runtime.archive_file import BadFile
 from daemon.runtime.codec import codec_of
 from daemon.runtime.exports import Export
-from daemon.runtime.heads import parse_head, signed
+from daemon.runtime.heads import head_keys, parse_head, signed
 from daemon.runtime.imports import Conflicts, Import, Wish
 from daemon.runtime.verification import Verifier
 
@@ -93,7 +93,7 @@ async def verify(
     expect: Annotated[str | None, Query(pattern=HEAD, description="A head of it that was kept.")] = None,
 ) -> Response:
     """Say whether the execution is what was once written, and where it is not."""
-    keys = daemon.settings.archive.head_keys
+    keys = head_keys(daemon.settings.archive)
     head = None if expect is None else parse_head(expect, keys)
     if head is not None and head.execution_id != execution_id:
         raise Rejected(f"the head is of execution {head.execution_id}")

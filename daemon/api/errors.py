@@ -25,6 +25,7 @@ from daemon.core.errors import (
     UnknownTrigger,
     UnknownWorkflow,
 )
+from daemon.core.subjects import UnknownSubject
 from eventstore.errors import Conflict, Fenced, Unavailable, Undecodable, Unusable
 from triggers.errors import Refused
 
@@ -37,6 +38,7 @@ PROBLEM = "application/problem+json"
 
 STATUSES: Mapping[type[Exception], int] = {
     ExecutionNotFound: 404,
+    UnknownSubject: 404,
     UnknownName: 404,
     UnknownWorkflow: 404,
     UnknownTrigger: 404,

@@ -24,6 +24,7 @@ from daemon.cli.stores import is_memory, opened
 from daemon.core.errors import ExecutionNotFound, Rejected, SagadError
 from daemon.core.events import ExecutionForked
 from daemon.core.state import INITIAL, NotStarted
+from daemon.core.subjects import SubjectForgotten
 from daemon.runtime.clock import SystemClock
 from daemon.runtime.history import History
 from daemon.runtime.plans import Plans
@@ -193,6 +194,8 @@ async def _verdicts(settings: Settings, file: str, ids: Sequence[UUID]) -> tuple
         for execution_id in ids:
             try:
                 verdicts.append(await _verdict(history, plans, new, execution_id))
+            except SubjectForgotten:
+                continue  # it has ended, and has no values to decide on
             except (SagadError, StoreError) as error:
                 failed[str(execution_id)] = str(error)
     return verdicts, failed

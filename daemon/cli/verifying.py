@@ -19,7 +19,7 @@ from daemon.cli.sources import find, source_of
 from daemon.cli.stores import is_memory, opened
 from daemon.runtime.archive_file import ArchiveFile, BadFile
 from daemon.runtime.codec import codec_of
-from daemon.runtime.heads import Head, parse_head, signed
+from daemon.runtime.heads import Head, HeadKeys, checking_keys, head_keys, parse_head, signed
 from daemon.runtime.verification import Finding, Proof, Verifier
 from daemon.runtime.views import plain
 from eventstore.index import ExecutionFilter
@@ -68,6 +68,10 @@ def verify(
         str | None,
         typer.Option(help="A head that was kept, or a file of heads, one a line.", show_default=False),
     ] = None,
+    public: Annotated[
+        list[Path] | None,
+        typer.Option("--public-key", help="A file with a public key (PEM) that checks heads.", show_default=False),
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="How many processes verify, with --all.")] = os.cpu_count() or 1,
     as_json: Json = False,
     config: Config = None,
@@ -81,7 +85,7 @@ def verify(
     if (target is None) != every:
         raise BadUsage("name a file or an execution, or write --all")
     settings = settings_of(config)
-    keys = settings.archive.head_keys
+    keys = checking_keys(public) if public else head_keys(settings.archive)
     expected = _expected(expect, keys)
     if target is not None and _is_file(target):
         proofs: Iterable[Proof] = _of_file(settings, Path(target), expected)
@@ -104,7 +108,7 @@ def verify(
         raise typer.Exit(1)
 
 
-def _expected(text: str | None, keys: Sequence[str]) -> Mapping[UUID, Head]:
+def _expected(text: str | None, keys: HeadKeys) -> Mapping[UUID, Head]:
     if text is None:
         return {}
     lines = (Path(text).read_text(encoding="utf-8") if _is_file(text) else text).splitlines()

@@ -26,6 +26,7 @@ from daemon.core.problems import did_you_mean
 from daemon.core.settling import succeed
 from daemon.core.state import Awaiting, Finished, InFlight, Running, Settled, Succeeded
 from daemon.core.state_limits import COLLECTING
+from daemon.core.subjects import check_there
 from daemon.core.suspending import go_on_if_given
 from daemon.core.walk import advance
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 def fork(draft: Draft, command: ForkExecution, decide: Callable[[Draft, Command], None]) -> None:
     """Begin the fork. Raises `Rejected` for a past that nothing can go on from, and for edits that do not fit it."""
     base = _past(command.base, command.at_version)
+    check_there(base)
     _check_edits(draft.plan, base, command)
     if draft.plan.hash != base.definition:
         _check_definition(draft.plan, base)

@@ -66,12 +66,17 @@ def read_cache(node: NodeDefinition, definition: Definition, findings: Findings)
     return PlannedCache(name=name, key=key, ttl=node.cache["ttl"])
 
 
-def key_of(node: PlannedNode, scope: Mapping[str, object]) -> str:
-    """Return the hash of the step's key; empty for none. Raises `EvaluationError`."""
+def key_of(node: PlannedNode, scope: Mapping[str, object], subject: str = "") -> str:
+    """Return the hash of the step's key; empty for none. Raises `EvaluationError`.
+
+    Executions that hold the data of a `subject` share results with others of the same subject only.
+    """
     if node.cache is None:
         return ""
     value = node.cache.key.render(scope).value
-    return "" if value is None else hashed(value)
+    if value is None:
+        return ""
+    return hashed({"subject": subject, "key": value}) if subject else hashed(value)
 
 
 def hashed(value: object) -> str:

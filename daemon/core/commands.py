@@ -5,12 +5,12 @@ Comes from: daemon/runtime (intake, steps, timers, API). Goes to: `decide`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from msgspec import Struct
 
+from daemon.core.branch_commands import MigrateExecution, RewindExecution
 from daemon.core.break_commands import EditAtBreakpoint, LeaveBreakpoint, SetBreakpoints
 from daemon.core.break_events import Breakpoint
 from daemon.core.events import Edits, Event, Origin, Parent, StepError, Streamed
@@ -18,7 +18,7 @@ from daemon.core.function_events import Call, Drawn
 from daemon.core.state import State
 from daemon.core.values import NULL, Json
 
-__all__ = ("EditAtBreakpoint", "LeaveBreakpoint", "SetBreakpoints")
+__all__ = ("EditAtBreakpoint", "LeaveBreakpoint", "MigrateExecution", "RewindExecution", "SetBreakpoints")
 """What is defined elsewhere and found here too."""
 
 
@@ -43,6 +43,8 @@ class StartExecution(Struct, frozen=True, gc=False, kw_only=True):
     traceparent: str | None = None
     parent: Parent | None = None
     """The step that starts it as a subflow."""
+    subject: str = ""
+    """Of the parent: the child's, unless its workflow says another."""
     collect: CollectMessage | None = None
     """The first of the messages that are collected before it begins."""
     collect_key: str = ""
@@ -313,40 +315,6 @@ class ForkExecution(Struct, frozen=True, gc=False, kw_only=True):
     edits: Edits = Edits()
     again: Command | None = None
     """What was decided next, if it is to be decided again."""
-    reason: str = ""
-    actor: str
-    at: datetime
-
-
-class RewindExecution(Struct, frozen=True, gc=False, kw_only=True):
-    """Undo what was done since a version, then go on from there. Identity: `rewind_id`, chosen by the sender."""
-
-    to_version: int
-    """After a decision of the execution."""
-    base: State
-    """At that version."""
-    between: tuple[Event, ...]
-    """All events since."""
-    mode: str = "automatic"
-    again: bool = False
-    """Whether the decision that followed is to be made again."""
-    down_to: int
-    """What took effect up to this version stays: that decision's last, or `to_version`."""
-    keep_signals: bool = True
-    rewind_id: str = ""
-    """Empty for none: a repeat is then done again."""
-    reason: str = ""
-    actor: str
-    at: datetime
-
-
-class MigrateExecution(Struct, frozen=True, gc=False, kw_only=True):
-    """Go on under another definition: that of the plan that comes with it. Identity: that definition."""
-
-    names: Mapping[str, str] = {}
-    """Old id -> new id of the nodes that have another."""
-    types: Mapping[str, str] = {}
-    """Type of each node of the old definition, to see that what is open stays what it is; empty does not look."""
     reason: str = ""
     actor: str
     at: datetime

@@ -35,6 +35,7 @@ from daemon.core.pages import refused_page
 from daemon.core.settling import fail, postpone, succeed, too_large
 from daemon.core.state import Awaiting, Finished, InFlight, NotStarted, Running, State
 from daemon.core.state_limits import COLLECTING
+from daemon.core.subjects import check_there, subject_of
 from daemon.core.values import from_json, to_json
 from daemon.core.walk import advance, grant, start_or_queue
 
@@ -103,6 +104,8 @@ def _before_start(plan: Plan | None, state: NotStarted, command: c.Command, crow
 
 
 def _after_end(plan: Plan | None, state: Finished, command: c.Command) -> Decision:
+    if isinstance(command, c.UndoExecution | c.RewindExecution):
+        check_there(state)
     if isinstance(command, c.UndoExecution) and state.status == "completed" and state.newest_owed:
         draft = Draft(_needed(plan), state, command.at)
         saga.undo_completed(draft, command)
@@ -222,21 +225,23 @@ def _with_function(draft: Draft, command: c.AdvanceFunction | c.StopFunction) ->
 
 def _start(draft: Draft, command: c.StartExecution) -> None:
     definition = draft.plan.definition
-    draft.emit(
-        e.ExecutionStarted(
-            execution_id=command.execution_id,
-            workflow=definition.workflow,
-            definition=definition.hash,
-            input=command.input,
-            trigger=command.trigger,
-            trigger_name=command.trigger_name,
-            dedupe_key=command.dedupe_key,
-            traceparent=command.traceparent,
-            parent=command.parent,
-            actor=command.actor,
-            at=draft.at,
-        )
+    started = e.ExecutionStarted(
+        execution_id=command.execution_id,
+        workflow=definition.workflow,
+        definition=definition.hash,
+        input=command.input,
+        trigger=command.trigger,
+        trigger_name=command.trigger_name,
+        dedupe_key=command.dedupe_key,
+        traceparent=command.traceparent,
+        parent=command.parent,
+        subject=command.subject,
+        actor=command.actor,
+        at=draft.at,
     )
+    if draft.plan.start.subject is not None:
+        started = replace(started, subject=subject_of(draft.plan, evolve(draft.state, started)))
+    draft.emit(started)
     if command.breakpoints:
         debugging.begin(draft, command)
     if definition.timeout is not None:

@@ -193,6 +193,8 @@ class Definition(Struct, frozen=True, kw_only=True):
     priority: Any = None
     """Template of who goes first where there is a limit; None is 0."""
     start: StartDefinition | None = None
+    subject: Any = None
+    """Template of whose data its executions hold; None for nobody's in particular."""
     snapshot_every: int | None = None
     """Events between two snapshots; 0 for none; None, here and below, is as the settings say."""
     snapshot_interval: timedelta | None = None

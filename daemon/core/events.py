@@ -159,6 +159,8 @@ class ExecutionStarted(Struct, frozen=True, gc=False, kw_only=True, omit_default
     traceparent: str | None = None
     parent: Parent | None = None
     """The step of another execution that has started this one as a subflow."""
+    subject: str = ""
+    """Whose data it holds; empty for nobody's in particular. See `subjects`."""
     actor: str
     at: datetime
 

@@ -31,6 +31,7 @@ def reopened(state: Finished, parent: Parent | None) -> Running:
         dedupe_key=state.dedupe_key,
         traceparent=state.traceparent,
         parent=parent or state.parent,
+        subject=state.subject,
         started_at=state.started_at,
         steps=state.steps,
         seen=state.seen,

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from daemon.core import events as e
 from daemon.core.address import PAGE, turn_around, turn_of
 from daemon.core.evolve_turns import kept_by
-from daemon.core.pages import read_page
+from daemon.core.pages import Page, read_page
 from daemon.core.state import Running, State, Succeeded, Turn
-from daemon.core.values import NULL, size_of
+from daemon.core.values import NULL, is_gone, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,7 +35,8 @@ def _taken(state: Running, event: e.PageTaken, version: int) -> Running:
     fetched = state.steps.get(address)
     if not isinstance(fetched, Succeeded):
         raise TypeError(f"{address} has given no page")
-    page = read_page(fetched.output)
+    gone = is_gone(fetched.output)
+    page = Page((fetched.output,) * event.count, event.next) if gone else read_page(fetched.output)
     steps, size = _without(state.steps, address), state.size - size_of(fetched.output)
     total = before.offset + len(page.items) if event.next == NULL else None
     after = replace(before, items=page.items, total=total, pages=event.number + 1, cursor=event.next)

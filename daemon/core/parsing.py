@@ -117,6 +117,7 @@ class _Reading:
             hash=sha256(text).hexdigest(),
             document=text,
             description=given.get("description", ""),
+            subject=given.get("subject"),
             input_schema=given.get("input"),
             triggers=triggers,
             variables=given.get("vars", {}),

@@ -63,6 +63,7 @@ def _started(_: object, first: e.ExecutionStarted, events: Sequence[e.Event]) ->
         dedupe_key=first.dedupe_key,
         traceparent=first.traceparent,
         parent=first.parent,
+        subject=first.subject,
         collect=collect,
         collect_key=key,
         breakpoints=second.breakpoints if isinstance(second, e.BreakpointsSet) else (),

@@ -217,6 +217,11 @@ TOP_LEVEL: Mapping[str, Schema] = {
         "How many executions are at work at once, on all daemons, by key; the others wait before their first step.",
     ),
     "priority": ref("priority", "Who goes first where there is a limit; for nodes too that do not say."),
+    "subject": ref(
+        "template",
+        "Whose data executions hold: a text or a number, of `input` and `trigger`. All their values are encrypted with"
+        " that subject's key, and `sagad forget` destroys it. Needs `keys` in `[encryption]`.",
+    ),
     "start": ref("start", "When executions begin, and how many of a key."),
     "undo": choice(
         "What becomes of the compensations that are owed when the execution fails, times out or is cancelled:"

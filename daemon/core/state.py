@@ -180,6 +180,11 @@ class NotStarted(Struct, frozen=True, gc=False, tag=True):
     seen: Map[str, bool] = Map()
     """Ids of all signals ever received."""
 
+    @property
+    def subject(self) -> str:
+        """Whose data it holds is not known yet."""
+        return ""
+
 
 class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """Started and not ended."""
@@ -195,6 +200,8 @@ class Running(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     traceparent: str | None
     parent: Parent | None = None
     """The step that is told of its end."""
+    subject: str = ""
+    """Whose data it holds; see `subjects`."""
     started_at: datetime
     steps: Map[str, Step] = Map()
     timers: Map[str, Timer] = Map()
@@ -302,6 +309,7 @@ class Finished(Struct, frozen=True, gc=False, tag=True, kw_only=True):
     dedupe_key: str | None
     traceparent: str | None
     parent: Parent | None = None
+    subject: str = ""
     started_at: datetime
     steps: Map[str, Step]
     seen: Map[str, bool]

@@ -103,6 +103,8 @@ class PlannedStart(Struct, frozen=True, kw_only=True):
     definition: StartDefinition
     key: Template | None
     limits: tuple[PlannedLimit, ...]
+    subject: Template | None = None
+    """Whose data executions hold."""
 
 
 AT_ONCE = PlannedStart(definition=StartDefinition(), key=None, limits=())
@@ -238,7 +240,11 @@ class Planning:
         path = ("start", start.collect or "", "key")
         key = self.template(start.key, path, self._check_collecting)
         priority = self.template(definition.priority, ("priority",), self._check_start)
-        return PlannedStart(definition=start, key=key, limits=limits), priority
+        subject = self.template(definition.subject, ("subject",), self._check_start)
+        if subject is not None and start.collect == "batch":
+            hint = "collect them by `debounce`, or let each have its execution"
+            self._findings.error("a batch has messages of several subjects", ("subject",), hint=hint)
+        return PlannedStart(definition=start, key=key, limits=limits, subject=subject), priority
 
     def _check_start(self, template: Template, written: object, path: Path) -> None:
         check_references([template], written, path, AT_START, self._findings)

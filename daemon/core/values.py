@@ -14,6 +14,9 @@ Json = msgspec.Raw
 
 NULL = Json(b"null")
 
+_GONE = (b'{"$forgotten":', b'{"$deleted":')
+_LONGEST_MARK = 14
+
 MAX_NESTING = 128
 """Levels of lists and maps in each other in what comes from outside. Far below what a reader of it can take."""
 
@@ -50,6 +53,11 @@ def _levels(value: Any) -> int:
         if not level:
             return depth
     return MAX_NESTING + 1
+
+
+def is_gone(value: Json) -> bool:
+    """Tell whether this stands for a value that was forgotten, or deleted, with its subject or by itself."""
+    return bytes(memoryview(value)[:_LONGEST_MARK]).startswith(_GONE)
 
 
 def size_of(value: Json) -> int:

@@ -165,7 +165,7 @@ def begin(draft: Draft, address: str, *, granted: bool = False) -> None:
     by_hand = given(draft, address)
     try:
         ask = by_hand or node.type.begin(node.config, Beginning(scope, _fired(draft, turn, node), draft.at))
-        key = key_of(node, scope) if isinstance(ask, Run) and by_hand is None else ""
+        key = key_of(node, scope, draft.running.subject) if isinstance(ask, Run) and by_hand is None else ""
     except EvaluationError as error:
         ask = Fail(e.StepError(str(error), "expression"))
     match ask:

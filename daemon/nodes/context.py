@@ -152,6 +152,8 @@ class NodeContext(Protocol):
     """When the attempt is given up; None when the node has no timeout."""
     parent: Parent
     """What an execution that the step starts has above it."""
+    subject: str
+    """Whose data the execution holds; empty for nobody's in particular."""
     traceparent: str | None
     """W3C trace context of the attempt, to be passed on."""
     state: Any

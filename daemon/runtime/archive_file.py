@@ -42,6 +42,7 @@ from daemon.runtime.verification import wrong_definition
 from eventstore.codec import Stored
 from eventstore.errors import Undecodable
 from eventstore.payloads import references_in
+from eventstore.sealing import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -110,12 +111,16 @@ class ArchiveFile:
     codec: Codec
     names: Mapping[bytes, bytes] = field(default_factory=dict)
     """The ids, as text, that executions get in place of those in the file."""
+    keys: Mapping[str, bytes | None] | None = None
+    """Wrapped keys of subjects, by id; without them what they have sealed reads as forgotten."""
     marks: Mapping[UUID, int] = field(default_factory=dict)
     """Versions of which the hash is wanted."""
     told: dict[UUID, Told] = field(default_factory=dict)
     """By the ids in the file, in its order."""
     marked: dict[UUID, bytes] = field(default_factory=dict)
     definitions: dict[str, DefinitionLine] = field(default_factory=dict)
+    sealed: dict[UUID, set[str]] = field(default_factory=dict)
+    """The ids of the keys that have sealed events, by execution."""
     deleted: list[str] = field(default_factory=list)
     """Payloads that retention has deleted."""
     header: Header | None = None
@@ -220,18 +225,20 @@ class ArchiveFile:
         payloads = spool.get(references_in(state))
         row = Stored(told.section.id, line.version, 0, line.topic, state)
         try:
-            original = decoded(self.codec, row, payloads)
+            original = decoded(self.codec, row, payloads, self.keys)
             if line.version == 1:
                 told.hash = beginning(told.section.id, self._past(told, original))
             told.hash = link(told.hash, line.version, line.topic, state)
             if told.hash.hex() != line.hash:
                 raise self._bad(f"event {line.version} of execution {told.section.id} was changed: its hash is another")
             row = self._renamed(row)
-            event = decoded(self.codec, row, payloads) if self.names else original
+            event = decoded(self.codec, row, payloads, self.keys) if self.names else original
             before, told.state = told.state, self._after(told, row, event)
         except (Broken, TypeError, KeyError) as error:
             raise self._bad(f"event {line.version} of execution {told.section.id}: {error}") from error
         told.version = line.version
+        if (key_id := key_of(state)) is not None:
+            self.sealed.setdefault(told.section.id, set()).add(key_id)
         if told.version == told.section.forked_at:
             told.kept, told.at_fork = told.hash, told.state
         if told.version == self.marks.get(told.section.id):
@@ -262,7 +269,7 @@ class ArchiveFile:
 
     def _earlier(self, section_id: UUID, before: int) -> Iterator[Any]:
         """Read the events before this version once more: an execution that goes back needs them."""
-        again = ArchiveFile(self.path, self.codec, self.names)
+        again = ArchiveFile(self.path, self.codec, self.names, self.keys)
         for step in again.read():
             if step.told.section.id == section_id:
                 yield step.entry.event

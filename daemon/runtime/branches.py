@@ -17,6 +17,7 @@ from daemon.core.errors import Rejected
 from daemon.core.events import CompensationOwed, Event
 from daemon.core.evolve_branches import undone_by
 from daemon.core.state import NotStarted, Running, State
+from daemon.core.subjects import check_there
 from daemon.runtime.cuts import Cut
 from eventstore.errors import Conflict, StoreError, Unavailable
 
@@ -101,7 +102,7 @@ class Branches:
 
     async def past(self, execution_id: UUID, where: str) -> Past:
         """Return what is at the cut. Raises ExecutionNotFound; Rejected for a cut that there is not."""
-        await self._history.existing(execution_id)
+        check_there(await self._history.existing(execution_id))
         cut = await self._cuts.find(execution_id, where)
         return Past(cut, *await self._since(cut.execution_id, cut.version))
 

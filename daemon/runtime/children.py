@@ -58,6 +58,8 @@ class Starting(Struct, frozen=True, kw_only=True):
     """What a step wants to start, and who it is."""
 
     parent: Parent
+    subject: str = ""
+    """Whose data the parent holds."""
     workflow: str
     """Of the child."""
     version: str | None
@@ -124,6 +126,7 @@ class Children:
             trigger=to_json(wanted.trigger),
             traceparent=wanted.traceparent,
             parent=parent,
+            subject=wanted.subject,
             actor=f"execution:{parent.execution_id}",
             at=self._clock.now(),
         )

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from daemon.core.errors import Misconfigured
 from daemon.core.events import EVENT_TYPES, UPCASTERS
+from daemon.core.personal import COUNTED, PERSONAL_TEXTS
 from daemon.core.problems import Problem
 from eventstore.codec import Codec, codec_settings_from
+from eventstore.sealing import Personal
 
 if TYPE_CHECKING:
     from daemon.settings import Settings
@@ -30,5 +32,7 @@ def codec_of(settings: Settings) -> Codec:
         UPCASTERS,
         payload_threshold_bytes=settings.limits.payload_threshold_bytes,
         compressor=sealing.compressor,
-        cipher=sealing.cipher,
+        cipher=settings.encryption.at_rest or sealing.cipher,
+        keyring=settings.encryption.keyring,
+        personal=Personal(PERSONAL_TEXTS, COUNTED),
     )

@@ -38,6 +38,7 @@ from daemon.core.events import Event
 from daemon.core.state import INITIAL, Running, State, has_work
 from daemon.runtime.mailbox import Answered, Handled, Letter, Mailbox, Round, refuse
 from daemon.runtime.projection import project
+from daemon.runtime.sealing import sealing_of
 from eventstore.errors import Conflict, Fenced, Full, StoreError, Unavailable
 from eventstore.log import Append
 
@@ -282,8 +283,11 @@ class Engine:
             round_.effects = effects(after, events)
             hint = not round_.mailbox.ours and bool(round_.effects) and has_work(before)
             index = project(round_.execution_id, before, events, after, hint=hint, branched=round_.branched)
-            append = Append(round_.execution_id, before.version, events, index, self._daemon)
+            whose = sealing_of(round_.execution_id, before, events, after)
+            append = Append(round_.execution_id, before.version, events, index, self._daemon, whose)
             self._writer.submit(append, round_.appended)
+        except Rejected as error:
+            self._give_up(round_, error)
         except Exception as error:  # noqa: BLE001  a bug: the daemon ends with it
             self._fail(round_, error)
 

@@ -17,8 +17,10 @@ from daemon.runtime.archive_file import ArchiveFile
 from daemon.runtime.projection import project
 from daemon.runtime.stored_events import StoredEvents
 from eventstore.index import UNCHANGED
-from eventstore.log import Append, StoredDefinition, Verbatim
+from eventstore.log import Append, KeyUsed, StoredDefinition, Verbatim
 from eventstore.rows import is_end, merged
+from eventstore.sealing import key_of
+from eventstore.subjects import SubjectKey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -68,6 +70,8 @@ class Import:
         self._wish = wish
         self._events = StoredEvents(store, codec)
         self._names: dict[UUID, UUID] = {}
+        self._keys: dict[str, bytes | None] = {}
+        """Of subjects, wrapped, by id; None for those that are not here, or not any more."""
 
     async def run(self) -> Imported:
         """Read the file to its end, then write it in one transaction.
@@ -80,6 +84,7 @@ class Import:
             self._names = {key: uuid4() for key in file.told}
         wanted = {key: told for key, told in file.told.items() if await self._is_wanted(file, told)}
         await self._check_open(file, wanted)
+        await self._take_keys(file, wanted)
         for line in file.definitions.values():
             definition = StoredDefinition(line.hash, line.workflow, bytes(line.document), self._clock.now())
             await self._store.definitions.put(definition)
@@ -132,11 +137,28 @@ class Import:
                         "export it with its children"
                     )
 
+    async def _take_keys(self, file: ArchiveFile, wanted: dict[UUID, Told]) -> None:
+        """Look for the keys that have sealed values: no file has them. Those that are not here count as destroyed.
+
+        Raises Rejected for an execution that would go on without its values.
+        """
+        needed = sorted({key_id for key in wanted for key_id in file.sealed.get(key, ())})
+        self._keys = {**dict.fromkeys(needed), **await self._store.subjects.wrapped(needed)}
+        for key, told in wanted.items():
+            if not told.ended and any(self._keys[key_id] is None for key_id in file.sealed.get(key, ())):
+                raise Rejected(f"execution {key} has not ended, and the key of its subject is not here")
+        now = self._clock.now()
+        for key_id in needed:
+            unknown = SubjectKey(
+                key_id=key_id, hash=None, wrapped=None, name=None, created_at=now, forgotten_at=now, reason="imported"
+            )
+            await self._store.subjects.add(unknown)
+
     async def _appends(self, wanted: Collection[UUID], at_rest: Collection[UUID]) -> AsyncIterator[Append]:
         names = {str(old).encode(): str(new).encode() for old, new in self._names.items()}
         gathered: _Gathered | None = None
         placed: set[str] = set()
-        for step in ArchiveFile(self._path, self._codec, names).read():
+        for step in ArchiveFile(self._path, self._codec, names, self._keys).read():
             key = step.told.section.id
             if key not in wanted:
                 continue
@@ -159,6 +181,7 @@ class _Gathered:
         self._events: list[Verbatim] = []
         self._bytes = 0
         self._index = UNCHANGED
+        self._keys: dict[str, None] = {}
 
     def takes(self, step: Step, change: IndexChange) -> bool:
         """Tell whether one more event can join: what it changes must go together with what changes before it."""
@@ -175,6 +198,8 @@ class _Gathered:
         row, payloads = step.entry.row, step.entry.payloads
         fresh = {key: data for key, data in payloads.items() if data is not None and key not in placed}
         placed |= fresh.keys()
+        if (key_id := key_of(row.state)) is not None:
+            self._keys[key_id] = None
         self._events.append(Verbatim(row.topic, row.state, fresh))
         self._bytes += len(row.state) + sum(map(len, fresh.values()))
         if change is not UNCHANGED:
@@ -182,7 +207,8 @@ class _Gathered:
 
     def append(self) -> Append:
         """Return what was gathered."""
-        return Append(self._execution_id, self._after_version, tuple(self._events), self._index)
+        key = KeyUsed(tuple(self._keys), checked=False) if self._keys else None
+        return Append(self._execution_id, self._after_version, tuple(self._events), self._index, key=key)
 
 
 def _change(step: Step, *, at_rest: bool) -> IndexChange:

@@ -68,7 +68,7 @@ def _change(
         question=asked.question,
         workflow=after.workflow,
         status=status,
-        prompt=asked.prompt,
+        prompt="" if after.subject else asked.prompt,
         requested_at=asked.since,
         due_at=asked.due,
         decided_at=at,

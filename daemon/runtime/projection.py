@@ -13,6 +13,7 @@ from daemon.runtime.projected_approvals import approvals_anew, approvals_of
 from daemon.runtime.slot_changes import slot_changes
 from eventstore.index import UNCHANGED, ExecutionChange, ExecutionRow, ForkRow, IndexChange, TimerRow
 from eventstore.slots import SlotChange
+from eventstore.veils import is_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,12 +139,18 @@ def execution_row(execution_id: UUID, state: State, at: datetime) -> ExecutionRo
         status=status_of(state),
         cause=cause(state),
         trigger=state.trigger_name,
-        dedupe_key=state.dedupe_key,
+        dedupe_key=_key_of(state) if state.subject else state.dedupe_key,
         started_at=state.started_at,
         updated_at=at,
         finished_at=state.finished_at if isinstance(state, Finished) else None,
         error=_error_of(state),
     )
+
+
+def _key_of(state: Running | Finished) -> str | None:
+    """Return a subject's key as the index shows it: only the time of a schedule, which the next one is found by."""
+    key = state.dedupe_key
+    return key if key is not None and is_time(key) else None
 
 
 def status_of(state: State) -> str:
@@ -159,7 +166,9 @@ def status_of(state: State) -> str:
 
 
 def _error_of(state: State) -> str | None:
-    return state.error.message[:MAX_ERROR] if isinstance(state, Finished) and state.error else None
+    if not isinstance(state, Finished) or state.error is None:
+        return None
+    return f"sealed ({state.error.code})" if state.subject else state.error.message[:MAX_ERROR]
 
 
 def _shown(state: State) -> tuple[str, str, str]:

@@ -59,6 +59,7 @@ class Origin(Struct, frozen=True):
     steps: Mapping[str, InFlight]
     keys: Mapping[str, str]
     parent: None = None
+    subject: str = ""
 
 
 class Bench(Struct, frozen=True, kw_only=True):

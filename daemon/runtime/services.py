@@ -219,6 +219,7 @@ class StepServices:
         name = f"{context.workflow}/{context.address}"
         wanted = Starting(
             parent=context.parent,
+            subject=context.subject,
             workflow=child.workflow,
             version=child.version,
             input=child.input,

@@ -94,6 +94,10 @@ class Origin(Protocol):
         """Who has started it."""
 
     @property
+    def subject(self) -> str:
+        """Whose data it holds."""
+
+    @property
     def steps(self) -> Mapping[str, Any]:
         """The steps by address."""
 
@@ -125,6 +129,7 @@ class Attempt:
         self.remote = node.type.remote(node.config) or means.sent_away.get(self.handler or "")
         """Who runs the handler; None for this process."""
         self.workflow = state.workflow
+        self.subject = state.subject
         self.key = state.keys.get(effect.address, "")
         """What its idempotency key has in place of the execution's id; mostly empty."""
         self.state = effect.state

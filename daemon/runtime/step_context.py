@@ -38,6 +38,7 @@ class Told(Protocol):
 
     execution_id: UUID
     workflow: str
+    subject: str
     address: str
     number: int
     key: str
@@ -178,6 +179,11 @@ class StepContext:
     def parent(self) -> Parent:
         """What an execution that the step starts has above it."""
         return self._attempt.parent
+
+    @property
+    def subject(self) -> str:
+        """Whose data the execution holds; empty for nobody's in particular."""
+        return self._attempt.subject
 
     @cached_property
     def resumed(self) -> Any:

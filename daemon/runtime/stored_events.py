@@ -16,6 +16,7 @@ from daemon.core.events import ExecutionForked, ExecutionMigrated, ExecutionStar
 from eventstore.codec import Stored
 from eventstore.errors import Undecodable
 from eventstore.payloads import references_in
+from eventstore.sealing import key_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,9 +62,12 @@ class StoredEvents:
     async def walk(self, execution_id: UUID, up_to_version: int) -> AsyncIterator[Entry]:
         """Give the events from the first on. Raises Broken at the first that is not sound."""
         before = b""
+        keys: dict[str, bytes | None] = {}
         async for row in self._rows(execution_id, up_to_version):
             payloads = await self._payloads(row)
-            event = decoded(self._codec, row, payloads)
+            if (key_id := key_of(row.state)) is not None and key_id not in keys:
+                keys |= await self._store.subjects.wrapped([key_id])
+            event = decoded(self._codec, row, payloads, keys)
             if row.version == 1:
                 before = beginning(execution_id, await self._past(row, event))
             before = link(before, row.version, row.topic, row.state)
@@ -136,10 +140,15 @@ def is_of(payload_hash: str, data: bytes | None) -> bool:
     return data is None or sha256(data).hexdigest() == payload_hash
 
 
-def decoded(codec: Codec, row: Stored, payloads: Mapping[str, bytes | None]) -> Any:
-    """Return the event. Raises Broken for one that cannot be read, or begins another execution than its own."""
+def decoded(
+    codec: Codec, row: Stored, payloads: Mapping[str, bytes | None], keys: Mapping[str, bytes | None] | None
+) -> Any:
+    """Return the event. Raises Broken for one that cannot be read, or begins another execution than its own.
+
+    See `Codec.decode` for `keys`.
+    """
     try:
-        event = codec.decode(row, row.state, payloads)
+        event = codec.decode(row, row.state, payloads, keys)
     except (Undecodable, ValueError) as error:
         raise Broken(row.execution_id, row.version, f"cannot be read: {error}") from error
     if isinstance(event, ExecutionStarted | ExecutionForked) and event.execution_id != row.execution_id:

@@ -23,6 +23,7 @@ from daemon.core import events as e
 from daemon.core.address import node_of
 from daemon.core.redeciding import NO_NAMES, divergence
 from daemon.core.state import INITIAL, State
+from daemon.core.subjects import GONE, SubjectForgotten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,8 +76,11 @@ def verdict(
 ) -> Verdict:
     """Decide the events again under the other definition; `base` is where a fork goes on from.
 
-    `names` has the old and the new ids of nodes that have another there.
+    `names` has the old and the new ids of nodes that have another there. Raises SubjectForgotten.
     """
+    subjects = (each.subject for each in events if isinstance(each, e.ExecutionStarted))
+    if any(subject.startswith(GONE) for subject in (base.subject, *subjects)):
+        raise SubjectForgotten
     workflow = old.definition.workflow
     parted = None if old.hash == new.hash else divergence(old, new, events, base, names)
     same = Verdict(

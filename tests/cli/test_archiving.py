@@ -8,6 +8,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +77,25 @@ def test_all_are_verified_in_processes_and_against_heads(sagad: Sagad, folder: P
         True,
     )
     assert sagad("verify", booked, "--expect", heads.out.replace(":", ":1", 1)).code == 1
+
+
+def test_heads_are_signed_by_one_and_checked_by_all(sagad: Sagad, folder: Path, booked: str) -> None:
+    """With a private key in the settings; who checks needs the public one alone."""
+    owner = Ed25519PrivateKey.generate()
+    (folder / "head.pem").write_bytes(owner.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public = owner.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (folder / "head.pub").write_bytes(public)
+    settings = (folder / "sagad.toml").read_text()
+    (folder / "sagad.toml").write_text(f'{settings}[archive]\nhead_private_key_file = "head.pem"\n')
+    head = sagad("verify", booked, "--head").out.strip()
+    (folder / "sagad.toml").write_text(settings)
+    (folder / "head.pem").unlink()
+
+    assert sagad("verify", booked, "--expect", head, "--public-key", "head.pub").code == 0
+    wrong = sagad("verify", booked, "--expect", f"{head[:-2]}00", "--public-key", "head.pub")
+    assert (wrong.code, "not of any public key" in wrong.err) == (1, True)
+    assert "no public key" in sagad("verify", booked, "--expect", head).err
+    assert sagad("verify", booked, "--expect", head, "--public-key", "sagad.toml").code == 2
 
 
 def test_what_is_broken_is_named(sagad: Sagad, folder: Path, booked: str) -> None:

@@ -181,7 +181,7 @@ async def test_an_event_of_an_unknown_name_is_undecodable(store_url: str, store:
     other = await reopen(Codec([]))
     if store_url == "memory://":
         other = replace(other, log=store.log)
-        store.log._codec = Codec([])  # type: ignore[attr-defined]  # memory cannot be opened a second time
+        store.payloads._codec = Codec([])  # type: ignore[attr-defined]  # memory cannot be opened a second time
     with pytest.raises(Undecodable, match=r"position 1, topic 'Noted/1'.*unknown event name"):
         await other.log.read_all()
 

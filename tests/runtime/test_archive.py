@@ -134,7 +134,7 @@ async def test_a_head_is_the_same_in_a_store_that_packs_what_it_holds(daemon: Da
         assert b"".join(lines) == whole
         proof = await Verifier(other, sealed).verify(execution_id)
         assert proof == await Verifier(daemon.store, CODEC).verify(execution_id)
-        log = other.log
+        log = other.payloads
         assert isinstance(log, MemoryLog)
         row = log.streams[execution_id][2]
         log.streams[execution_id][2] = row._replace(state=row.state[:-1] + bytes([row.state[-1] ^ 1]))

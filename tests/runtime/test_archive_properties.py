@@ -104,7 +104,7 @@ async def test_a_flipped_bit_of_the_log_is_found(first: int) -> None:
     """In a state, a topic or a version of an event, with the head that was kept."""
     async for number, store in drawn(first):
         dice = random.Random(number)  # noqa: S311  no secret
-        log = store.log
+        log = store.payloads
         assert isinstance(log, MemoryLog)
         rows, head = log.streams[EXECUTION], (await proof_of(store)).head
         for _ in range(FLIPS):
@@ -121,7 +121,7 @@ async def test_events_that_are_gone_or_swapped_are_found(first: int) -> None:
     """At the place where they were; of the last ones, the head tells."""
     async for number, store in drawn(first):
         dice = random.Random(number)  # noqa: S311  no secret
-        log = store.log
+        log = store.payloads
         assert isinstance(log, MemoryLog)
         rows, head = [*log.streams[EXECUTION]], (await proof_of(store)).head
         gone = dice.randrange(len(rows))
@@ -151,7 +151,7 @@ def damaged(row: Stored, dice: random.Random) -> Stored:
 async def test_json_that_is_spread_over_lines_stays_as_it_is(tmp_path: Path) -> None:
     """Nothing says that what is stored has no line breaks in it."""
     async for _, store in drawn(0):
-        log = store.log
+        log = store.payloads
         assert isinstance(log, MemoryLog)
         rows = log.streams[EXECUTION]
         rows[0] = rows[0]._replace(state=b" " + rows[0].state.replace(b",", b",\n") + b"\n")

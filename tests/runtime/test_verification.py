@@ -6,12 +6,14 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from daemon.core.errors import ExecutionNotFound, Rejected
+from daemon.core.errors import ExecutionNotFound, Misconfigured, Rejected
 from daemon.runtime.branches import ForkWish
-from daemon.runtime.heads import Head, parse_head, signed
+from daemon.runtime.heads import Head, HeadKeys, checking_keys, head_keys, parse_head, signed
 from daemon.runtime.verification import Verifier
-from daemon.settings import Limits
+from daemon.settings import Archive, Limits
 from eventstore.relational import SqlIndex
 from tests.core.spec import EXECUTION
 from tests.support.archives import CODEC
@@ -171,8 +173,47 @@ async def test_there_must_be_such_an_execution(daemon: Daemon) -> None:
 
 def test_a_signed_head_is_read_back_with_any_of_the_keys() -> None:
     head = Head(EXECUTION, 7, bytes(range(32)))
-    assert parse_head(signed(head, ()), ()) == head
-    assert parse_head(signed(head, (OLD_KEY,)), (KEY, OLD_KEY)) == head
+    assert parse_head(signed(head, HeadKeys()), HeadKeys()) == head
+    assert parse_head(signed(head, HeadKeys((OLD_KEY,))), HeadKeys((KEY, OLD_KEY))) == head
+
+
+def test_a_head_that_a_private_key_has_signed_is_checked_with_its_public_half() -> None:
+    """Who has only that can tell heads of its owner from others, and can make none."""
+    owner, other, head = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate(), Head(EXECUTION, 7, bytes(32))
+    text = signed(head, HeadKeys((KEY,), owner))
+
+    assert parse_head(text, HeadKeys(public=[other.public_key(), owner.public_key()])) == head
+    assert parse_head(text, HeadKeys(private=owner)) == head
+    for changed, keys, message in (
+        (text.replace(":7:", ":8:"), [owner], "not of any public key"),
+        (text, [other], "not of any public key"),
+        (f"{text}0", [owner], "not of any public key"),
+        (text, [], "no public key"),
+        (str(head), [owner], "is not signed"),
+        (signed(head, HeadKeys((KEY,))), [owner], "there is no key"),
+    ):
+        with pytest.raises(Rejected, match=message):
+            parse_head(changed, HeadKeys(public=[key.public_key() for key in keys]))
+
+
+def test_keys_for_heads_are_read_from_files(tmp_path: Path) -> None:
+    """As PEM; what is another kind of file is told with its name."""
+    owner = Ed25519PrivateKey.generate()
+    private, public = tmp_path / "head.pem", tmp_path / "head.pub.pem"
+    private.write_bytes(owner.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(owner.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    head = Head(EXECUTION, 7, bytes(32))
+
+    for archive in (Archive(head_private_key=private.read_text()), Archive(head_private_key_file=private)):
+        text = signed(head, head_keys(archive))
+        assert parse_head(text, checking_keys([public])) == head
+        assert parse_head(text, head_keys(Archive(head_public_keys=(public,)))) == head
+    with pytest.raises(Misconfigured, match="no Ed25519 private key"):
+        head_keys(Archive(head_private_key_file=public))
+    with pytest.raises(Misconfigured, match="no Ed25519 public key"):
+        checking_keys([private])
+    with pytest.raises(Misconfigured, match="No such file"):
+        checking_keys([tmp_path / "nothing.pem"])
 
 
 @pytest.mark.parametrize(
@@ -191,11 +232,11 @@ def test_a_signed_head_is_read_back_with_any_of_the_keys() -> None:
 )
 def test_what_is_no_head_of_ours_is_refused(text: str, keys: tuple[str, ...], message: str) -> None:
     with pytest.raises(Rejected, match=message):
-        parse_head(text.replace("HEAD", str(Head(EXECUTION, 1, bytes(32)))), keys)
+        parse_head(text.replace("HEAD", str(Head(EXECUTION, 1, bytes(32)))), HeadKeys(keys))
 
 
 def test_a_head_that_was_changed_does_not_fit_its_signature() -> None:
-    text = signed(Head(EXECUTION, 7, bytes(32)), (KEY,))
+    text = signed(Head(EXECUTION, 7, bytes(32)), HeadKeys((KEY,)))
     for changed in (text.replace(":7:", ":8:"), text.replace(":0000", ":0001", 1)):
         with pytest.raises(Rejected, match="not of any key"):
-            parse_head(changed, (KEY,))
+            parse_head(changed, HeadKeys((KEY,)))

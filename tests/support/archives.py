@@ -17,7 +17,7 @@ from eventstore.log import Append, StoredDefinition
 from tests.core.spec import EXECUTION, NOON
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
     from uuid import UUID
 
@@ -52,17 +52,23 @@ def read(path: Path) -> ArchiveFile:
     return file
 
 
+def appends_of(history: History) -> Iterator[Append]:
+    """Give a drawn execution as what its daemon would have appended."""
+    state: State = INITIAL
+    for turn in history.turns:
+        if turn.events:
+            branched = turn.after if isinstance(turn.events[0], ExecutionForked | ExecutionRewound) else None
+            change = project(EXECUTION, state, turn.events, turn.after, branched=branched)
+            yield Append(EXECUTION, state.version, turn.events, change)
+            state = turn.after
+
+
 async def put_history(store: Store, history: History) -> None:
     """Put a drawn execution into the store, append by append; whether its slots are free was drawn too."""
 
     async def appends() -> AsyncIterator[Append]:
-        state: State = INITIAL
-        for turn in history.turns:
-            if turn.events:
-                branched = turn.after if isinstance(turn.events[0], ExecutionForked | ExecutionRewound) else None
-                change = project(EXECUTION, state, turn.events, turn.after, branched=branched)
-                yield Append(EXECUTION, state.version, turn.events, change)
-                state = turn.after
+        for append in appends_of(history):
+            yield append
 
     definition = history.plan.definition
     await store.definitions.put(

@@ -117,6 +117,7 @@ class FakeContext:
     state: Any = None
     resumed: Any = None
     parent: Parent = PARENT
+    subject: str = ""
     max_output_bytes: int = 2**20
     cancelled: bool = False
 

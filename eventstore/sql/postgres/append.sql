@@ -63,6 +63,9 @@ ON CONFLICT (execution_id) DO NOTHING;
 -- clear_forks: all of them, before a rebuild
 DELETE FROM forks;
 
+-- purge_subjects: leave nothing of keys that were destroyed
+VACUUM subjects;
+
 -- lock_log: keep all who append waiting until the transaction ends
 SELECT sagad_lock_log();
 
@@ -89,6 +92,12 @@ UPDATE leases l SET daemon = k.daemon, hinted = k.hinted FROM kept_leases k WHER
 
 -- get_payloads: many by hash
 SELECT hash, data FROM payloads WHERE hash = ANY (%s);
+
+-- get_keys: many by id
+SELECT key_id, wrapped FROM subjects WHERE key_id = ANY (%s);
+
+-- use_keys: note whose values keys seal, unless one is not there any more
+SELECT sagad_use_keys(%s, %s, %s);
 
 -- read: the events of one execution in order of version
 SELECT originator_version, notification_id, topic, state FROM stored_events

@@ -117,6 +117,15 @@ WHERE originator_id IN (SELECT value FROM json_each(:ids)) GROUP BY originator_i
 -- get_payloads: many by hash, given as a JSON array
 SELECT hash, data FROM payloads WHERE hash IN (SELECT value FROM json_each(?));
 
+-- get_keys: many by id, given as a JSON array
+SELECT key_id, wrapped FROM subjects WHERE key_id IN (SELECT value FROM json_each(?));
+
+-- keys_there: those that were not destroyed, of many given as a JSON array
+SELECT key_id FROM subjects WHERE key_id IN (SELECT value FROM json_each(?)) AND wrapped IS NOT NULL;
+
+-- use_key: note whose values a key seals
+INSERT INTO subject_executions (execution_id, key_id) VALUES (?, ?) ON CONFLICT (execution_id, key_id) DO NOTHING;
+
 -- clear_executions: all of them, before a rebuild
 DELETE FROM executions;
 
