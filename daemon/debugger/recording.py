@@ -5,6 +5,7 @@ Comes from: daemon/cli. Goes to: daemon/core/redeciding, `session`.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from daemon.core.errors import ExecutionNotFound, Rejected
@@ -38,7 +39,7 @@ async def recording(
         before = await recording(history, plans, first.source, up_to_version=first.at_version)
         base = await history.load(first.source, up_to_version=first.at_version)
     pinned = {each: await plans.pinned(each) for each in definitions_in(own)}
-    return [*before, *taken_of(own, pinned, base)]
+    return [*before, *await asyncio.to_thread(list, taken_of(own, pinned, base))]  # so a daemon goes on meanwhile
 
 
 def first_of(execution_id: UUID, own: Sequence[Event]) -> ExecutionStarted | ExecutionForked:
