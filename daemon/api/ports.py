@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from daemon.runtime.checkpoints import Checkpoints
     from daemon.runtime.children import Children
     from daemon.runtime.clock import Clock
+    from daemon.runtime.definitions import Compiler
     from daemon.runtime.engine import Engine
     from daemon.runtime.history import History
     from daemon.runtime.intake import Intake
@@ -124,6 +125,10 @@ class Daemon(Protocol):
     @property
     def brokers(self) -> Brokers:
         """The connections to brokers."""
+
+    @property
+    def compiler(self) -> Compiler:
+        """Reads definitions."""
 
     @property
     def receiving(self) -> bool:

@@ -41,7 +41,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "what-if": ("gate:what_if", "Decide an execution again under another definition, and show where the two part."),
     "check": ("gate:check", "Check new definitions against the executions that there are."),
     "debug": ("debugging:debug", "Move in an execution, forwards and backwards, and look at it; also for editors."),
-    "replay": ("replaying:replay", "Show an execution as it went."),
+    "replay": (
+        "replaying:replay",
+        "Show an execution as it went; or live a part of the log again under other definitions.",
+    ),
     "daemons": ("reading:daemons", "Show the daemons that work on the store."),
     "limits": ("limiting:limits", "Show the limits that executions share, who holds them and who waits."),
     "signal": ("changing:signal", "Give an execution a signal."),

@@ -102,7 +102,7 @@ class _Shadow:
         self._check_input = check_input
         self._state = tape.first
         self._now = tape.first_at or datetime.min.replace(tzinfo=UTC)
-        self._events: list[e.Event] = []
+        self._events: list[e.Event] = list(tape.begun)
         self._sent: dict[str, Sent] = {}
         self._unrecorded: dict[str, None] = {}
         self._assumed: dict[str, None] = {}
@@ -308,6 +308,9 @@ class _Shadow:
             self._asked[key] = self._now
             for answer in self._tape.answers(*key, NULL) or ():
                 self._answer(answer, self._now, effect.address)
+        final = self._tape.final
+        if isinstance(final, Running) and effect.child in final.leaving:
+            return
         ends = (each.command for each in self._next if isinstance(each.command, c.FinishChild))
         if not any(command.child == effect.child for command in ends):
             at = self._now

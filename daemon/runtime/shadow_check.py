@@ -175,12 +175,9 @@ def _reason(was: Outcome, now: Outcome, parts: Sequence[Difference], lived: Live
     if stopped:
         return f"it comes to {', '.join(lived.missing)}, which the log has no result for"
     if was["status"] != now["status"]:
-        why = (
-            f": {now['error']['message']}"
-            if now["error"]
-            else f", waits for {now['waits_for']}" * bool(now["waits_for"])
-        )
-        return f"it was {was['status']}, and would be {now['status']}{why}"
+        why = f": {now['error']['message']}" if now["error"] else ""
+        waits = f", waiting for a {now['waits_for']}" if now["waits_for"] else ""
+        return f"it was {was['status']}, and would be {now['status']}{why}{waits}"
     if not parts:
         return ""
     names = list(dict.fromkeys(dotted(each.place[: 1 if each.place[0] in RESULT else 2]) for each in parts))

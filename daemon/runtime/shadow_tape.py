@@ -20,14 +20,15 @@ from daemon.core import events as e
 from daemon.core.address import is_call, node_of
 from daemon.core.calls import node_at
 from daemon.core.recorded_commands import recorded_commands
-from daemon.core.redeciding import redecide
-from daemon.core.state import INITIAL, Running, State
+from daemon.core.redeciding import Redecided, redecide
+from daemon.core.state import INITIAL, InFlight, Running, State
+from daemon.core.values import NULL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from daemon.core.plan import Plan
-    from daemon.core.redeciding import Crowd, Redecided
+    from daemon.core.redeciding import Crowd
     from daemon.core.values import Json
 
 Asked: TypeAlias = tuple[str, int]
@@ -88,13 +89,16 @@ class Tape:
         self.first = base
         """Where a shadow begins; a fork has begun by then."""
         self.first_at: datetime | None = None
+        self.begun: list[e.Event] = []
+        """The events by which a fork has begun."""
         self.given: list[Told] = []
         """What came from outside, in order."""
         self.sent: dict[str, Sent] = {}
         """By address: the first attempt of each step."""
-        self.decisions = counting(redecide(old, events, base))
+        whole = list(redecide(old, events, base))
+        self.decisions = counting(whole)
         """Those that count: none that a rewind has left behind."""
-        self.final = self.decisions[-1].after if self.decisions else base
+        self.final = whole[-1].after if whole else base
         self._latest = datetime.min.replace(tzinfo=UTC)
         self._asked: dict[Asked, datetime] = {}
         self._answers: defaultdict[Asked, deque[Answer]] = defaultdict(deque)
@@ -158,12 +162,26 @@ class Tape:
         command = decision.command or _likely(decision)
         self._latest = max(self._latest, first.at if command is None else command.at)
         told = None
-        if isinstance(first, e.ExecutionForked):
+        if isinstance(first, e.ExecutionForked) or (self.begun and command is None and not self.given):
+            self.begun += decision.events
             self.first, self.first_at = decision.after, first.at
+            self._begin(decision.after)
         elif command is not None:
             told = Told(2 * decision.before.version, self._latest, command, decision.crowded, decision.before)
             self._place(told)
         self._note(decision, told)
+
+    def _begin(self, state: State) -> None:
+        """Note what a fork was owed when it began."""
+        if not isinstance(state, Running):
+            return
+        for address, attempt in state.in_flight.items():
+            self._asked[address, attempt] = self._latest
+            step = state.steps[address]
+            given = step.input if isinstance(step, InFlight) else NULL
+            self.sent[address] = sent(self._plan, state, address, given)
+        self._asked |= dict.fromkeys(((address, SLOT) for address in state.limited), self._latest)
+        self._running = {timer_id: timer.due for timer_id, timer in state.timers.items()}
 
     def _place(self, told: Told) -> None:
         match told.command:
@@ -231,7 +249,8 @@ def counting(decisions: Iterable[Redecided]) -> Sequence[Redecided]:
         if isinstance(first, e.ExecutionRewound):
             behind = [each for each in kept if each.before.version >= first.to_version]
             kept = [each for each in kept if each.before.version < first.to_version]
-            kept += [each for each in behind if first.keep_signals and isinstance(each.command, _KEPT)]
+            came = (each for each in behind if first.keep_signals and isinstance(each.command, _KEPT))
+            kept += [Redecided(each.command, each.crowded, each.before, each.events[:1], each.after) for each in came]
         else:
             kept.append(decision)
     return kept
