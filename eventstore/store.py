@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from eventstore.errors import Unusable
 from eventstore.memory import MemoryCursors, MemoryDefinitions, MemoryIndex, MemoryLog
 from eventstore.memory_archive import MemoryArchive
+from eventstore.memory_dead_letters import MemoryDeadLetters
 from eventstore.memory_leases import MemoryLeases
 from eventstore.memory_results import MemoryResults
 from eventstore.memory_snapshots import MemorySnapshots
@@ -25,6 +26,7 @@ from eventstore.postgres_leases import PostgresLeases
 from eventstore.queries import latest_version
 from eventstore.relational import SqlCursors, SqlDefinitions, SqlIndex, SqlSnapshots
 from eventstore.slot_rows import SqlSlots
+from eventstore.sql_dead_letters import SqlDeadLetters
 from eventstore.sql_results import SqlResults
 from eventstore.sql_streams import SqlStreams
 from eventstore.sqlite import SqliteLog
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
     from eventstore.archive import Archive
     from eventstore.codec import Codec
+    from eventstore.dead_letters import DeadLetters
     from eventstore.index import Index
     from eventstore.leases import Leases
     from eventstore.log import Cursors, Definitions, EventLog
@@ -79,6 +82,7 @@ class Store:
     leases: Leases
     results: Results
     streams: Streams
+    dead_letters: DeadLetters
     slots: Slots
     hints: Callable[[], AbstractAsyncContextManager[asyncio.Event]]
     """Gives an event that is set when something may have been appended: for `tail.follow`."""
@@ -158,6 +162,7 @@ def _in_memory(url: str, codec: Codec, now: Callable[[], datetime]) -> Store:
         leases=MemoryLeases(index, now),
         results=MemoryResults(),
         streams=MemoryStreams(index),
+        dead_letters=MemoryDeadLetters(),
         slots=index.slots,
         hints=log.hints,
         versions=log.versions,
@@ -184,6 +189,7 @@ def _on_sqlite(url: str, codec: Codec) -> Store:
         leases=SqliteLeases(database, log.news),
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),
+        dead_letters=SqlDeadLetters(database, codec),
         slots=SqlSlots(database),
         hints=log.hints,
         versions=log.versions,
@@ -207,6 +213,7 @@ async def _on_postgres(url: str, codec: Codec) -> Store:
         leases=PostgresLeases(database),
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),
+        dead_letters=SqlDeadLetters(database, codec),
         slots=SqlSlots(database),
         hints=database.hints,
         versions=log.versions,

@@ -15,6 +15,9 @@ from daemon.api import (
     branches,
     cache,
     debugging,
+=======
+    dead_letters,
+>>>>>>> c9f045f (Dead letters are kept in the store, found, edited and given in again)
     errors,
     events_stream,
     executions,
@@ -46,8 +49,10 @@ def create_app(daemon: Daemon) -> FastAPI:
     app.state.daemon = daemon
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
+<<<<<<< HEAD
     reading = (workflows, events_stream, debugging, replays, past, executions, streams, cache, limits, topics, health)
-    for part in (many, *reading, messages, undo, people, branches, migrations, archive, shadows):
+    parts = (many, *reading, messages, undo, people, branches, migrations, archive, shadows, dead_letters)
+    for part in parts:
         app.include_router(part.routes)
     app.router.routes.append(hooks.route(daemon))
     app.router.routes.append(links.route(daemon))

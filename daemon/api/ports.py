@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from daemon.runtime.checkpoints import Checkpoints
     from daemon.runtime.children import Children
     from daemon.runtime.clock import Clock
+    from daemon.runtime.dead_letters import Letters
     from daemon.runtime.definitions import Compiler
     from daemon.runtime.engine import Engine
     from daemon.runtime.history import History
@@ -121,6 +122,10 @@ class Daemon(Protocol):
     @property
     def links(self) -> ApprovalLinks:
         """Reads the links by which they do."""
+
+    @property
+    def letters(self) -> Letters:
+        """The dead letters."""
 
     @property
     def brokers(self) -> Brokers:

@@ -58,6 +58,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "pause": ("pausing:pause", "Begin no more handlers for an execution, or for many, until it is resumed."),
     "resume": ("pausing:resume", "End a pause, and carry out what is owed; or give a paused step its input."),
     "cache": ("caching:cache", "Show or clear the results that are kept for other steps."),
+    "dead-letters": ("dead_letters:dead_letters", "List messages that could not be processed, and give them in again."),
     "archive": ("archiving:archive", "Write executions to files, and read them from there."),
     "verify": ("verifying:verify", "Verify that executions are what was once written."),
     "index": ("upkeep:index", "Work on the tables that are derived from the log."),
