@@ -131,10 +131,9 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
     engine.functions = _functions(base, engine)
     engine.past = branches = _branches(base, engine)
     base.membership.engine, base.membership.steps = engine, steps
-    intake = _intake(base, engine)
+    intake, recovery = _intake(base, engine), _recovery(base, engine)
     letters = _letters(base, intake)
     subscriptions = _subscriptions(tools, store, intake, letters, spawn)
-    recovery = _recovery(base, engine)
     supervisor = Supervisor(
         membership=base.membership,
         recovery=recovery,
