@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from daemon.core.address import node_of
 from daemon.core.differences import differences, dotted
 from daemon.core.errors import InvalidInput, Rejected
+from daemon.core.redeciding import NO_OTHER
 from daemon.core.state import INITIAL, State
 from daemon.runtime.junit import Case, suite
 from daemon.runtime.shadow import live
@@ -101,6 +102,8 @@ class Life(NamedTuple):
     events: Sequence[e.Event]
     base: State = INITIAL
     """Where a fork goes on from."""
+    later: Mapping[str, Plan] = NO_OTHER
+    """The plans that it was migrated to, by hash."""
 
 
 def shadowed(
@@ -112,8 +115,11 @@ def shadowed(
     until: datetime,
     check_input: Callable[[Plan, Any], None],
 ) -> Shadowed:
-    """Live it again under `new`, and compare. `until` is the time at which the log was read."""
-    tape = Tape(old, life.events, life.base)
+    """Live it again under `new`, and compare.
+
+    `old` is what it was pinned to at its begin; `until` is the time at which the log was read.
+    """
+    tape = Tape(old, life.events, life.base, life.later)
     was = outcome([event for each in tape.decisions for event in each.events], tape.final, tape.sent.values())
     found = Shadowed(
         execution_id=life.execution_id,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from msgspec import Struct
 
 from daemon.core.errors import ExecutionNotFound, Rejected
-from daemon.core.events import ExecutionForked, ExecutionStarted
+from daemon.core.events import ExecutionForked, ExecutionMigrated, ExecutionStarted
 from daemon.core.state import INITIAL, NotStarted
 from daemon.runtime.history import History
 from daemon.runtime.shadow_check import Life, Shadowed, shadowed
@@ -128,16 +128,20 @@ class Shadows:
         state = await self._history.load(execution_id, up_to_version=recorded[-1].version)
         if isinstance(state, NotStarted):
             raise Rejected("it has not started")
+        events = [each.event for each in recorded]
+        first = next(each for each in events if isinstance(each, ExecutionStarted | ExecutionForked))
         base = INITIAL
-        if isinstance(forked := recorded[0].event, ExecutionForked):
-            base = await self._history.load(forked.source, up_to_version=forked.at_version)
+        if isinstance(first, ExecutionForked):
+            base = await self._history.load(first.source, up_to_version=first.at_version)
+        migrated = [each.definition for each in events if isinstance(each, ExecutionMigrated)]
         life = Life(
             execution_id=execution_id,
             workflow=state.workflow,
             trigger=state.trigger_name,
             started_at=state.started_at,
-            events=[each.event for each in recorded],
+            events=events,
             base=base,
+            later={each: await self._plans.pinned(each) for each in migrated},
         )
-        old = await self._plans.pinned(state.definition)
+        old = await self._plans.pinned(first.definition)
         return await asyncio.to_thread(self._shadowed, life, old, plan_for(state.workflow))

@@ -20,12 +20,13 @@ from daemon.core import events as e
 from daemon.core.address import is_call, node_of
 from daemon.core.calls import node_at
 from daemon.core.recorded_commands import recorded_commands
-from daemon.core.redeciding import Redecided, redecide
+from daemon.core.redeciding import NO_OTHER, Redecided, redecide
+from daemon.core.renaming import renamed_state, renamed_struct
 from daemon.core.state import INITIAL, InFlight, Running, State
 from daemon.core.values import NULL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from daemon.core.plan import Plan
     from daemon.core.redeciding import Crowd
@@ -84,8 +85,13 @@ class Ended(NamedTuple):
 class Tape:
     """The log of one execution, by what it answers. What is taken is not given again."""
 
-    def __init__(self, old: Plan, events: Sequence[e.Event], base: State = INITIAL) -> None:
-        """`events` follow `base`, and are decided again under `old`, to which the execution is pinned."""
+    def __init__(
+        self, old: Plan, events: Sequence[e.Event], base: State = INITIAL, later: Mapping[str, Plan] = NO_OTHER
+    ) -> None:
+        """`events` follow `base`, and are decided again under `old`, to which the execution was pinned at its begin.
+
+        `later` has the plans that it was migrated to, by hash: steps are known by the ids that nodes have at last.
+        """
         self.first = base
         """Where a shadow begins; a fork has begun by then."""
         self.first_at: datetime | None = None
@@ -95,7 +101,7 @@ class Tape:
         """What came from outside, in order."""
         self.sent: dict[str, Sent] = {}
         """By address: the first attempt of each step."""
-        whole = list(redecide(old, events, base))
+        whole = list(redecide(old, events, base, later))
         self.decisions = counting(whole)
         """Those that count: none that a rewind has left behind."""
         self.final = whole[-1].after if whole else base
@@ -106,7 +112,8 @@ class Tape:
         self._running: dict[str, datetime] = {}
         """Timers that are set: when they are due. In the end, those that were set last of all."""
         self._source: dict[str, str | None] = {}
-        self._plan = old
+        migrated = [each.definition for each in events if isinstance(each, e.ExecutionMigrated)]
+        self._plan = later[migrated[-1]] if migrated else old
         for decision in self.decisions:
             self._read(decision)
         self._by_node: defaultdict[str, list[str]] = defaultdict(list)
@@ -185,8 +192,8 @@ class Tape:
 
     def _place(self, told: Told) -> None:
         match told.command:
-            case c.FireTimer():
-                pass  # see `_note`
+            case c.FireTimer() | c.MigrateExecution():
+                pass  # see `_note`; a shadow has one definition
             case c.GrantSlots(address=address):
                 self._answer((address, SLOT), told)
             case command if isinstance(command, _ANSWERS):
@@ -233,16 +240,19 @@ class Tape:
 
 
 def sent(plan: Plan, state: State, address: str, given: Json) -> Sent:
-    """Return what a step has done that begins with this state; of a call that has left it, that it is a call."""
+    """Return what a step has done that begins with this state; of a node that is gone, only what it was sent."""
     try:
         node = node_at(plan, state, address)  # type: ignore[arg-type]  # of one that has ended, the calls are there too
     except KeyError:
-        return Sent(address, "call", None, given)
+        return Sent(address, "", None, given)
     return Sent(address, node.type.name, node.type.handler(node.config), given)
 
 
 def counting(decisions: Iterable[Redecided]) -> Sequence[Redecided]:
-    """Return the decisions without those that a rewind has left behind; what was sent meanwhile has been sent."""
+    """Return the decisions without those that a rewind has left behind; what was sent meanwhile has been sent.
+
+    A migration gives what was before it the ids that nodes have since.
+    """
     kept: list[Redecided] = []
     for decision in decisions:
         first = decision.events[0]
@@ -252,8 +262,20 @@ def counting(decisions: Iterable[Redecided]) -> Sequence[Redecided]:
             came = (each for each in behind if first.keep_signals and isinstance(each.command, _KEPT))
             kept += [Redecided(each.command, each.crowded, each.before, each.events[:1], each.after) for each in came]
         else:
+            if isinstance(first, e.ExecutionMigrated) and first.names:
+                kept = [_renamed(each, first.names) for each in kept]
             kept.append(decision)
     return kept
+
+
+def _renamed(decision: Redecided, names: Mapping[str, str]) -> Redecided:
+    return Redecided(
+        None if decision.command is None else renamed_struct(decision.command, names),
+        decision.crowded,
+        renamed_state(decision.before, names),
+        tuple(renamed_struct(event, names) for event in decision.events),
+        renamed_state(decision.after, names),
+    )
 
 
 def _likely(decision: Redecided) -> c.Command | None:

@@ -253,3 +253,24 @@ def test_the_report_counts_and_is_read_by_pipelines() -> None:
     assert 'failures="1"' in xml
     assert "sent.charge.input.cents" in xml
     assert 'errors="1"' in xml
+
+
+def test_a_migrated_execution_is_lived_under_the_newest_names() -> None:
+    """What was done under the old ones counts for the nodes that have others since."""
+    story = Story.of(ORDER)
+    story.start({"item": "lamp", "total": 10})
+    story.complete("reserve", "r1")
+    new = ORDER.replace("reserve", "hold").replace("t.hold", "t.reserve")
+    story.migrate(new, {"reserve": "hold"})
+    story.complete("charge", "c1")
+    story.signal("ok", "yes")
+    story.complete("ship", "s1")
+    found = shadowed(
+        life(story.events)._replace(later={story.plan.hash: story.plan}),
+        plan_of(ORDER),
+        story.plan,
+        missing="stop",
+        until=story.events[-1].at,
+        check_input=InputSchemas().check,
+    )
+    assert (found.severity, found.reason) == ("none", "")
