@@ -126,10 +126,9 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
     grants.engine, engine.crowded = engine, grants.crowded
     children = _children(base, engine)
     steps = _steps(base, engine, children)
-    timers = _timers(base, engine)
-    engine.steps, engine.timers, engine.children = steps, timers, children
+    timers, branches = _timers(base, engine), _branches(base, engine)
+    engine.steps, engine.timers, engine.children, engine.past = steps, timers, children, branches
     engine.functions = _functions(base, engine)
-    engine.past = branches = _branches(base, engine)
     base.membership.engine, base.membership.steps = engine, steps
     intake, recovery = _intake(base, engine), _recovery(base, engine)
     letters = _letters(base, intake)

@@ -15,9 +15,7 @@ from daemon.api import (
     branches,
     cache,
     debugging,
-=======
     dead_letters,
->>>>>>> c9f045f (Dead letters are kept in the store, found, edited and given in again)
     errors,
     events_stream,
     executions,
@@ -49,7 +47,6 @@ def create_app(daemon: Daemon) -> FastAPI:
     app.state.daemon = daemon
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
-<<<<<<< HEAD
     reading = (workflows, events_stream, debugging, replays, past, executions, streams, cache, limits, topics, health)
     parts = (many, *reading, messages, undo, people, branches, migrations, archive, shadows, dead_letters)
     for part in parts:

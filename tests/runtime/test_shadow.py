@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from daemon.runtime.shadow import Missing
     from daemon.runtime.shadow_check import Shadowed
 
+EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "time_machine"
 CASES = 500
+"""Each whole, and open at one place: 1,000 lives."""
 IN_A_TEST = 50
 ORDER = """
 workflow: order
@@ -274,3 +277,16 @@ def test_a_migrated_execution_is_lived_under_the_newest_names() -> None:
         check_input=InputSchemas().check,
     )
     assert (found.severity, found.reason) == ("none", "")
+
+
+def test_the_next_version_of_the_example_waits_for_another_person() -> None:
+    """What deploy/examples/time_machine tells."""
+    now, following = ((EXAMPLE / name).read_text() for name in ("workflow.yaml", "workflow.yaml.next"))
+    story = Story.of(now)
+    story.start({"order": "A7", "amount": 40})
+    story.complete("find", {"item": "lamp", "account": "AT61"})
+    story.decide("agree", "ana")
+    story.complete("repay", {"to": "AT61", "amount": 40})
+    assert lived(story, now).severity == "none"
+    found = lived(story, following)
+    assert (found.shadow, list(found.not_run)) == ("running", ["note", "repay"])
