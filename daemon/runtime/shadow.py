@@ -187,6 +187,9 @@ class _Shadow:
             ask = state.asking.get(command.address) if isinstance(state, Running) else None
             if ask is not None:
                 return replace(command, question=ask.version)
+        elif isinstance(command, c.LeaveBreakpoint | c.EditAtBreakpoint):
+            if (version := _stop_here(state, command.stop, coming.told)) is not None:
+                return replace(command, stop=version)
         elif not (isinstance(command, c.UndoExecution) and _too_early(coming.told, state)):
             return command
         if coming.told is not None:
@@ -346,6 +349,15 @@ class _Shadow:
     def _push(self, at: datetime, command: c.Command, order: int, told: Told | None) -> None:
         self._pushed += 1
         heapq.heappush(self._next, _Next(at, order, self._pushed, command, told))
+
+
+def _stop_here(state: State, stop: int, told: Told | None) -> int | None:
+    """Return the version of the stop at the step that the recorded execution stood at; None for no such stop."""
+    was = told.before if told is not None else None
+    if not isinstance(was, Running) or was.breaking is None or not isinstance(state, Running) or state.breaking is None:
+        return None
+    address = next((each.address for each in was.breaking.stops if each.version == stop), None)
+    return next((each.version for each in state.breaking.stops if each.address == address), None)
 
 
 def _too_early(told: Told | None, state: State) -> bool:

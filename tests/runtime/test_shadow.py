@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daemon.core import events as e
+from daemon.core.break_events import Breakpoint
 from daemon.core.state import INITIAL
 from daemon.runtime.definitions import InputSchemas
 from daemon.runtime.shadow_check import Life, junit, report, shadowed
@@ -290,3 +291,20 @@ def test_the_next_version_of_the_example_waits_for_another_person() -> None:
     assert lived(story, now).severity == "none"
     found = lived(story, following)
     assert (found.shadow, list(found.not_run)) == ("running", ["note", "repay"])
+
+
+def test_who_stood_at_a_breakpoint_goes_on_from_it() -> None:
+    """Though its event has another version in the shadow."""
+    story = Story.of(ORDER)
+    story.start({"item": "lamp", "total": 10})
+    story.breakpoints(Breakpoint(node="charge"))
+    story.complete("reserve", "r1")
+    story.leave()
+    story.complete("charge", "c1")
+    story.signal("ok", "yes")
+    story.complete("ship", "s1")
+    assert lived(story, ORDER).severity == "none"
+    found = lived(
+        story, ORDER.replace("nodes:", "nodes:\n  first: {transform: 1}").replace("[reserve", "[first -> reserve")
+    )
+    assert (found.shadow, list(found.ran), found.refused) == ("completed", ["first"], [])
