@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from daemon.runtime.checkpoints import Checkpoints
     from daemon.runtime.children import Children
     from daemon.runtime.clock import Clock
+    from daemon.runtime.dead_letters import Letters
     from daemon.runtime.definitions import Compiler
     from daemon.runtime.engine import Engine
     from daemon.runtime.history import History
@@ -82,6 +83,7 @@ class Daemon:
     metrics: Metrics
     people: People
     links: ApprovalLinks
+    letters: Letters
     reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while definitions are read again: one reload at a time."""
 

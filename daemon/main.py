@@ -29,6 +29,7 @@ from daemon.runtime.clock import Clock, SharedClock, SystemClock
 from daemon.runtime.codec import codec_of
 from daemon.runtime.cuts import Cuts
 from daemon.runtime.databases import Databases
+from daemon.runtime.dead_letters import Letters
 from daemon.runtime.definitions import InputSchemas
 from daemon.runtime.engine import Engine
 from daemon.runtime.functions import Functions
@@ -125,14 +126,13 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
     grants.engine, engine.crowded = engine, grants.crowded
     children = _children(base, engine)
     steps = _steps(base, engine, children)
-    timers = _timers(base, engine)
-    engine.steps, engine.timers, engine.children = steps, timers, children
+    timers, branches = _timers(base, engine), _branches(base, engine)
+    engine.steps, engine.timers, engine.children, engine.past = steps, timers, children, branches
     engine.functions = _functions(base, engine)
-    engine.past = branches = _branches(base, engine)
     base.membership.engine, base.membership.steps = engine, steps
-    intake = _intake(base, engine)
-    subscriptions = _subscriptions(tools, store, intake, spawn)
-    recovery = _recovery(base, engine)
+    intake, recovery = _intake(base, engine), _recovery(base, engine)
+    letters = _letters(base, intake)
+    subscriptions = _subscriptions(tools, store, intake, letters, spawn)
     supervisor = Supervisor(
         membership=base.membership,
         recovery=recovery,
@@ -147,7 +147,7 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
         changes=base.changes,
         grace_s=tools.settings.limits.grace_s,
         spawn=spawn,
-        followers=[base.results.retention, *_followers(base, collector)],
+        followers=[base.results.retention, letters, *_followers(base, collector)],
     )
     _watch(tools.metrics, engine, steps, grants, supervisor)
     return Daemon(
@@ -176,6 +176,7 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
         metrics=tools.metrics,
         people=People(engine, base.history, tools.clock, tools.settings.approvals.members),
         links=tools.links,
+        letters=letters,
     )
 
 
@@ -342,9 +343,15 @@ def _watch(metrics: Metrics, engine: Engine, steps: Steps, grants: Grants, super
     )
 
 
-def _subscriptions(tools: Tools, store: Store, intake: Intake, spawn: Spawn) -> Subscriptions:
+def _letters(base: _Base, intake: Intake) -> Letters:
+    settings = base.tools.settings.dead_letters
+    return Letters(base.store.dead_letters, intake, base.tools.clock, keep_s=settings.keep_s, most=settings.keep_most)
+
+
+def _subscriptions(tools: Tools, store: Store, intake: Intake, letters: Letters, spawn: Spawn) -> Subscriptions:
     return Subscriptions(
         sink=intake,
+        aside=letters.keep,
         brokers=tools.brokers,
         index=store.index,
         definitions=store.definitions,

@@ -182,6 +182,16 @@ class Streams:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeadLetters:
+    """`[dead_letters]`: messages that could not be processed, which the store keeps to be given in again."""
+
+    keep_s: Annotated[float, Between(60, 3650 * 86400)] = 30 * 86400.0
+    """How long after it was set aside last one is kept."""
+    keep_most: Annotated[int, Between(1, 10_000_000)] = 100_000
+    """How many are kept; of more, the oldest go."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Snapshots:
     """`[snapshots]`: cached states, so that fewer events are read; for workflows that do not say themselves."""
 
@@ -257,6 +267,7 @@ class Settings:
     limits: Limits = Limits()
     cache: Cache = Cache()
     streams: Streams = Streams()
+    dead_letters: DeadLetters = DeadLetters()
     snapshots: Snapshots = Snapshots()
     archive: Archive = Archive()
     encryption: Encryption = Encryption()  # noqa: RUF009  it is frozen

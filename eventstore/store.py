@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from eventstore.errors import Unusable
 from eventstore.memory import MemoryCursors, MemoryDefinitions, MemoryIndex, MemoryLog
 from eventstore.memory_archive import MemoryArchive
+from eventstore.memory_dead_letters import MemoryDeadLetters
 from eventstore.memory_leases import MemoryLeases
 from eventstore.memory_results import MemoryResults
 from eventstore.memory_snapshots import MemorySnapshots
@@ -27,6 +28,7 @@ from eventstore.relational import SqlCursors, SqlDefinitions, SqlIndex, SqlSnaps
 from eventstore.sealed_log import SealedLog, Vault
 from eventstore.sealed_values import SealedResults, SealedSnapshots, SealedStreams
 from eventstore.slot_rows import SqlSlots
+from eventstore.sql_dead_letters import SqlDeadLetters
 from eventstore.sql_results import SqlResults
 from eventstore.sql_streams import SqlStreams
 from eventstore.sql_subjects import SqlSubjects
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
     from eventstore.archive import Archive
     from eventstore.codec import Codec
+    from eventstore.dead_letters import DeadLetters
     from eventstore.index import Index
     from eventstore.leases import Leases
     from eventstore.log import Cursors, Definitions, EventLog
@@ -83,6 +86,7 @@ class Store:
     leases: Leases
     results: Results
     streams: Streams
+    dead_letters: DeadLetters
     slots: Slots
     subjects: Subjects
     vault: Vault
@@ -201,6 +205,7 @@ def _in_memory(url: str, codec: Codec, now: Callable[[], datetime]) -> Store:
         leases=MemoryLeases(index, now),
         results=results,
         streams=streams,
+        dead_letters=MemoryDeadLetters(),
         slots=index.slots,
         subjects=log.subjects,
         vault=Vault(log.subjects, codec.keyring),
@@ -248,6 +253,7 @@ def _on_sqlite(url: str, codec: Codec) -> Store:
         leases=SqliteLeases(database, log.news),
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),
+        dead_letters=SqlDeadLetters(database, codec),
         slots=SqlSlots(database),
         subjects=subjects,
         vault=Vault(subjects, codec.keyring),
@@ -274,6 +280,7 @@ async def _on_postgres(url: str, codec: Codec) -> Store:
         leases=PostgresLeases(database),
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),
+        dead_letters=SqlDeadLetters(database, codec),
         slots=SqlSlots(database),
         subjects=subjects,
         vault=Vault(subjects, codec.keyring),

@@ -20,7 +20,7 @@ from triggers.message import Ack, DeadLetter, Retry
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
 
-    from triggers.message import Inbound, RetryPolicy, Sink, Verdict
+    from triggers.message import Aside, Inbound, RetryPolicy, Sink, Verdict
 
 H = TypeVar("H", bound="Hashable")
 
@@ -61,16 +61,21 @@ class Delivery(Generic[H]):
         sink: Sink,
         retry: RetryPolicy,
         dead_letter: Callable[[H, Inbound, DeadLetter], Awaitable[None]],
+        aside: Aside | None = None,
+        place: str = "",
         batch: int = 500,
         now_s: Callable[[], float] | None = None,
     ) -> None:
         """`dead_letter` stores a message aside; it returns when that is durable, or raises what a `Publisher` does.
 
+        `aside` keeps it before that, told that its `place` is this one.
         `now_s` is the time that retries go by; None is the event loop's, which its sleeps go by too.
         """
         self._sink = sink
         self._retry = retry
         self._dead_letter = dead_letter
+        self._aside = aside
+        self._place = place
         self._batch = batch
         self._now_s = now_s or _loop_time
         self._jobs: dict[H, _Job[H]] = {}
@@ -145,6 +150,8 @@ class Delivery(Generic[H]):
     async def _store_aside(self, job: _Job[H]) -> bool:
         assert job.verdict is not None  # noqa: S101  told to the type checker: only such jobs come here
         try:
+            if self._aside is not None:
+                await self._aside(job.inbound, job.verdict, self._place)
             await self._dead_letter(job.handle, job.inbound, job.verdict)
         except (BrokerUnavailable, Unroutable) as error:
             self.trouble = f"cannot store dead letters: {error}"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from triggers.kafka_publisher import KafkaPublisher
-    from triggers.message import ConnectionStatus, RetryPolicy, Sink
+    from triggers.message import Aside, ConnectionStatus, RetryPolicy, Sink
 
 
 class KafkaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,9 +56,13 @@ class KafkaTrigger:
         retry: RetryPolicy,
         publisher: KafkaPublisher,
         dead_letter: str | None = None,
+        aside: Aside | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`dead_letter` is a topic, None is `<topic>.dlq`. Raises `OSError` or `ssl.SSLError` for bad TLS files."""
+        """`dead_letter` is a topic, None is `<topic>.dlq`; `aside` keeps dead letters too.
+
+        Raises `OSError` or `ssl.SSLError` for bad TLS files.
+        """
         self.name = name
         self._settings = settings
         self._connection = connection
@@ -67,6 +71,7 @@ class KafkaTrigger:
         self._retry = retry
         self._publisher = publisher
         self._dead_letters = dead_letter or f"{settings.topic}.dlq"
+        self._aside = aside
         self._now = now
         self._link = Link(name, connection.reconnect)
 
@@ -104,6 +109,7 @@ class KafkaTrigger:
             retry=self._retry,
             publisher=self._publisher,
             dead_letters=self._dead_letters,
+            aside=self._aside,
             batch=self._settings.batch,
             max_unresolved=self._settings.max_unresolved,
             now=self._now,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from triggers.kafka_client import KafkaConnection
     from triggers.kafka_publisher import KafkaPublisher
     from triggers.link import Link
-    from triggers.message import RetryPolicy, Sink
+    from triggers.message import Aside, RetryPolicy, Sink
 
     Record: TypeAlias = ConsumerRecord[bytes, bytes]
 
@@ -71,6 +71,7 @@ class KafkaSession(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         retry: RetryPolicy,
         publisher: KafkaPublisher,
         dead_letters: str,
+        aside: Aside | None = None,
         batch: int,
         max_unresolved: int,
         now: Callable[[], datetime],
@@ -85,7 +86,10 @@ class KafkaSession(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._batch = batch
         self._max_unresolved = max_unresolved
         self._now = now
-        self._delivery = Delivery[_Taken](sink=sink, retry=retry, dead_letter=self._bury, batch=batch)
+        place = f"kafka:{dead_letters}"
+        self._delivery = Delivery[_Taken](
+            sink=sink, retry=retry, dead_letter=self._bury, aside=aside, place=place, batch=batch
+        )
         self._marks: dict[TopicPartition, Watermark] = {}
         self._heard_s = time.monotonic()
         self._rebalancing = False

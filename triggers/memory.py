@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from triggers.memory_broker import MemoryBroker, Stored
-    from triggers.message import RetryPolicy, Sink
+    from triggers.message import Aside, RetryPolicy, Sink
 
 
 class MemorySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,9 +48,10 @@ class MemoryTrigger:
         sink: Sink,
         retry: RetryPolicy,
         dead_letter: str | None = None,
+        aside: Aside | None = None,
         now: Callable[[], datetime] | None = None,
     ) -> None:
-        """`dead_letter` is a topic; None is `<topic>.dlq`."""
+        """`dead_letter` is a topic; None is `<topic>.dlq`. `aside` keeps dead letters too."""
         self.name = name
         self._settings = settings
         self._broker = broker
@@ -58,7 +59,14 @@ class MemoryTrigger:
         self._dead_letters = dead_letter or f"{settings.topic}.dlq"
         self._now = now or (lambda: datetime.now(UTC))
         self._link = Link(name, Reconnect())
-        self._delivery = Delivery[int](sink=sink, retry=retry, dead_letter=self._bury, batch=settings.batch)
+        self._delivery = Delivery[int](
+            sink=sink,
+            retry=retry,
+            dead_letter=self._bury,
+            aside=aside,
+            place=f"memory:{self._dead_letters}",
+            batch=settings.batch,
+        )
         self._raw: dict[int, Outbound] = {}
         broker.join(settings.topic, self._group)
 

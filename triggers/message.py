@@ -77,6 +77,16 @@ class Sink(Protocol):
         """
 
 
+class Aside(Protocol):
+    """Keeps what is dead-lettered, beside where the broker has it."""
+
+    async def __call__(self, inbound: Inbound, verdict: DeadLetter, place: str) -> None:
+        """Return when it is kept; a repeat is harmless. `place` is the broker's: `kafka:orders.dlq`.
+
+        Raises `BrokerUnavailable` when it cannot be now.
+        """
+
+
 class RetryPolicy(Struct, frozen=True, kw_only=True):
     """How often a message whose handling failed is tried before it is dead-lettered."""
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from aio_pika import Message
 
-    from triggers.message import ConnectionStatus, RetryPolicy, Sink
+    from triggers.message import Aside, ConnectionStatus, RetryPolicy, Sink
     from triggers.rabbitmq_publisher import RabbitPublisher
 
 
@@ -59,10 +59,11 @@ class RabbitTrigger:
         retry: RetryPolicy,
         publisher: RabbitPublisher,
         dead_letter: str | None = None,
+        aside: Aside | None = None,
         expires_s: int | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`dead_letter` is a routing key, None is `<queue>.dlq`.
+        """`dead_letter` is a routing key, None is `<queue>.dlq`; `aside` keeps dead letters too.
 
         With `expires_s` a queue that we make, a classic one, is deleted when nobody has read from it for so long.
         Raises `ValueError`, `OSError` or `ssl.SSLError` for wrong TLS settings.
@@ -75,6 +76,7 @@ class RabbitTrigger:
         self._retry = retry
         self._publisher = publisher
         self._dead_letters = dead_letter or f"{settings.queue}.dlq"
+        self._aside = aside
         self._expires_s = expires_s
         self._now = now
         self._link = Link(name, connection.reconnect)
@@ -105,6 +107,8 @@ class RabbitTrigger:
             sink=self._sink,
             retry=self._retry,
             bury=self._bury,
+            aside=self._aside,
+            place=f"rabbitmq:{'/'.join(filter(None, (self._settings.dead_letter_exchange, self._dead_letters)))}",
             now=self._now,
         )
         with losses_told():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 
     from triggers.link import Link
-    from triggers.message import DeadLetter, Inbound, RetryPolicy, Sink
+    from triggers.message import Aside, DeadLetter, Inbound, RetryPolicy, Sink
 
 
 class RabbitSession:
@@ -39,16 +39,20 @@ class RabbitSession:
         sink: Sink,
         retry: RetryPolicy,
         bury: Callable[[Message], Awaitable[None]],
+        aside: Aside | None = None,
+        place: str = "",
         now: Callable[[], datetime],
     ) -> None:
-        """`bury` publishes a dead letter; it raises what a `Publisher` does."""
+        """`bury` publishes a dead letter; it raises what a `Publisher` does. `aside` keeps it too."""
         self._link = link
         self._trigger = trigger
         self._queue = queue
         self._prefetch = prefetch
         self._bury = bury
         self._now = now
-        self._delivery = Delivery[int](sink=sink, retry=retry, dead_letter=self._set_aside, batch=prefetch)
+        self._delivery = Delivery[int](
+            sink=sink, retry=retry, dead_letter=self._set_aside, aside=aside, place=place, batch=prefetch
+        )
         self._unacknowledged: dict[int, AbstractIncomingMessage] = {}
         self._wake = asyncio.Event()
         self._broken: Exception | None = None

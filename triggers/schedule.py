@@ -30,7 +30,7 @@ from triggers.message import ConnectionStatus, DeadLetter, Inbound
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from triggers.message import RetryPolicy, Sink
+    from triggers.message import Aside, RetryPolicy, Sink
 
 log = structlog.get_logger(__name__)
 
@@ -123,18 +123,17 @@ class ScheduleTrigger:
         last_tick: Callable[[], Awaitable[datetime | None]],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        dead_letter: Callable[[Inbound, DeadLetter], Awaitable[None]] | None = None,
+        aside: Aside | None = None,
     ) -> None:
-        """`last_tick` gives the newest tick in the log; `dead_letter` gets refused ones, None logs them."""
+        """`last_tick` gives the newest tick in the log; `aside` keeps refused ones, which are logged too."""
         self.name = name
         self._settings = settings
         self._last_tick = last_tick
         self._now = now
         self._sleep = sleep
-        self._set_aside = dead_letter or _log_refused
         self._link = Link(name, Reconnect())
         self._delivery = Delivery[datetime](
-            sink=sink, retry=retry, dead_letter=self._bury, now_s=lambda: now().timestamp()
+            sink=sink, retry=retry, dead_letter=_log_refused, aside=aside, now_s=lambda: now().timestamp()
         )
 
     @property
@@ -197,9 +196,6 @@ class ScheduleTrigger:
         )
         self._delivery.add(tick, inbound)
 
-    async def _bury(self, _tick: datetime, inbound: Inbound, verdict: DeadLetter) -> None:
-        await self._set_aside(inbound, verdict)
 
-
-async def _log_refused(inbound: Inbound, verdict: DeadLetter) -> None:
+async def _log_refused(_tick: datetime, inbound: Inbound, verdict: DeadLetter) -> None:
     log.error("schedule.refused", trigger=inbound.trigger, tick=inbound.identity, reason=verdict.reason)

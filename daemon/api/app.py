@@ -14,6 +14,7 @@ from daemon.api import (
     archive,
     branches,
     cache,
+    dead_letters,
     debugging,
     errors,
     events_stream,
@@ -28,6 +29,7 @@ from daemon.api import (
     past,
     people,
     replays,
+    shadows,
     streams,
     subjects,
     topics,
@@ -47,7 +49,8 @@ def create_app(daemon: Daemon) -> FastAPI:
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
     reading = (workflows, events_stream, debugging, replays, past, executions, streams, cache, limits, topics, health)
-    for part in (many, *reading, messages, undo, people, branches, migrations, archive, subjects):
+    parts = (many, *reading, messages, undo, people, branches, migrations, archive, subjects, shadows, dead_letters)
+    for part in parts:
         app.include_router(part.routes)
     app.router.routes.append(hooks.route(daemon))
     app.router.routes.append(links.route(daemon))

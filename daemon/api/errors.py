@@ -26,6 +26,7 @@ from daemon.core.errors import (
     UnknownWorkflow,
 )
 from daemon.core.subjects import UnknownSubject
+from daemon.runtime.dead_letters import UnknownLetter
 from eventstore.errors import Conflict, Fenced, Unavailable, Undecodable, Unusable
 from triggers.errors import Refused
 
@@ -42,6 +43,7 @@ STATUSES: Mapping[type[Exception], int] = {
     UnknownName: 404,
     UnknownWorkflow: 404,
     UnknownTrigger: 404,
+    UnknownLetter: 404,
     ExecutionFinished: 409,
     InvalidInput: 422,
     NotAllowed: 403,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from daemon.runtime.checkpoints import Checkpoints
     from daemon.runtime.children import Children
     from daemon.runtime.clock import Clock
+    from daemon.runtime.dead_letters import Letters
+    from daemon.runtime.definitions import Compiler
     from daemon.runtime.engine import Engine
     from daemon.runtime.history import History
     from daemon.runtime.intake import Intake
@@ -122,8 +124,16 @@ class Daemon(Protocol):
         """Reads the links by which they do."""
 
     @property
+    def letters(self) -> Letters:
+        """The dead letters."""
+
+    @property
     def brokers(self) -> Brokers:
         """The connections to brokers."""
+
+    @property
+    def compiler(self) -> Compiler:
+        """Reads definitions."""
 
     @property
     def receiving(self) -> bool:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +19,7 @@ from daemon.cli.checking import plain_compiler_of
 from daemon.cli.faults import BadUsage
 from daemon.cli.options import Config, ExecutionIdArgument, Json, settings_of
 from daemon.cli.sources import find, source_of
+from daemon.cli.spreading import spread
 from daemon.cli.stores import is_memory, opened
 from daemon.core.errors import ExecutionNotFound, Rejected, SagadError
 from daemon.core.events import ExecutionForked
@@ -30,7 +30,7 @@ from daemon.runtime.history import History
 from daemon.runtime.plans import Plans
 from daemon.runtime.projection import status_of
 from daemon.runtime.views import plain
-from daemon.runtime.what_if import SEVERITIES, Report, Verdict, junit, report, verdict
+from daemon.runtime.what_if import SEVERITIES, Verdict, junit, report, verdict
 from eventstore.errors import StoreError
 from eventstore.index import ExecutionFilter
 
@@ -39,12 +39,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from daemon.core.plan import Plan
+    from daemon.runtime.what_if import Report
     from daemon.settings import Settings
     from eventstore.store import Store
 
 PAGE = 500
-CHUNK = 20
-"""Executions that a process is given at once."""
 OPEN = ("running", "pending", "paused", "compensating")
 CLOSED = ("completed", "failed", "cancelled")
 
@@ -64,7 +63,7 @@ def what_if(
 
     Exit code 1 when they do.
     """
-    settings = _lasting(settings_of(config))
+    settings = lasting(settings_of(config))
     with source_of(settings, None) as source:
         found = find(source, execution_id)
     verdicts, failed = asyncio.run(_verdicts(settings, str(definition), [found]))
@@ -104,10 +103,11 @@ def check(
         raise BadUsage(f"there is nothing to check against that is called {against!r}", hint="write --against live")
     if allow not in SEVERITIES:
         raise BadUsage(f"there is no severity {allow!r}", hint=f"there are: {', '.join(SEVERITIES)}")
-    settings = _lasting(settings_of(config))
-    plans = _plans_in(settings, str(definition))
+    settings = lasting(settings_of(config))
+    plans = plans_in(settings, str(definition))
     ids = asyncio.run(_chosen(settings, sorted(plans), sample))
-    found = _checked(settings, str(definition), ids, processes, quiet=as_json)
+    work = partial(_in_a_process, settings, str(definition))
+    found = report(*spread(work, ids, processes, quiet=as_json))
     if junit_file is not None:
         junit_file.write_text(junit(found), encoding="utf-8")
     if as_json:
@@ -119,13 +119,15 @@ def check(
         raise typer.Exit(1)
 
 
-def _lasting(settings: Settings) -> Settings:
+def lasting(settings: Settings) -> Settings:
+    """Return the settings; raise BadUsage when another process cannot read their store."""
     if is_memory(settings):
         raise BadUsage("a store in memory belongs to the daemon's process and is gone with it")
     return settings
 
 
-def _plans_in(settings: Settings, file: str) -> Mapping[str, Plan]:
+def plans_in(settings: Settings, file: str) -> Mapping[str, Plan]:
+    """Return the plans of a file by workflow. Raises Misconfigured."""
     loaded = plain_compiler_of(settings).load_files([Path(file)])
     return {plan.definition.workflow: plan for plan in loaded.plans}
 
@@ -154,38 +156,12 @@ async def _ids(store: Store, workflow: str, status: str) -> list[UUID]:
         after = rows[-1].started_at, rows[-1].execution_id
 
 
-def _checked(settings: Settings, file: str, ids: Sequence[UUID], processes: int, *, quiet: bool) -> Report:
-    verdicts: list[Verdict] = []
-    failed: dict[str, str] = {}
-    chunks = [ids[at : at + CHUNK] for at in range(0, len(ids), CHUNK)]
-    with output.progress(quiet=quiet) as progress:
-        task = progress.add_task("executions", total=len(ids))
-        for told, not_told in _in_processes(settings, file, chunks, min(processes, len(chunks))):
-            verdicts += told
-            failed |= not_told
-            progress.advance(task, len(told) + len(not_told))
-    return report(verdicts, failed)
-
-
-def _in_processes(
-    settings: Settings, file: str, chunks: Sequence[Sequence[UUID]], processes: int
-) -> Iterator[tuple[list[Verdict], dict[str, str]]]:
-    if processes <= 1:
-        for chunk in chunks:
-            yield asyncio.run(_verdicts(settings, file, chunk))
-        return
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        under_way = [pool.submit(_in_a_process, settings, file, chunk) for chunk in chunks]
-        for done in as_completed(under_way):
-            yield done.result()
-
-
 def _in_a_process(settings: Settings, file: str, ids: Sequence[UUID]) -> tuple[list[Verdict], dict[str, str]]:
     return asyncio.run(_verdicts(settings, file, ids))
 
 
 async def _verdicts(settings: Settings, file: str, ids: Sequence[UUID]) -> tuple[list[Verdict], dict[str, str]]:
-    new = _plans_in(settings, file)
+    new = plans_in(settings, file)
     verdicts: list[Verdict] = []
     failed: dict[str, str] = {}
     async with opened(settings) as store:

@@ -240,7 +240,7 @@ class Intake:
             "name": inbound.trigger,
             "source": inbound.source,
             "key": inbound.key,
-            "headers": {name: value for name, value in inbound.headers.items() if not _private(name)},
+            "headers": {name: value for name, value in inbound.headers.items() if not is_private(name)},
         }
         return self._start(
             plan,
@@ -333,5 +333,6 @@ def _json(value: Any) -> Json:
         raise InvalidInput(f"not a JSON value that is taken: {error}") from error
 
 
-def _private(header: str) -> bool:
+def is_private(header: str) -> bool:
+    """Tell whether a header, in lower case, is one that is never recorded."""
     return header in PRIVATE_HEADERS or any(word in header for word in ("signature", "token", "secret"))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from daemon.runtime.clock import Clock
     from eventstore.index import Index
     from eventstore.log import Definitions
-    from triggers.message import ConnectionStatus, Sink
+    from triggers.message import Aside, ConnectionStatus, Sink
 
 PAUSE_S = 1.0
 """Between two tries to read when a schedule has last ticked, while the store is away."""
@@ -47,6 +47,7 @@ class Subscriptions:
         self,
         *,
         sink: Sink,
+        aside: Aside,
         brokers: Brokers,
         index: Index,
         definitions: Definitions,
@@ -55,8 +56,12 @@ class Subscriptions:
         env: Mapping[str, str],
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
-        """`spawn` starts a task whose failure stops the daemon: a trigger ends by itself only when it was stopped."""
+        """`aside` keeps dead letters.
+
+        `spawn` starts a task whose failure stops the daemon: a trigger ends by itself only when it was stopped.
+        """
         self._sink = sink
+        self._aside = aside
         self._brokers = brokers
         self._index = index
         self._definitions = definitions
@@ -131,6 +136,7 @@ class Subscriptions:
                     retry=retry,
                     publisher=publisher,
                     dead_letter=dead_letter,
+                    aside=self._aside,
                     now=now,
                 )
             case "rabbitmq":
@@ -145,6 +151,7 @@ class Subscriptions:
                     retry=retry,
                     publisher=sender,
                     dead_letter=dead_letter,
+                    aside=self._aside,
                     now=now,
                 )
             case "memory":
@@ -155,6 +162,7 @@ class Subscriptions:
                     sink=sink,
                     retry=retry,
                     dead_letter=dead_letter,
+                    aside=self._aside,
                     now=now,
                 )
             case "schedule":
@@ -163,6 +171,7 @@ class Subscriptions:
                     msgspec.convert(settings, ScheduleSettings),
                     sink=sink,
                     retry=retry,
+                    aside=self._aside,
                     last_tick=lambda: self._last_tick(name),
                     now=now,
                     sleep=self._clock.sleep,

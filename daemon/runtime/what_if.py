@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
-from xml.etree import ElementTree as ET
 
 import msgspec
 from msgspec import Struct
@@ -24,6 +23,7 @@ from daemon.core.address import node_of
 from daemon.core.redeciding import NO_NAMES, divergence
 from daemon.core.state import INITIAL, State
 from daemon.core.subjects import GONE, SubjectForgotten
+from daemon.runtime.junit import Case, suite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -177,18 +177,14 @@ def report(verdicts: Iterable[Verdict], failed: Mapping[str, str]) -> Report:
 
 def junit(found: Report) -> str:
     """Return the report as JUnit XML, a test case for each execution that parts, for CI pipelines."""
-    suite = ET.Element(
-        "testsuite",
-        name="sagad check",
-        tests=str(found.checked + len(found.failed)),
-        failures=str(len(found.parted)),
-        errors=str(len(found.failed)),
-    )
-    for each in found.parted:
-        case = ET.SubElement(suite, "testcase", classname=each.workflow, name=str(each.execution_id))
-        failure = ET.SubElement(case, "failure", type=each.severity, message=each.reason)
-        failure.text = f"at version {each.version}, step {each.step or '-'}: {each.action}"
-    for execution_id, error in found.failed.items():
-        case = ET.SubElement(suite, "testcase", classname="sagad", name=execution_id)
-        ET.SubElement(case, "error", message=error)
-    return ET.tostring(suite, encoding="unicode")
+    cases = [
+        Case(
+            each.workflow,
+            str(each.execution_id),
+            each.severity,
+            each.reason,
+            f"at version {each.version}, step {each.step or '-'}: {each.action}",
+        )
+        for each in found.parted
+    ]
+    return suite("sagad check", found.checked, cases, found.failed)

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-WITH_TEXTS = {"/as-of": "GET", "/executions/pause": "POST", "/executions/resume": "POST"}
+WITH_TEXTS = {
+    "/as-of": "GET",
+    "/executions/pause": "POST",
+    "/executions/resume": "POST",
+    "/replay/shadow": "POST",
+    "/dead-letters": "GET",
+    "/dead-letters/redrive": "POST",
+}
 """What takes texts that not every text is, and how it is called."""
 
 

@@ -24,6 +24,7 @@ from daemon.core.commands import (
     ResumeStep,
 )
 from daemon.core.errors import Rejected
+from daemon.core.events import StepFailed
 from daemon.core.evolve import fold
 from daemon.core.saga import CHOICES
 from daemon.core.state import Finished, Running
@@ -31,23 +32,29 @@ from daemon.core.state_limits import COLLECTING
 from daemon.core.values import from_json, to_json
 from daemon.durable import CallFailed, DurableContext, durable
 from daemon.handlers import Again, Context, End, Pause, Port, StepFailure
+from daemon.nodes import all_node_types
+from daemon.runtime.definitions import Compiler
 from daemon.runtime.projection import execution_row
+from daemon.runtime.shadow_check import Life, shadowed
 from daemon.testing.flow import start_on
 from daemon.testing.lives import Fault
 from tests.core.generator import approvals, graphs, inputs
 from tests.core.generator.dice import Dice
 from tests.core.histories import page_answer
-from tests.core.laws import LOG_LAWS
+from tests.core.laws import LOG_LAWS, TOO_LARGE
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine, Iterator, Sequence
     from datetime import datetime
 
     from daemon.core.commands import Command
+    from daemon.core.events import Event
     from daemon.testing import Execution, Flow, Sagad
     from daemon.testing.stage import Stage
+    from eventstore.store import Store
 
 MOST_LOOKS = 300
+ENV = {"HOME_TOWN": "Graz"}
 QUARTER_OF_AN_HOUR_S = 900.0
 FAULTS_UNTIL = 40
 """The append before or after which the daemon dies, at the latest."""
@@ -80,8 +87,8 @@ def flow_of(sagad: Sagad, number: int, store: str) -> Flow:
     document = graphs.definition(Dice("definition", number), f"generated{number}")
     plan = graphs.plan_of(document)
     text = json.dumps(document, indent=1)
-    env, secrets = {"HOME_TOWN": "Graz"}, {"TOKEN": "secret"}
-    flow = sagad.workflow(text, store=store, env=env, secrets=secrets, handlers=[function])
+    secrets = {"TOKEN": "secret"}
+    flow = sagad.workflow(text, store=store, env=ENV, secrets=secrets, handlers=[function])
     if any(node.type.name == "function" for node in plan.nodes.values()):
         flow.fake("t.called", calls=_service(number))
         flow.fake("t.uncalled", calls=_service(number))
@@ -192,3 +199,16 @@ async def _check(stage: Stage, execution: Execution) -> None:
     assert await store.index.execution(execution.id) == before
     assert await store.index.next_due() is None
     assert await store.index.busy(after=None, limit=10) == []
+    await _check_shadow(store, events, state)
+
+
+async def _check_shadow(store: Store, events: Sequence[Event], state: Finished) -> None:
+    """Live it again under its own definition: nothing differs, but what was too large is not in the log."""
+    if any(isinstance(event, StepFailed) and event.error.code in TOO_LARGE for event in events):
+        return
+    stored = await store.definitions.get(state.definition)
+    assert stored is not None
+    plan = Compiler(node_types=all_node_types(), handlers=None, env=ENV).compile_stored(stored.document)
+    life = Life(state.execution_id, state.workflow, None, state.started_at, events)
+    found = shadowed(life, plan, plan, missing="stop", until=state.finished_at, check_input=lambda _plan, _input: None)
+    assert (found.severity, found.reason, found.refused, found.assumed) == ("none", "", [], [])

@@ -232,10 +232,11 @@ async def test_a_tick_that_must_wait_does_not_hold_up_the_next() -> None:
 async def test_a_refused_tick_is_handed_to_whoever_keeps_such() -> None:
     refused: list[tuple[str | None, str]] = []
 
-    async def keep(inbound: Inbound, verdict: DeadLetter) -> None:
+    async def keep(inbound: Inbound, verdict: DeadLetter, place: str) -> None:
+        assert place == ""
         refused.append((inbound.identity, verdict.code))
 
     sink = RecordingSink(lambda _: DeadLetter("no input", code="expression"))
-    await ran(HOURLY, sink, Clock("2026-01-01T10:30Z"), "2026-01-01T11:10Z", dead_letter=keep)
+    await ran(HOURLY, sink, Clock("2026-01-01T10:30Z"), "2026-01-01T11:10Z", aside=keep)
     await ran(HOURLY, sink, Clock("2026-01-01T10:30Z"), "2026-01-01T11:10Z")
     assert refused == [("2026-01-01T11:00:00Z", "expression")]
