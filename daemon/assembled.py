@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from daemon.runtime.clock import Clock
     from daemon.runtime.definitions import Compiler
     from daemon.runtime.engine import Engine
+    from daemon.runtime.expiry import Expiry
     from daemon.runtime.history import History
     from daemon.runtime.intake import Intake
     from daemon.runtime.leases import Membership
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from daemon.runtime.people import People
     from daemon.runtime.plans import Plans
     from daemon.runtime.recovery import Recovery
+    from daemon.runtime.restoring import Restoring
     from daemon.runtime.result_cache import ResultCache
     from daemon.runtime.steps import Steps
     from daemon.runtime.streams import StreamHub
@@ -59,6 +61,8 @@ class Daemon:
     clock: Clock
     store: Store
     history: History
+    expiry: Expiry
+    restoring: Restoring
     checkpoints: Checkpoints
     plans: Plans
     changes: Changes

@@ -18,7 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.assembled import Daemon
 from daemon.core.node import Remote
-from daemon.foundations import KeptResults, Spawn, Tools, cache_backend, collector_of, keep_results, make_tools
+from daemon.foundations import (
+    KeptResults,
+    Spawn,
+    Tools,
+    cache_backend,
+    collector_of,
+    expiry_of,
+    keep_results,
+    letting_go,
+    make_tools,
+    restoring_of,
+)
 from daemon.nodes import all_node_types
 from daemon.runtime.branches import Branches
 from daemon.runtime.changes import Changes, ForeignChanges
@@ -60,9 +71,11 @@ if TYPE_CHECKING:
 
     from daemon.core.node import NodeType
     from daemon.core.plan import Plan
+    from daemon.runtime.expiry import Expiry
     from daemon.runtime.handler_registry import DurableFunction, Handler
     from daemon.runtime.metrics import Metrics
     from daemon.runtime.otlp import OtlpCollector
+    from daemon.runtime.restoring import Restoring
     from daemon.runtime.supervisor import Follower
     from daemon.settings import Settings
 
@@ -147,7 +160,11 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
         changes=base.changes,
         grace_s=tools.settings.limits.grace_s,
         spawn=spawn,
-        followers=[base.results.retention, *_followers(base, collector)],
+        followers=[
+            base.results.retention,
+            *_followers(base, collector),
+            *letting_go(tools, base.expiry, base.membership),
+        ],
     )
     _watch(tools.metrics, engine, steps, grants, supervisor)
     return Daemon(
@@ -155,6 +172,8 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
         clock=tools.clock,
         store=store,
         history=base.history,
+        expiry=base.expiry,
+        restoring=base.restoring,
         checkpoints=_checkpoints(base),
         plans=base.plans,
         changes=base.changes,
@@ -195,12 +214,14 @@ class _Base:
     outgoing: Outgoing
     check_input: Callable[[Plan, Any], None]
     results: KeptResults
+    expiry: Expiry
+    restoring: Restoring
     spawn: Spawn
 
 
 def _base(tools: Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Base:
     log = MeasuredLog(store.log, tools.metrics)
-    history = History(store.log, store.snapshots)
+    history = History(store.log, store.snapshots, store.deletions)
     return _Base(
         tools=tools,
         store=store,
@@ -214,6 +235,8 @@ def _base(tools: Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Base
         outgoing=outgoing,
         check_input=InputSchemas().check,
         results=keep_results(tools, store, spawn),
+        expiry=expiry_of(tools.settings, store, tools.clock, on_deleted=tools.metrics.deleted),
+        restoring=restoring_of(tools.settings, store, tools.clock),
         spawn=spawn,
     )
 

@@ -31,6 +31,7 @@ from daemon.settings_reader import (
     Reader,
     Url,
 )
+from daemon.settings_retention import Retention, check_retention
 
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
@@ -252,6 +253,7 @@ class Settings:
     streams: Streams = Streams()
     snapshots: Snapshots = Snapshots()
     archive: Archive = Archive()
+    retention: Retention = Retention()  # noqa: RUF009  it is frozen
     tracing: Tracing = Tracing()
     log: Logging = Logging()
     outbound: Outbound = Outbound()  # noqa: RUF009  it is frozen
@@ -344,6 +346,7 @@ def _check(settings: Settings, reader: Reader) -> None:
         reader.report("cache", "url", "is missing: the backend is redis", "set SAGAD_CACHE_URL")
     if any(len(key) < SHORTEST_TOKEN for key in settings.archive.head_keys):
         reader.report("archive", "head_keys", f"must have at least {SHORTEST_TOKEN} characters each")
+    check_retention(settings.retention, reader)
     check_people(settings.approvals, settings.smtp, reader, shortest=SHORTEST_TOKEN)
     if settings.store.cipher_topic and not settings.store.cipher_key:
         reader.report("store", "cipher_key", "is missing: there is a cipher_topic", "set SAGAD_STORE_CIPHER_KEY")
@@ -354,7 +357,12 @@ def _with_line(problem: Problem, text: str) -> Problem:
     if problem.file is None or not problem.path:
         return problem
     part, *key = (re.escape(str(name)) for name in problem.path)
-    table = re.search(rf"^\s*\[\s*{part}\s*\]|^\s*{part}\s*=", text, re.MULTILINE)
+    rows, _, number = str(problem.path[0]).rpartition(".")
+    if number.isdecimal():
+        found_rows = list(re.finditer(rf"^\s*\[\[\s*{re.escape(rows)}\s*\]\]", text, re.MULTILINE))
+        table = found_rows[int(number) - 1] if int(number) <= len(found_rows) else None
+    else:
+        table = re.search(rf"^\s*\[\s*{part}\s*\]|^\s*{part}\s*=", text, re.MULTILINE)
     if table is None:
         return problem
     end = re.compile(r"^\s*\[", re.MULTILINE).search(text, table.end())

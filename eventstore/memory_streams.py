@@ -15,6 +15,7 @@ from eventstore.streams import Run
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from eventstore.memory import MemoryIndex
     from eventstore.streams import Batch, StreamId
@@ -71,6 +72,11 @@ class MemoryStreams:
         for stream in over:
             del self._runs[stream], self._batches[stream]
         return len(over)
+
+    def drop(self, execution_id: UUID) -> None:
+        """Drop all of an execution."""
+        for stream in [stream for stream in self._runs if stream.execution_id == execution_id]:
+            del self._runs[stream], self._batches[stream]
 
     async def oldest_end(self) -> datetime | None:
         """See `streams.Streams`."""

@@ -9,7 +9,7 @@ Comes from: `writer`. Goes to: `postgres_database`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from eventstore.arrays import Bigints, Bytes, Texts, Uuids
 from eventstore.codec import Stored
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from eventstore.log import Append, Recorded
     from eventstore.postgres_database import PostgresDatabase
 
+Rare: TypeAlias = "Sequence[tuple[str, Sequence[Array]]]"
+"""Statements with their arguments."""
 SQL = {**statements("queries.sql"), **statements("postgres/append.sql")}
 
 
@@ -41,8 +43,9 @@ class PostgresLog:
     async def insert(self, batch: Sequence[Append]) -> None:
         """See `log.EventLog`."""
         slots = [(append.execution_id, change) for append in batch for change in append.index.slots]
-        rare = rare_changes([(append.execution_id, append.index) for append in batch])
-        fenced, losers, filled = await self._database.append(self.arguments(batch), slots, rare)
+        arguments, uses = self.arguments(batch)
+        rare = [*rare_changes([(append.execution_id, append.index) for append in batch]), *uses]
+        fenced, losers, filled = await self._database.append(arguments, slots, rare)
         if filled:
             raise Full(filled)
         if fenced:
@@ -51,15 +54,17 @@ class PostgresLog:
             first = next(append for append in batch if append.execution_id in losers)
             raise Conflict(first.execution_id, first.after_version, losers=losers)
 
-    def arguments(self, batch: Sequence[Append]) -> list[Array]:
-        """Return those of `sagad_append`."""
+    def arguments(self, batch: Sequence[Append]) -> tuple[list[Array], Rare]:
+        """Return those of `sagad_append`, and the statement that notes which payloads are referred to, if any are."""
         writers = {append.by.bytes for append in batch if append.by is not None}
         index = index_arrays((append.execution_id, append.index, append.by) for append in batch)
-        return [Uuids.of(list(writers)), *self._events(batch), *index]
+        events, uses = self._events(batch)
+        return [Uuids.of(list(writers)), *events, *index], uses
 
-    def _events(self, batch: Sequence[Append]) -> list[Array]:
+    def _events(self, batch: Sequence[Append]) -> tuple[list[Array], Rare]:
         """Return the arguments of `sagad_append` before those of the index."""
         payloads: dict[str, bytes] = {}
+        uses: list[tuple[int, str]] = []
         keys: list[bytes] = []
         ids: list[bytes] = []
         versions: list[int] = []
@@ -68,7 +73,11 @@ class PostgresLog:
             keys.append(key)
             ids += [key] * count
             versions += range(after + 1, after + 1 + count)
-        topics, states = self._codec.encode_all([event for append in batch for event in append.events], payloads)
+        topics, states = self._codec.encode_all([event for append in batch for event in append.events], payloads, uses)
+        used = sorted({(ids[place], key) for place, key in uses})
+        noted: Rare = (
+            [("put_uses", [Uuids.of([key for key, _ in used]), Texts.of([name for _, name in used])])] if used else []
+        )
         return [
             Uuids.of(keys),
             Bigints.of([append.after_version for append in batch]),
@@ -78,7 +87,7 @@ class PostgresLog:
             Bytes.of(states),
             Texts.of(list(payloads)),
             Bytes.of(list(payloads.values())),
-        ]
+        ], noted
 
     async def read(
         self, execution_id: UUID, *, after_version: int = 0, up_to_version: int | None = None

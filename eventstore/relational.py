@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from eventstore.errors import Undecodable
-from eventstore.index import ApprovalRow, DueTimer, ExecutionRow, ForkRow
+from eventstore.index import ApprovalRow, DueTimer, ForkRow
 from eventstore.log import StoredDefinition
 from eventstore.queries import statements
-from eventstore.rows import MAX_KEY_CHARS, clean_text
+from eventstore.rows import MAX_KEY_CHARS, clean_text, execution_row
 from eventstore.snapshots import Snapshot, Stored
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from eventstore.codec import Codec
-    from eventstore.index import ApprovalFilter, ExecutionFilter, IndexChange
+    from eventstore.index import ApprovalFilter, ExecutionFilter, ExecutionRow, IndexChange
 
 MAX_VERSION = 2**63 - 1
 SQL = statements("queries.sql")
@@ -68,7 +68,7 @@ class SqlIndex:
     async def execution(self, execution_id: UUID) -> ExecutionRow | None:
         """See `index.Index`."""
         rows = await self._database.fetch(SQL["execution"], {"execution_id": execution_id})
-        return self._row(rows[0]) if rows else None
+        return execution_row(self._database, rows[0]) if rows else None
 
     async def executions(self, which: ExecutionFilter) -> Sequence[ExecutionRow]:
         """See `index.Index`."""
@@ -87,7 +87,7 @@ class SqlIndex:
             SQL["executions"].replace("{conditions}", conditions),
             {**params, "after_id": after_id, "limit": which.limit},
         )
-        return [self._row(row) for row in rows]
+        return [execution_row(self._database, row) for row in rows]
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """See `index.Index`."""
@@ -170,22 +170,6 @@ class SqlIndex:
     async def rebuild(self, changes: AsyncIterable[tuple[UUID, IndexChange]]) -> None:
         """See `index.Index`."""
         await self._database.rebuild_index(changes)
-
-    def _row(self, row: tuple[Any, ...]) -> ExecutionRow:
-        execution_id, workflow, definition, status, cause, trigger, key, started, updated, finished, error = row
-        return ExecutionRow(
-            execution_id=self._database.id_of(execution_id),
-            workflow=workflow,
-            definition=definition,
-            status=status,
-            cause=cause,
-            trigger=trigger,
-            dedupe_key=key,
-            started_at=self._database.time_of(started),
-            updated_at=self._database.time_of(updated),
-            finished_at=None if finished is None else self._database.time_of(finished),
-            error=error,
-        )
 
 
 class SqlDefinitions:

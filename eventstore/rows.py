@@ -5,17 +5,18 @@ Comes from: `index.IndexChange`. Goes to: `sqlite`, `postgres`, `relational`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict, replace
 
-from eventstore.index import IndexChange
+from eventstore.index import ExecutionRow, IndexChange
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable
     from uuid import UUID
 
-    from eventstore.index import ApprovalChange, ExecutionChange, ExecutionRow
+    from eventstore.index import ApprovalChange, ExecutionChange
+    from eventstore.relational import Database
 
 
 MAX_KEY_CHARS = 500
@@ -111,3 +112,21 @@ def merged(first: IndexChange, then: IndexChange) -> IndexChange:
 def changed_row(row: ExecutionRow, change: ExecutionChange) -> ExecutionRow:
     """Return the row as the change leaves it."""
     return replace(row, **asdict(change))
+
+
+def execution_row(database: Database, row: tuple[Any, ...]) -> ExecutionRow:
+    """Return a row of the table `executions` as it was fetched."""
+    execution_id, workflow, definition, status, cause, trigger, key, started, updated, finished, error = row
+    return ExecutionRow(
+        execution_id=database.id_of(execution_id),
+        workflow=workflow,
+        definition=definition,
+        status=status,
+        cause=cause,
+        trigger=trigger,
+        dedupe_key=key,
+        started_at=database.time_of(started),
+        updated_at=database.time_of(updated),
+        finished_at=None if finished is None else database.time_of(finished),
+        error=error,
+    )

@@ -25,11 +25,12 @@ from eventstore.log import by_execution
 from eventstore.queries import statements
 from eventstore.relational import MAX_VERSION
 from eventstore.slot_rows import put_slots
-from eventstore.sqlite_rows import put_index
+from eventstore.sqlite_rows import micros, put_index
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import AsyncIterator, Mapping, Sequence
+    from datetime import datetime
 
     from eventstore.codec import Codec
     from eventstore.log import Append, Recorded
@@ -59,8 +60,10 @@ class SqliteLog:
         for listener in self._listeners:
             listener.set()
 
-    def adopt(self, connection: sqlite3.Connection, append: Append) -> None:
-        """Write it, slots unchecked. Raises Conflict."""
+    def adopt(self, connection: sqlite3.Connection, append: Append, at: datetime | None) -> None:
+        """Write it, slots unchecked; what was deleted comes back at this time. Raises Conflict."""
+        if at is not None and not append.after_version:
+            connection.execute(SQL["restore"], (micros(at), append.execution_id.hex))
         put_slots(connection, [(append.execution_id, change) for change in append.index.slots], checked=False)
         self._insert(connection, [replace(append, index=replace(append.index, slots=()))])
 
@@ -76,11 +79,14 @@ class SqliteLog:
         if losers:
             first = losers[0]
             raise Conflict(first.execution_id, first.after_version, losers=[lost.execution_id for lost in losers])
+        if orphans := _orphans(connection, batch):
+            raise Conflict(orphans[0].execution_id, 0, losers=[orphan.execution_id for orphan in orphans])
         slots = [(append.execution_id, change) for append in batch for change in append.index.slots]
         if slots and (filled := put_slots(connection, slots, checked=True)):
             raise Full(map(UUID, filled))
         payloads: dict[str, bytes] = {}
-        topics, states = self._codec.encode_all([event for append in batch for event in append.events], payloads)
+        uses: list[tuple[int, str]] = []
+        topics, states = self._codec.encode_all([event for append in batch for event in append.events], payloads, uses)
         places = [
             (execution_id, version)
             for execution_id, append in zip(ids, batch, strict=True)
@@ -90,6 +96,8 @@ class SqliteLog:
         connection.executemany(SQL["insert_event"], rows)
         if payloads:
             connection.executemany(SQL["put_payload"], list(payloads.items()))
+        if uses:
+            connection.executemany(SQL["put_use"], [(places[place][0], key) for place, key in uses])
         put_index(connection, [(append.execution_id, append.index, append.by) for append in batch])
 
     async def read(
@@ -161,6 +169,14 @@ class SqliteLog:
         with recorder.datastore.transaction(commit=False) as cursor:
             cursor.execute(SQL["get_payloads"], (_json(opened.wanted),))
             return opened.events({row["hash"]: row["data"] for row in cursor.fetchall()})
+
+
+def _orphans(connection: sqlite3.Connection, batch: Sequence[Append]) -> list[Append]:
+    """Return the forks whose source was deleted meanwhile."""
+    forks = {append.index.forked.source.hex: append for append in batch if append.index.forked is not None}
+    if not forks:
+        return []
+    return [forks[key] for (key,) in connection.execute(SQL["orphans"], (_json(list(forks)),))]
 
 
 def _json(value: object) -> str:

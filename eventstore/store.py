@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from eventstore.errors import Unusable
 from eventstore.memory import MemoryCursors, MemoryDefinitions, MemoryIndex, MemoryLog
 from eventstore.memory_archive import MemoryArchive
+from eventstore.memory_deletions import MemoryDeletions
 from eventstore.memory_leases import MemoryLeases
 from eventstore.memory_results import MemoryResults
 from eventstore.memory_snapshots import MemorySnapshots
@@ -21,6 +22,7 @@ from eventstore.memory_streams import MemoryStreams
 from eventstore.postgres import PostgresLog
 from eventstore.postgres_archive import PostgresArchive
 from eventstore.postgres_database import PostgresDatabase
+from eventstore.postgres_deletions import PostgresDeletions
 from eventstore.postgres_leases import PostgresLeases
 from eventstore.queries import latest_version
 from eventstore.relational import SqlCursors, SqlDefinitions, SqlIndex, SqlSnapshots
@@ -30,6 +32,7 @@ from eventstore.sql_streams import SqlStreams
 from eventstore.sqlite import SqliteLog
 from eventstore.sqlite_archive import SqliteArchive
 from eventstore.sqlite_database import SqliteDatabase
+from eventstore.sqlite_deletions import SqliteDeletions
 from eventstore.sqlite_leases import SqliteLeases
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
     from eventstore.archive import Archive
     from eventstore.codec import Codec
+    from eventstore.deletions import Deletions
     from eventstore.index import Index
     from eventstore.leases import Leases
     from eventstore.log import Cursors, Definitions, EventLog
@@ -76,6 +80,7 @@ class Store:
     snapshots: Snapshots
     payloads: Payloads
     archive: Archive
+    deletions: Deletions
     leases: Leases
     results: Results
     streams: Streams
@@ -146,18 +151,20 @@ async def _ready(store: Store, dialect: str, *, auto_migrate: bool) -> Store:
 def _in_memory(url: str, codec: Codec, now: Callable[[], datetime]) -> Store:
     index = MemoryIndex()
     log = MemoryLog(codec, index)
+    snapshots, streams = MemorySnapshots(), MemoryStreams(index)
     return Store(
         url=url,
         log=log,
         index=index,
         definitions=MemoryDefinitions(),
         cursors=MemoryCursors(),
-        snapshots=MemorySnapshots(),
+        snapshots=snapshots,
         payloads=log,
         archive=MemoryArchive(log, index),
+        deletions=MemoryDeletions(log, index, snapshots, streams),
         leases=MemoryLeases(index, now),
         results=MemoryResults(),
-        streams=MemoryStreams(index),
+        streams=streams,
         slots=index.slots,
         hints=log.hints,
         versions=log.versions,
@@ -181,6 +188,7 @@ def _on_sqlite(url: str, codec: Codec) -> Store:
         snapshots=SqlSnapshots(database, codec),
         payloads=log,
         archive=SqliteArchive(database, log),
+        deletions=SqliteDeletions(database),
         leases=SqliteLeases(database, log.news),
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),
@@ -204,6 +212,7 @@ async def _on_postgres(url: str, codec: Codec) -> Store:
         snapshots=SqlSnapshots(database, codec),
         payloads=log,
         archive=PostgresArchive(database, log),
+        deletions=PostgresDeletions(database),
         leases=PostgresLeases(database),
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),

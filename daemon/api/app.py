@@ -28,6 +28,7 @@ from daemon.api import (
     past,
     people,
     replays,
+    retention,
     streams,
     topics,
     undo,
@@ -46,7 +47,7 @@ def create_app(daemon: Daemon) -> FastAPI:
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
     reading = (workflows, events_stream, debugging, replays, past, executions, streams, cache, limits, topics, health)
-    for part in (many, *reading, messages, undo, people, branches, migrations, archive):
+    for part in (many, *reading, messages, undo, people, branches, migrations, archive, retention):
         app.include_router(part.routes)
     app.router.routes.append(hooks.route(daemon))
     app.router.routes.append(links.route(daemon))

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from daemon.core.errors import (
+    ExecutionDeleted,
     ExecutionFinished,
     ExecutionNotFound,
     InvalidInput,
@@ -37,6 +38,7 @@ PROBLEM = "application/problem+json"
 
 STATUSES: Mapping[type[Exception], int] = {
     ExecutionNotFound: 404,
+    ExecutionDeleted: 410,
     UnknownName: 404,
     UnknownWorkflow: 404,
     UnknownTrigger: 404,

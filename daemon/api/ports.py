@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from daemon.runtime.children import Children
     from daemon.runtime.clock import Clock
     from daemon.runtime.engine import Engine
+    from daemon.runtime.expiry import Expiry
     from daemon.runtime.history import History
     from daemon.runtime.intake import Intake
     from daemon.runtime.leases import Membership
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from daemon.runtime.people import People
     from daemon.runtime.plans import Plans
     from daemon.runtime.recovery import Recovery
+    from daemon.runtime.restoring import Restoring
     from daemon.runtime.result_cache import ResultCache
     from daemon.runtime.streams import StreamHub
     from daemon.settings import Settings
@@ -72,6 +74,14 @@ class Daemon(Protocol):
     @property
     def history(self) -> History:
         """Reads executions."""
+
+    @property
+    def expiry(self) -> Expiry:
+        """Lets executions go."""
+
+    @property
+    def restoring(self) -> Restoring:
+        """Brings them back."""
 
     @property
     def checkpoints(self) -> Checkpoints:

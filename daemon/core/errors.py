@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from daemon.core.problems import Problem
@@ -38,6 +39,16 @@ class ExecutionNotFound(Rejected):
 
     def __init__(self, execution_id: UUID | str) -> None:
         super().__init__(f"there is no execution {execution_id}")
+
+
+class ExecutionDeleted(ExecutionNotFound):
+    """Retention has deleted the execution; it may be in the archive."""
+
+    def __init__(self, execution_id: UUID | str, deleted_at: datetime, archived_as: str | None) -> None:
+        where = f"archived as {archived_as}" if archived_as is not None else "not archived"
+        message = f"execution {execution_id} was deleted at {deleted_at:%Y-%m-%d %H:%M:%S} UTC, {where}"
+        Rejected.__init__(self, message)
+        self.archived_as = archived_as
 
 
 class ExecutionFinished(Rejected):

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from daemon.core.admission import NoSlot
 from daemon.core.commands import HandleUpdate, ReceiveSignal, StartExecution
-from daemon.core.errors import InvalidInput, Rejected
+from daemon.core.errors import ExecutionDeleted, InvalidInput, Rejected
 from daemon.core.events import UpdateHandled
 from daemon.core.state import NotStarted
 from daemon.core.trace_ids import parse_traceparent
@@ -203,6 +203,8 @@ class Intake:
         def answered(handled: Handled | None, error: BaseException | None) -> None:
             if handled is not None:
                 give(Ack(outcome if handled.events else "duplicate", target))
+            elif isinstance(error, ExecutionDeleted) and isinstance(wanted, Start):
+                give(Ack("duplicate", target))
             else:
                 give(_verdict_of(inbound, error))
 
@@ -227,6 +229,8 @@ class Intake:
         """Have the message collected, and give the verdict."""
         try:
             target, handled = await self._collecting.take(plan, start)
+        except ExecutionDeleted:
+            give(Ack("duplicate"))
         except Exception as error:  # noqa: BLE001  what is none of those foreseen is raised by the verdicts
             give(_verdict_of(inbound, error))
         else:

@@ -67,6 +67,8 @@ class Metrics:
         self._limit_seconds = Spread("sagad_limit_wait_seconds", "Waits for a limit.", ["limit"], STEP_SECONDS)
         shown = "Messages by verdict: started, collected, signalled, duplicate, skipped, filtered, retry, dead_letter."
         self._messages = Tally("sagad_messages", shown, ["trigger", "outcome"])
+        shown = "Executions that retention has deleted."
+        self._deleted = Tally("sagad_executions_deleted", shown, ["workflow"])
         self._fenced = Tally("sagad_daemon_fenced", "How often other daemons have taken this one for dead.", [])
         counted = [each for each in vars(self).values() if isinstance(each, Tally | Spread)]
         registry.register(Tallied(counted))
@@ -150,6 +152,10 @@ class Metrics:
     def fenced(self) -> None:
         """Count that this daemon was taken for dead."""
         self._fenced.add()
+
+    def deleted(self, workflow: str) -> None:
+        """Count an execution that retention has deleted."""
+        self._deleted.add(workflow)
 
     def message(self, trigger: str, verdict: Verdict) -> None:
         """Count a message by what became of it; `trigger` is a qualified name."""
