@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from daemon.runtime.people import People
     from daemon.runtime.plans import Plans
     from daemon.runtime.recovery import Recovery
-    from daemon.runtime.restoring import Restoring
     from daemon.runtime.result_cache import ResultCache
     from daemon.runtime.steps import Steps
     from daemon.runtime.streams import StreamHub
@@ -62,7 +61,6 @@ class Daemon:
     store: Store
     history: History
     expiry: Expiry
-    restoring: Restoring
     checkpoints: Checkpoints
     plans: Plans
     changes: Changes

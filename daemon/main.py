@@ -28,7 +28,6 @@ from daemon.foundations import (
     keep_results,
     letting_go,
     make_tools,
-    restoring_of,
 )
 from daemon.nodes import all_node_types
 from daemon.runtime.branches import Branches
@@ -75,7 +74,6 @@ if TYPE_CHECKING:
     from daemon.runtime.handler_registry import DurableFunction, Handler
     from daemon.runtime.metrics import Metrics
     from daemon.runtime.otlp import OtlpCollector
-    from daemon.runtime.restoring import Restoring
     from daemon.runtime.supervisor import Follower
     from daemon.settings import Settings
 
@@ -160,11 +158,7 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
         changes=base.changes,
         grace_s=tools.settings.limits.grace_s,
         spawn=spawn,
-        followers=[
-            base.results.retention,
-            *_followers(base, collector),
-            *letting_go(tools, base.expiry, base.membership),
-        ],
+        followers=_followers(base, collector),
     )
     _watch(tools.metrics, engine, steps, grants, supervisor)
     return Daemon(
@@ -173,7 +167,6 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
         store=store,
         history=base.history,
         expiry=base.expiry,
-        restoring=base.restoring,
         checkpoints=_checkpoints(base),
         plans=base.plans,
         changes=base.changes,
@@ -215,7 +208,6 @@ class _Base:
     check_input: Callable[[Plan, Any], None]
     results: KeptResults
     expiry: Expiry
-    restoring: Restoring
     spawn: Spawn
 
 
@@ -236,7 +228,6 @@ def _base(tools: Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Base
         check_input=InputSchemas().check,
         results=keep_results(tools, store, spawn),
         expiry=expiry_of(tools.settings, store, tools.clock, on_deleted=tools.metrics.deleted),
-        restoring=restoring_of(tools.settings, store, tools.clock),
         spawn=spawn,
     )
 
@@ -391,10 +382,11 @@ def _membership(tools: Tools, store: Store) -> Membership:
 
 
 def _followers(base: _Base, collector: OtlpCollector | None) -> Sequence[Follower]:
-    """Make what reads the log beside the engine."""
+    """Make what works beside the engine: reads the log, and drops what was kept long enough."""
     store, membership, clock = base.store, base.membership, base.tools.clock
     foreign = ForeignChanges(base.changes, store.versions, store.hints, clock, alone=lambda: membership.share == ALONE)
     membership.listen(base.changes.come.set)
+    followers = [base.results.retention, *letting_go(base.tools, base.expiry, membership), foreign]
     if collector is None:
-        return (foreign,)
-    return foreign, Tracing(store, base.history, collector, clock, leads=lambda: membership.leads)
+        return followers
+    return [*followers, Tracing(store, base.history, collector, clock, leads=lambda: membership.leads)]

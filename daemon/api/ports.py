@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from daemon.runtime.people import People
     from daemon.runtime.plans import Plans
     from daemon.runtime.recovery import Recovery
-    from daemon.runtime.restoring import Restoring
     from daemon.runtime.result_cache import ResultCache
     from daemon.runtime.streams import StreamHub
     from daemon.settings import Settings
@@ -78,10 +77,6 @@ class Daemon(Protocol):
     @property
     def expiry(self) -> Expiry:
         """Lets executions go."""
-
-    @property
-    def restoring(self) -> Restoring:
-        """Brings them back."""
 
     @property
     def checkpoints(self) -> Checkpoints:

@@ -13,7 +13,9 @@ from daemon.api.executions import cursor_of, read_cursor
 from daemon.api.parameters import Api, ExecutionId  # noqa: TC001  FastAPI resolves the annotations
 from daemon.core.errors import Rejected
 from daemon.runtime.archive_file import BadFile
+from daemon.runtime.codec import codec_of
 from daemon.runtime.expiry_views import deleted_view, expired_view, plan_view
+from daemon.runtime.restoring import Restoring
 
 routes = APIRouter(tags=["retention"])
 
@@ -60,7 +62,8 @@ async def list_deleted(
 )
 async def restore(*, daemon: Api, execution_id: ExecutionId) -> Response:
     """Bring an execution back that was deleted and archived. The rules let it go anew, that much later."""
+    restoring = Restoring(daemon.store, codec_of(daemon.settings), daemon.clock, daemon.expiry.place)
     try:
-        return answer(await daemon.restoring.restore(execution_id))
+        return answer(await restoring.restore(execution_id))
     except BadFile as error:
         raise Rejected(f"its file in the archive, line {error.line}: {error.message}") from error

@@ -104,7 +104,7 @@ class Expiry:
         self._codec = codec
         self._clock = clock
         self._retention = retention
-        self._place = place
+        self.place = place
         self._on_deleted = on_deleted
         self._events = StoredEvents(store, codec)
 
@@ -198,7 +198,7 @@ class Expiry:
         Raises Undecodable for an execution that is not sound, ExecutionNotFound for one that is gone meanwhile.
         """
         key = due.row.execution_id
-        if not due.rule.archive or self._place is None:
+        if not due.rule.archive or self.place is None:
             version = await self._events.last_version(key)
             found = await self._events.hash_at(key, version)
             if found is None:
@@ -208,17 +208,17 @@ class Expiry:
         with tempfile.TemporaryDirectory(prefix="sagad-archive-") as folder:
             file, back = Path(folder) / "file", Path(folder) / "back"
             await self._write(key, file)
-            await self._place.put(name, file)
+            await self.place.put(name, file)
             try:
-                await self._place.fetch(name, back)
+                await self.place.fetch(name, back)
                 read = ArchiveFile(back, self._codec)
                 await asyncio.to_thread(read.read_all)
             except (BadFile, Rejected) as error:
-                await self._place.remove(name)
-                message = f"the archive at {self._place.url} does not give back what it was given: {error}"
+                await self.place.remove(name)
+                message = f"the archive at {self.place.url} does not give back what it was given: {error}"
                 raise Unavailable(message) from error
         told = read.told[key]
-        return _Archived(told.version, told.hash.hex(), f"{self._place.url}/{name}")
+        return _Archived(told.version, told.hash.hex(), f"{self.place.url}/{name}")
 
     async def _write(self, execution_id: UUID, file: Path) -> None:
         export = Export(self._store, self._codec, execution_id)

@@ -11,6 +11,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from daemon.core.errors import ExecutionDeleted, Rejected
+from daemon.foundations import restoring_of
 from daemon.runtime.archive_places import place_of
 from daemon.settings import Limits
 from daemon.settings_retention import Retention, RetentionRule
@@ -67,7 +68,7 @@ async def test_what_goes_into_a_bucket_comes_back_from_there(tmp_path: Path, end
         assert gzip.decompress(body).startswith(b'{"line":"header"')
         with pytest.raises(ExecutionDeleted, match=f"archived as s3://kept/{found['Key']}"):
             await daemon.history.existing(old.execution_id)
-        await daemon.restoring.restore(old.execution_id)
+        await restoring_of(daemon.settings, daemon.store, daemon.clock).restore(old.execution_id)
         assert await daemon.history.existing(old.execution_id) == old
 
 
