@@ -133,7 +133,6 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
     base = _base(tools, store, outgoing, spawn)
     grants = Grants(store.slots, tools.clock)
     engine = _engine(base, grants)
-    grants.engine, engine.crowded = engine, grants.crowded
     children = _children(base, engine)
     steps = _steps(base, engine, children)
     timers = _timers(base, engine)
@@ -234,7 +233,7 @@ def _base(tools: Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Base
 
 def _engine(base: _Base, grants: Grants) -> Engine:
     """Make the engine; who carries out what it decides is told to it later, as they need it too."""
-    return Engine(
+    engine = Engine(
         history=base.history,
         writer=base.writer,
         plans=base.plans,
@@ -245,6 +244,8 @@ def _engine(base: _Base, grants: Grants) -> Engine:
         listeners=[base.tools.metrics.committed, tell_operators, grants.committed],
         on_fenced=base.membership.doubt,
     )
+    grants.engine, engine.crowded = engine, grants.crowded
+    return engine
 
 
 def _children(base: _Base, engine: Engine) -> Children:

@@ -369,10 +369,7 @@ class Engine:
                     raise TypeError(f"an effect without a plan: {effect}")
 
     def _give_up(self, round_: Round, error: Exception) -> None:
-        """Refuse the letters. A store that is away, or busy, says nothing about the execution; else it is parked.
-
-        So it is not when it was deleted: there is nothing to mend.
-        """
+        """Refuse the letters. Park the execution, unless the store was away or busy, or it was deleted."""
         if not isinstance(error, Unavailable | Conflict | Full | ExecutionDeleted):
             round_.mailbox.state = None
             self._parked[round_.execution_id] = str(error)

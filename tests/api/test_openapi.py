@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-WITH_TEXTS = {"/as-of": "GET", "/executions/pause": "POST", "/executions/resume": "POST"}
+WITH_TEXTS = {"/archive": "GET", "/as-of": "GET", "/executions/pause": "POST", "/executions/resume": "POST"}
 """What takes texts that not every text is, and how it is called."""
 
 

@@ -26,7 +26,7 @@ from daemon.settings_retention import Retention, RetentionRule
 from eventstore.errors import Unavailable
 from tests.support.archives import CODEC, exported
 from tests.support.daemons import finished, running, settings_for, start, until
-from tests.support.stores import store_url
+from tests.support.stores import opened, store_url
 from triggers.message import Ack, DeadLetter, Inbound
 
 if TYPE_CHECKING:
@@ -352,12 +352,16 @@ async def test_a_crash_between_archive_and_deletion_does_no_harm(daemon: Daemon,
     assert (files(tmp_path), file.read_bytes()) == ([file], before)
 
 
-async def test_two_that_do_it_at_once_do_it_once(daemon: Daemon, clock: Ahead, tmp_path: Path) -> None:
+async def test_two_that_do_it_at_once_do_it_once(daemon: Daemon, clock: Ahead, tmp_path: Path, store_url: str) -> None:
     """Each execution is counted by one of them, and is in the archive once."""
     for number in range(6):
         await booked(daemon, note=f"n{number}")
     await later(daemon, clock)
-    done = await asyncio.gather(expiry(daemon, clock).run(), expiry(daemon, clock).run())
+    async with opened(store_url, CODEC) as own:
+        other = daemon.store if store_url == "memory://" else own
+        place = Folder((tmp_path / "archive").as_uri())
+        another = Expiry(other, CODEC, clock, retention(tmp_path, *RULES), place)
+        done = await asyncio.gather(expiry(daemon, clock).run(), another.run())
     assert sum(each.deleted for each in done) == 6
     assert len(files(tmp_path)) == 6
     assert len(await daemon.store.deletions.all_deleted()) == 6
