@@ -18,6 +18,7 @@ from daemon.runtime.codec import codec_of
 from daemon.runtime.definitions import Compiler
 from daemon.runtime.expiry import Expiry
 from daemon.runtime.metrics import Metrics
+from daemon.runtime.quotas import Quotas
 from daemon.runtime.restoring import Restoring
 from daemon.runtime.result_cache import ResultCache
 from daemon.runtime.retention import ExecutionRetention, Retention
@@ -73,6 +74,7 @@ class KeptResults(NamedTuple):
     cache: ResultCache
     streams: StreamHub
     retention: Retention
+    quotas: Quotas
 
 
 def make_tools(
@@ -136,7 +138,8 @@ def keep_results(tools: Tools, store: Store, spawn: Spawn) -> KeptResults:
     missed = tools.metrics.not_cached
     cache = ResultCache(backend, clock, spawn=spawn, max_bytes=settings.max_result_bytes, missed=missed)
     retention = Retention(store.streams, backend, clock, keep_s=tools.settings.streams.keep_s)
-    return KeptResults(cache, StreamHub(store.streams, clock, spawn=spawn, ended=retention.wanted), retention)
+    quotas = Quotas(store.usage, clock, tools.settings.storage, counted=tools.metrics.payloads)
+    return KeptResults(cache, StreamHub(store.streams, clock, spawn=spawn, ended=retention.wanted), retention, quotas)
 
 
 def expiry_of(

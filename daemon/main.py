@@ -315,6 +315,7 @@ def _intake(base: _Base, engine: Engine) -> Intake:
         slots=base.store.slots,
         check_input=base.check_input,
         on_verdict=tools.metrics.message,
+        admit=base.results.quotas.check,
     )
 
 
@@ -387,7 +388,12 @@ def _followers(base: _Base, collector: OtlpCollector | None) -> Sequence[Followe
     store, membership, clock = base.store, base.membership, base.tools.clock
     foreign = ForeignChanges(base.changes, store.versions, store.hints, clock, alone=lambda: membership.share == ALONE)
     membership.listen(base.changes.come.set)
-    followers = [base.results.retention, *letting_go(base.tools, base.expiry, membership), foreign]
+    followers: list[Follower] = [
+        base.results.retention,
+        base.results.quotas,
+        *letting_go(base.tools, base.expiry, membership),
+        foreign,
+    ]
     if collector is None:
         return followers
     return [*followers, Tracing(store, base.history, collector, clock, leads=lambda: membership.leads)]

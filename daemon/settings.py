@@ -31,7 +31,7 @@ from daemon.settings_reader import (
     Reader,
     Url,
 )
-from daemon.settings_retention import Retention, check_retention
+from daemon.settings_retention import Retention, Storage, check_retention
 
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
@@ -254,6 +254,7 @@ class Settings:
     snapshots: Snapshots = Snapshots()
     archive: Archive = Archive()
     retention: Retention = Retention()  # noqa: RUF009  it is frozen
+    storage: Storage = Storage()  # noqa: RUF009  it is frozen
     tracing: Tracing = Tracing()
     log: Logging = Logging()
     outbound: Outbound = Outbound()  # noqa: RUF009  it is frozen

@@ -79,6 +79,32 @@ class Retention:
         return next((rule for rule in self.rules if rule.fits(workflow, status)), None)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Quota:
+    """`[[storage.quotas]]`: how much the payloads of a workflow may take. The first that fits it counts."""
+
+    workflow: str = "*"
+    """A name, with `*` for any run of characters: each workflow that fits has as much for itself."""
+    bytes: Annotated[int, Between(1, 1 << 60)]
+    policy: Literal["warn", "evict_oldest", "fail"] = "warn"
+    """What happens beyond it, besides a warning: nothing; payloads of executions that have ended are dropped, of the
+    first to end at first; or no execution of the workflow is started."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """`[storage]`: how much payloads may take, which are values too large for the log. Without quotas, anything."""
+
+    interval_s: Annotated[float, Between(1, 86400)] = 60.0
+    """Between two times of counting."""
+    quotas: tuple[Quota, ...] = field(default_factory=tuple)
+    """In tables of their own."""
+
+    def quota_for(self, workflow: str) -> Quota | None:
+        """Return the first that fits."""
+        return next((quota for quota in self.quotas if fnmatchcase(workflow, quota.workflow)), None)
+
+
 def check_retention(retention: Retention, reader: Reader) -> None:
     """Report what does not go together."""
     if retention.archive is None and any(rule.archive for rule in retention.rules):

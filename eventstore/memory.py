@@ -48,7 +48,7 @@ class MemoryLog:
         self.streams: defaultdict[UUID, list[Stored]] = defaultdict(list)
         self.kept: dict[str, bytes | None] = {}
         """Payloads by hash."""
-        self._uses: defaultdict[UUID, set[str]] = defaultdict(set)
+        self.uses: defaultdict[UUID, set[str]] = defaultdict(set)
         """The payloads that each execution refers to."""
         self._listeners: set[asyncio.Event] = set()
 
@@ -74,7 +74,7 @@ class MemoryLog:
             for append, events, used in zip(batch, encoded, uses, strict=True):
                 stream = self.streams[append.execution_id]
                 if used:
-                    self._uses[append.execution_id].update(used)
+                    self.uses[append.execution_id].update(used)
                 for topic, state in events:
                     row = Stored(append.execution_id, len(stream) + 1, len(self._rows) + 1, topic, state)
                     stream.append(row)
@@ -110,8 +110,8 @@ class MemoryLog:
         """Forget the events of an execution, and the payloads that only it refers to."""
         for row in self.streams.pop(execution_id):
             self._rows[row.position - 1] = None
-        others = {key for each, used in self._uses.items() if each != execution_id for key in used}
-        for key in self._uses.pop(execution_id, set()) - others:
+        others = {key for each, used in self.uses.items() if each != execution_id for key in used}
+        for key in self.uses.pop(execution_id, set()) - others:
             self.kept.pop(key, None)
 
     def _is_late(self, append: Append) -> bool:

@@ -19,6 +19,7 @@ from eventstore.memory_leases import MemoryLeases
 from eventstore.memory_results import MemoryResults
 from eventstore.memory_snapshots import MemorySnapshots
 from eventstore.memory_streams import MemoryStreams
+from eventstore.memory_usage import MemoryUsage
 from eventstore.postgres import PostgresLog
 from eventstore.postgres_archive import PostgresArchive
 from eventstore.postgres_database import PostgresDatabase
@@ -29,6 +30,7 @@ from eventstore.relational import SqlCursors, SqlDefinitions, SqlIndex, SqlSnaps
 from eventstore.slot_rows import SqlSlots
 from eventstore.sql_results import SqlResults
 from eventstore.sql_streams import SqlStreams
+from eventstore.sql_usage import SqlUsage
 from eventstore.sqlite import SqliteLog
 from eventstore.sqlite_archive import SqliteArchive
 from eventstore.sqlite_database import SqliteDatabase
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from eventstore.slots import Slots
     from eventstore.snapshots import Snapshots
     from eventstore.streams import Streams
+    from eventstore.usage import Usage
 
 
 class Schema(Protocol):
@@ -81,6 +84,7 @@ class Store:
     payloads: Payloads
     archive: Archive
     deletions: Deletions
+    usage: Usage
     leases: Leases
     results: Results
     streams: Streams
@@ -162,6 +166,7 @@ def _in_memory(url: str, codec: Codec, now: Callable[[], datetime]) -> Store:
         payloads=log,
         archive=MemoryArchive(log, index),
         deletions=MemoryDeletions(log, index, snapshots, streams),
+        usage=MemoryUsage(log, index),
         leases=MemoryLeases(index, now),
         results=MemoryResults(),
         streams=streams,
@@ -189,6 +194,7 @@ def _on_sqlite(url: str, codec: Codec) -> Store:
         payloads=log,
         archive=SqliteArchive(database, log),
         deletions=SqliteDeletions(database),
+        usage=SqlUsage(database),
         leases=SqliteLeases(database, log.news),
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),
@@ -213,6 +219,7 @@ async def _on_postgres(url: str, codec: Codec) -> Store:
         payloads=log,
         archive=PostgresArchive(database, log),
         deletions=PostgresDeletions(database),
+        usage=SqlUsage(database, "lock_log"),
         leases=PostgresLeases(database),
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),

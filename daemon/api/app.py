@@ -29,6 +29,7 @@ from daemon.api import (
     people,
     replays,
     retention,
+    storage,
     streams,
     topics,
     undo,
@@ -47,7 +48,7 @@ def create_app(daemon: Daemon) -> FastAPI:
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
     reading = (workflows, events_stream, debugging, replays, past, executions, streams, cache, limits, topics, health)
-    for part in (many, *reading, messages, undo, people, branches, migrations, archive, retention):
+    for part in (many, *reading, messages, undo, people, branches, migrations, archive, retention, storage):
         app.include_router(part.routes)
     app.router.routes.append(hooks.route(daemon))
     app.router.routes.append(links.route(daemon))

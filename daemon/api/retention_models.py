@@ -74,3 +74,20 @@ class DeletedPage(Model):
 
     executions: list[DeletedExecution]
     next: str | None
+
+
+class Stored(Model):
+    """What a workflow's payloads take. `nearly_used`: at least 80 % of the quota."""
+
+    workflow: str
+    payloads: int
+    bytes: int
+    quota: int | None
+    policy: str | None
+    nearly_used: bool
+
+
+class StoragePage(Model):
+    """What the payloads of each workflow take, of those that have any."""
+
+    workflows: list[Stored]

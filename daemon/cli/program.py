@@ -58,6 +58,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "archive": ("archiving:archive", "Write executions to files, and read them from there; restore what was deleted."),
     "retention": ("retaining:retention", "Show and delete what was kept long enough, by the rules of the settings."),
     "verify": ("verifying:verify", "Verify that executions are what was once written."),
+    "storage": ("storing:storage", "Show how much payloads take, by workflow, and their quotas."),
     "index": ("upkeep:index", "Work on the tables that are derived from the log."),
     "migrate": ("upkeep:migrate", "Bring the store's schema up to date."),
     "doctor": ("doctor:doctor", "Check settings, store, brokers, definitions; say how to mend each."),

@@ -77,6 +77,13 @@ class InvalidInput(Rejected):
     """The data does not match the schema asked for; the message names each place."""
 
 
+class StorageFull(Rejected):
+    """The workflow's payloads take more than its quota; executions may be started again when there is room."""
+
+    def __init__(self, workflow: str, used: int, quota: int) -> None:
+        super().__init__(f"no execution of {workflow} is started: its payloads take {used} bytes, its quota is {quota}")
+
+
 class NotAllowed(Rejected):
     """Whoever asks may not do this. Unlike what else is rejected, that somebody tried may be on record."""
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from daemon.runtime.engine import Committed
+    from eventstore.usage import Used
     from triggers.message import ConnectionStatus, Verdict
 
 STEP_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -79,6 +80,7 @@ class Metrics:
         self._active = gauge("sagad_executions_active", "Executions with handlers or commands at work.")
         self._parked = gauge("sagad_executions_parked", "Executions that cannot go on until somebody mends them.")
         self._handlers = gauge("sagad_handlers_running", "Handlers at work.")
+        self._payloads = gauge("sagad_payload_bytes", "Bytes of payloads, where there are quotas.", ["workflow"])
         self._up = _Connections()
         registry.register(self._up)
         self._waiting = gauge("sagad_limit_waiting", "Who waits for a limit, on all daemons.", ["limit"])
@@ -156,6 +158,12 @@ class Metrics:
     def deleted(self, workflow: str) -> None:
         """Count an execution that retention has deleted."""
         self._deleted.add(workflow)
+
+    def payloads(self, found: Sequence[Used]) -> None:
+        """Show what each workflow's payloads take."""
+        self._payloads.clear()
+        for used in found:
+            self._payloads.labels(used.workflow).set(used.bytes)
 
     def message(self, trigger: str, verdict: Verdict) -> None:
         """Count a message by what became of it; `trigger` is a qualified name."""

@@ -91,3 +91,9 @@ async def test_a_file_that_is_damaged_is_told_with_its_line(
     found = await client.post(f"/archive/{execution_id}/restore")
     assert (found.status_code, "there is no w/" in found.json()["detail"]) == (409, True)
     assert (await client.post(f"/archive/{uuid4()}/restore")).status_code == 404
+
+
+async def test_what_payloads_take_is_shown_by_workflow(client: httpx.AsyncClient, daemon: Daemon) -> None:
+    await finished(daemon, await start(daemon, "w", "x" * 70_000))
+    [row] = (await client.get("/storage")).json()["workflows"]
+    assert (row["workflow"], row["bytes"] > 70_000, row["quota"], row["nearly_used"]) == ("w", True, None, False)

@@ -58,3 +58,17 @@ def test_what_stays_is_told_with_why(sagad: Sagad, folder: Path, running: Runnin
     assert done.json["deleted"] == 0
     assert [each["executions"] for each in done.json["kept"]] == [1]
     assert "newest event of the log" in sagad("retention", "run").out
+
+
+def test_what_payloads_take_is_shown(sagad: Sagad, folder: Path, running: Running) -> None:
+    """With the quota that counts for the workflow."""
+    assert running
+    assert sagad("storage", "--json").json == {"workflows": []}
+    given = '{"order_id": "%s", "total": 3}' % ("x" * 70_000)
+    assert sagad("start", "order", "--input", given, "--wait").code == 0
+    with (folder / "sagad.toml").open("a") as file:
+        file.write('[[storage.quotas]]\nworkflow = "ord*"\nbytes = 1000000\npolicy = "evict_oldest"\n')
+    shown = sagad("storage")
+    assert (shown.code, "1000000 (" in shown.out, "evict_oldest" in shown.out) == (0, True, True)
+    [row] = sagad("storage", "--json").json["workflows"]
+    assert (row["workflow"], row["bytes"] > 70_000, row["nearly_used"]) == ("order", True, False)

@@ -65,6 +65,8 @@ def test_without_rules_nothing_goes() -> None:
         ('[retention]\narchive = "archive"', "[retention] archive: must be file:///an/absolute/folder or s3://bucket"),
         ('[retention]\narchive = "s3://"', "[retention] archive: must be file:///an/absolute/folder or s3://bucket"),
         ('[retention]\ns3_endpoint = "http://x"', "[retention] s3_endpoint: has no effect"),
+        ('[[storage.quotas]]\nworkflow = "w"', "[storage.quotas.1] bytes: is missing"),
+        ('[[storage.quotas]]\nbytes = 1\npolicy = "evict"', "[storage.quotas.1] policy: must be one of warn, evict"),
         ("[retention]\ninterval_s = 0", "[retention] interval_s: must be a number from 1"),
     ],
 )
