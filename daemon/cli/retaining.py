@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from daemon.cli import output
 from daemon.cli.faults import BadUsage
@@ -44,7 +43,7 @@ def show(
     if context.invoked_subcommand is not None:
         return
     settings = _lasting(settings_of(config))
-    with _progress(quiet=as_json) as progress:
+    with output.progress(quiet=as_json) as progress:
         task = progress.add_task("executions", total=None)
         view = asyncio.run(_plan(settings, lambda seen: progress.update(task, completed=seen)))
     if as_json:
@@ -69,7 +68,7 @@ def run(
     settings = _lasting(settings_of(config))
     if not settings.retention.rules:
         raise BadUsage("there are no rules, so nothing goes", hint="write [[retention.rules]] in the settings")
-    with _progress(quiet=as_json) as progress:
+    with output.progress(quiet=as_json) as progress:
         task = progress.add_task("executions", total=None)
         done = asyncio.run(_run(settings, limit, lambda so_far: progress.update(task, completed=so_far.seen)))
     view = expired_view(done)
@@ -181,11 +180,6 @@ def _rules(view: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 def _print_kept(kept: list[dict[str, Any]]) -> None:
     for each in kept:
         output.console().print(f"{each['executions']} stay: {each['why']}", markup=False)
-
-
-def _progress(*, quiet: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=output.console(), disable=quiet, transient=True)
 
 
 def _lasting(settings: Settings) -> Settings:
