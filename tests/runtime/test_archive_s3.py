@@ -13,7 +13,6 @@ from moto.server import ThreadedMotoServer
 from daemon.core.errors import ExecutionDeleted, Rejected
 from daemon.foundations import restoring_of
 from daemon.runtime.archive_places import place_of
-from daemon.settings import Limits
 from daemon.settings_retention import Retention, RetentionRule
 from eventstore.errors import Unavailable
 from tests.support.daemons import finished, running, settings_for, start
@@ -56,11 +55,8 @@ def retention(endpoint: str, bucket: str = "kept") -> Retention:
 
 async def test_what_goes_into_a_bucket_comes_back_from_there(tmp_path: Path, endpoint: str) -> None:
     """Each execution is an object, by its workflow and day."""
-    url = f"sqlite:///{tmp_path}/log.db"
-    settings = settings_for(tmp_path, TEXT, store_url=url, limits=Limits(grace_s=0.1), retention=retention(endpoint))
-    async with running(settings) as daemon:
+    async with running(settings_for(tmp_path, TEXT, retention=retention(endpoint))) as daemon:
         old = await finished(daemon, await start(daemon, "w", 1))
-        await finished(daemon, await start(daemon, "w", 2))
         assert (await daemon.expiry.run(most=1)).archived == 1
         [found] = client_at(endpoint).list_objects_v2(Bucket="kept")["Contents"]
         assert found["Key"] == f"sagad/live/w/{old.started_at:%Y/%m/%d}/{old.execution_id}.jsonl.gz"
