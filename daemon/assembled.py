@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from daemon.runtime.dead_letters import Letters
     from daemon.runtime.definitions import Compiler
     from daemon.runtime.engine import Engine
+    from daemon.runtime.expiry import Expiry
     from daemon.runtime.history import History
     from daemon.runtime.intake import Intake
     from daemon.runtime.leases import Membership
@@ -61,6 +62,7 @@ class Daemon:
     clock: Clock
     store: Store
     history: History
+    expiry: Expiry
     checkpoints: Checkpoints
     plans: Plans
     changes: Changes

@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from daemon.core.errors import Misconfigured
 from daemon.core.problems import Problem
 from daemon.runtime.approval_links import ApprovalLinks
+from daemon.runtime.archive_places import place_of
 from daemon.runtime.brokers import Brokers
 from daemon.runtime.codec import codec_of
 from daemon.runtime.definitions import Compiler
+from daemon.runtime.expiry import Expiry
 from daemon.runtime.metrics import Metrics
+from daemon.runtime.quotas import Quotas
+from daemon.runtime.restoring import Restoring
 from daemon.runtime.result_cache import ResultCache
-from daemon.runtime.retention import Retention
+from daemon.runtime.retention import ExecutionRetention, Retention
 from daemon.runtime.secrets import SecretResolver
 from daemon.runtime.shared_limits import shared_limits
 from daemon.runtime.streams import StreamHub
@@ -26,14 +30,16 @@ from eventstore.sealed_values import SealedResults
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from daemon.core.node import NodeType
-    from daemon.runtime.clock import SharedClock
+    from daemon.runtime.clock import Clock, SharedClock
     from daemon.runtime.handler_registry import DurableFunction, Handler
+    from daemon.runtime.leases import Membership
     from daemon.runtime.otlp import OtlpCollector
+    from daemon.runtime.supervisor import Follower
     from daemon.settings import Settings
     from eventstore.results import Results
     from eventstore.store import Store
@@ -69,6 +75,7 @@ class KeptResults(NamedTuple):
     cache: ResultCache
     streams: StreamHub
     retention: Retention
+    quotas: Quotas
 
 
 def make_tools(
@@ -133,7 +140,30 @@ def keep_results(tools: Tools, store: Store, spawn: Spawn) -> KeptResults:
     missed = tools.metrics.not_cached
     cache = ResultCache(backend, clock, spawn=spawn, max_bytes=settings.max_result_bytes, missed=missed)
     retention = Retention(store.streams, backend, clock, keep_s=tools.settings.streams.keep_s)
-    return KeptResults(cache, StreamHub(store.streams, clock, spawn=spawn, ended=retention.wanted), retention)
+    quotas = Quotas(store.usage, clock, tools.settings.storage, counted=tools.metrics.payloads)
+    return KeptResults(cache, StreamHub(store.streams, clock, spawn=spawn, ended=retention.wanted), retention, quotas)
+
+
+def expiry_of(
+    settings: Settings, store: Store, clock: Clock, *, on_deleted: Callable[[str], None] = lambda _workflow: None
+) -> Expiry:
+    """Return what lets executions of the store go. Raises Misconfigured when the library for S3 is not there."""
+    retention = settings.retention
+    return Expiry(store, codec_of(settings), clock, retention, place_of(retention), on_deleted=on_deleted)
+
+
+def letting_go(tools: Tools, expiry: Expiry, membership: Membership) -> Sequence[Follower]:
+    """Make what lets executions go now and then, if the settings have rules for that."""
+    retention = tools.settings.retention
+    if not retention.rules:
+        return ()
+    pauses = {"interval_s": retention.interval_s, "pause_s": retention.pause_s}
+    return (ExecutionRetention(expiry, tools.clock, leads=lambda: membership.leads, **pauses),)
+
+
+def restoring_of(settings: Settings, store: Store, clock: Clock) -> Restoring:
+    """Return what brings them back. Raises Misconfigured when the library for S3 is not there."""
+    return Restoring(store, codec_of(settings), clock, place_of(settings.retention))
 
 
 def collector_of(settings: Settings) -> OtlpCollector | None:

@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.assembled import Daemon
 from daemon.core.node import Remote
-from daemon.foundations import KeptResults, Spawn, Tools, cache_backend, collector_of, keep_results, make_tools
+from daemon.foundations import (
+    KeptResults,
+    Spawn,
+    Tools,
+    cache_backend,
+    collector_of,
+    expiry_of,
+    keep_results,
+    letting_go,
+    make_tools,
+)
 from daemon.nodes import all_node_types
 from daemon.runtime.branches import Branches
 from daemon.runtime.changes import Changes, ForeignChanges
@@ -61,6 +71,7 @@ if TYPE_CHECKING:
 
     from daemon.core.node import NodeType
     from daemon.core.plan import Plan
+    from daemon.runtime.expiry import Expiry
     from daemon.runtime.handler_registry import DurableFunction, Handler
     from daemon.runtime.metrics import Metrics
     from daemon.runtime.otlp import OtlpCollector
@@ -123,7 +134,6 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
     base = _base(tools, store, outgoing, spawn)
     grants = Grants(store.slots, tools.clock)
     engine = _engine(base, grants)
-    grants.engine, engine.crowded = engine, grants.crowded
     children = _children(base, engine)
     steps = _steps(base, engine, children)
     timers, branches = _timers(base, engine), _branches(base, engine)
@@ -147,7 +157,7 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
         changes=base.changes,
         grace_s=tools.settings.limits.grace_s,
         spawn=spawn,
-        followers=[base.results.retention, letters, *_followers(base, collector)],
+        followers=[letters, *_followers(base, collector)],
     )
     _watch(tools.metrics, engine, steps, grants, supervisor)
     return Daemon(
@@ -155,6 +165,7 @@ def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollect
         clock=tools.clock,
         store=store,
         history=base.history,
+        expiry=base.expiry,
         checkpoints=_checkpoints(base),
         plans=base.plans,
         changes=base.changes,
@@ -196,12 +207,13 @@ class _Base:
     outgoing: Outgoing
     check_input: Callable[[Plan, Any], None]
     results: KeptResults
+    expiry: Expiry
     spawn: Spawn
 
 
 def _base(tools: Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Base:
     log = MeasuredLog(store.log, tools.metrics)
-    history = History(store.log, store.snapshots)
+    history = History(store.log, store.snapshots, store.deletions)
     return _Base(
         tools=tools,
         store=store,
@@ -215,13 +227,14 @@ def _base(tools: Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Base
         outgoing=outgoing,
         check_input=InputSchemas().check,
         results=keep_results(tools, store, spawn),
+        expiry=expiry_of(tools.settings, store, tools.clock, on_deleted=tools.metrics.deleted),
         spawn=spawn,
     )
 
 
 def _engine(base: _Base, grants: Grants) -> Engine:
     """Make the engine; who carries out what it decides is told to it later, as they need it too."""
-    return Engine(
+    engine = Engine(
         history=base.history,
         writer=base.writer,
         plans=base.plans,
@@ -232,6 +245,8 @@ def _engine(base: _Base, grants: Grants) -> Engine:
         listeners=[base.tools.metrics.committed, tell_operators, grants.committed],
         on_fenced=base.membership.doubt,
     )
+    grants.engine, engine.crowded = engine, grants.crowded
+    return engine
 
 
 def _children(base: _Base, engine: Engine) -> Children:
@@ -301,6 +316,7 @@ def _intake(base: _Base, engine: Engine) -> Intake:
         slots=base.store.slots,
         check_input=base.check_input,
         on_verdict=tools.metrics.message,
+        admit=base.results.quotas.check,
     )
 
 
@@ -375,10 +391,16 @@ def _membership(tools: Tools, store: Store) -> Membership:
 
 
 def _followers(base: _Base, collector: OtlpCollector | None) -> Sequence[Follower]:
-    """Make what reads the log beside the engine."""
+    """Make what works beside the engine: reads the log, and drops what was kept long enough."""
     store, membership, clock = base.store, base.membership, base.tools.clock
     foreign = ForeignChanges(base.changes, store.versions, store.hints, clock, alone=lambda: membership.share == ALONE)
     membership.listen(base.changes.come.set)
+    followers: list[Follower] = [
+        base.results.retention,
+        base.results.quotas,
+        *letting_go(base.tools, base.expiry, membership),
+        foreign,
+    ]
     if collector is None:
-        return (foreign,)
-    return foreign, Tracing(store, base.history, collector, clock, leads=lambda: membership.leads)
+        return followers
+    return [*followers, Tracing(store, base.history, collector, clock, leads=lambda: membership.leads)]

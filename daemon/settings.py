@@ -32,6 +32,7 @@ from daemon.settings_reader import (
     Reader,
     Url,
 )
+from daemon.settings_retention import Retention, Storage, check_retention
 
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
@@ -271,6 +272,8 @@ class Settings:
     snapshots: Snapshots = Snapshots()
     archive: Archive = Archive()
     encryption: Encryption = Encryption()  # noqa: RUF009  it is frozen
+    retention: Retention = Retention()  # noqa: RUF009  it is frozen
+    storage: Storage = Storage()  # noqa: RUF009  it is frozen
     tracing: Tracing = Tracing()
     log: Logging = Logging()
     outbound: Outbound = Outbound()  # noqa: RUF009  it is frozen
@@ -366,6 +369,7 @@ def _check(settings: Settings, reader: Reader) -> None:
     check_encryption(settings.encryption, reader)
     if settings.encryption.at_rest_keys and settings.store.cipher_key is not None:
         reader.report("encryption", "at_rest_keys", "beside cipher_key in [store]: one of the two encrypts the store")
+    check_retention(settings.retention, reader)
     check_people(settings.approvals, settings.smtp, reader, shortest=SHORTEST_TOKEN)
     if settings.store.cipher_topic and not settings.store.cipher_key:
         reader.report("store", "cipher_key", "is missing: there is a cipher_topic", "set SAGAD_STORE_CIPHER_KEY")
@@ -376,7 +380,12 @@ def _with_line(problem: Problem, text: str) -> Problem:
     if problem.file is None or not problem.path:
         return problem
     part, *key = (re.escape(str(name)) for name in problem.path)
-    table = re.search(rf"^\s*\[\s*{part}\s*\]|^\s*{part}\s*=", text, re.MULTILINE)
+    rows, _, number = str(problem.path[0]).rpartition(".")
+    if number.isdecimal():
+        found_rows = list(re.finditer(rf"^\s*\[\[\s*{re.escape(rows)}\s*\]\]", text, re.MULTILINE))
+        table = found_rows[int(number) - 1] if int(number) <= len(found_rows) else None
+    else:
+        table = re.search(rf"^\s*\[\s*{part}\s*\]|^\s*{part}\s*=", text, re.MULTILINE)
     if table is None:
         return problem
     end = re.compile(r"^\s*\[", re.MULTILINE).search(text, table.end())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import (
@@ -18,6 +18,7 @@ from typing import (
     Protocol,
     TypeVar,
     Union,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -204,6 +205,14 @@ class Reader:
                 read[each] = found
         return read
 
+    def _rows(self, name: str, cls: type[P], tables: Any) -> tuple[P, ...]:
+        """Return the tables of `[[name]]` that could be read, in their order; they are counted from 1 in problems."""
+        if not isinstance(tables, list):
+            self.report(name, None, "must be tables", f"write [[{name}]] and its keys below, for each")
+            return ()
+        read = [self._table(f"{name}.{number}", cls, table) for number, table in enumerate(tables, start=1)]
+        return tuple(row for row in read if row is not None)
+
     def part(self, name: str, cls: type[P]) -> P:
         """Return the part with what could be read; the rest is at its default and among the problems."""
         return self._table(name, cls, self._document.get(name, {})) or cls()
@@ -257,6 +266,8 @@ class Reader:
             return self._tables(
                 f"{part}.{key.name}", get_args(kind)[1], table.get(key.name, {}), _HOST, "a host's name, perhaps with *"
             )
+        if get_origin(kind) is tuple and is_dataclass(row := get_args(kind)[0]):
+            return self._rows(f"{part}.{key.name}", cast("type[Any]", row), table.get(key.name, []))
         text = self._environ.get(_variable(part, key.name), "")
         if text:
             given, base = _from_text(text, kind), Path()

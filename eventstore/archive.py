@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from eventstore.codec import Stored
@@ -30,9 +31,10 @@ class Archive(Protocol):
     async def bury(self, payload_hash: str) -> None:
         """Leave a tombstone for a payload of which the store knows nothing."""
 
-    async def adopt(self, appends: AsyncIterable[Append]) -> None:
+    async def adopt(self, appends: AsyncIterable[Append], *, at: datetime | None = None) -> None:
         """Write all appends, in their order, in one transaction; several may be of one execution.
 
-        Writers wait meanwhile. Slots are taken whether they are free or not. Raises Conflict, and what the iterable
-        raises: then nothing was written.
+        Writers wait meanwhile. Slots are taken whether they are free or not. `at` is now: executions that were deleted
+        here come back, and count as ended since then; without it they are refused. Raises Conflict, and what the
+        iterable raises: then nothing was written.
         """

@@ -142,21 +142,28 @@ class Codec:
             if name not in self._current or version >= self._current[name][0]:
                 raise ValueError(f"upcaster {name}/{version} leads to no known event type")
 
-    def encode(self, event: Struct, payloads: dict[str, bytes]) -> tuple[str, bytes]:
+    def encode(self, event: Struct, payloads: dict[str, bytes], uses: list[str] | None = None) -> tuple[str, bytes]:
         """Return topic and stored bytes; what moved out is added to `payloads`, ready to store.
+
+        `uses` is given the hash of every payload that the event refers to.
 
         Raises TypeError for a type the codec was not given.
         """
         described = self._types.get(type(event))
         if described is None:
-            return self._verbatim(event, payloads)
+            return self._verbatim(event, payloads, uses)
         data = self._encode(event)
         if len(data) > self._threshold or MARK in data:
-            data = self._encode(self._move_out(event, described, payloads))
+            data = self._encode(self._move_out(event, described, payloads, uses))
         return described.topic, self.seal(data) if self._sealed else data
 
-    def encode_all(self, events: Iterable[Struct], payloads: dict[str, bytes]) -> tuple[list[str], list[bytes]]:
-        """Return the topics and the stored bytes of many events, as `encode` gives them one by one."""
+    def encode_all(
+        self, events: Iterable[Struct], payloads: dict[str, bytes], uses: list[tuple[int, str]] | None = None
+    ) -> tuple[list[str], list[bytes]]:
+        """Return the topics and the stored bytes of many events, as `encode` gives them one by one.
+
+        `uses` is given the place of each event that refers to a payload, and that payload's hash.
+        """
         types, encode, threshold, plain = self._types, self._encode, self._threshold, not self._sealed
         topics: list[str] = []
         states: list[bytes] = []
@@ -166,7 +173,10 @@ class Codec:
             if described is not None and plain and len(data) <= threshold and MARK not in data:
                 topic = described.topic
             else:
-                topic, data = self.encode(event, payloads)
+                used: list[str] = []
+                topic, data = self.encode(event, payloads, used)
+                if uses is not None:
+                    uses += [(len(topics), key) for key in used]
             topics.append(topic)
             states.append(data)
         return topics, states
@@ -181,19 +191,23 @@ class Codec:
         holes, topic, text = self._holes[cls], self._types[cls].topic, self._encode(event)
         return Verbatim(topic, text, {}) if holes is None else Verbatim(topic, *holes.seal(text, key, self._threshold))
 
-    def _verbatim(self, event: Struct, payloads: dict[str, bytes]) -> tuple[str, bytes]:
+    def _verbatim(self, event: Struct, payloads: dict[str, bytes], uses: list[str] | None) -> tuple[str, bytes]:
         if not isinstance(event, Verbatim):
             raise TypeError(f"{type(event).__qualname__} is not an event type of this codec")
         payloads.update({key: self.seal(data) for key, data in event.payloads.items()})
+        if uses is not None:
+            uses += references_in(event.state)
         return event.topic, self.seal(event.state)
 
-    def _move_out(self, event: Struct, described: _Type, payloads: dict[str, bytes]) -> Struct:
+    def _move_out(self, event: Struct, described: _Type, payloads: dict[str, bytes], uses: list[str] | None) -> Struct:
         references: dict[str, Any] = {}
         for field in described.fields:
             value = field.get(event)
             if value is not None and (len(value) > self._threshold or _is_marked(value)):
                 payload_hash, data, references[field.name] = refer(value)
                 payloads[payload_hash] = self.seal(data)
+                if uses is not None:
+                    uses.append(payload_hash)
         return msgspec.structs.replace(event, **references)
 
     def seal(self, data: bytes) -> bytes:

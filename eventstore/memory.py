@@ -6,6 +6,7 @@ import asyncio
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from contextlib import asynccontextmanager
+from itertools import chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,12 @@ from eventstore.memory_subjects import MemorySubjects
 from eventstore.rows import changed_row, clean, clean_approval
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from eventstore.codec import Codec
+    from eventstore.deletions import Deleted
     from eventstore.index import (
         ApprovalChange,
         ApprovalFilter,
@@ -43,10 +45,13 @@ class MemoryLog:
         self._codec = codec
         self._index = index
         self.subjects = MemorySubjects(index)
-        self._rows: list[Stored] = []
+        self._rows: list[Stored | None] = []
+        """By position; None for those of an execution that was deleted."""
         self.streams: defaultdict[UUID, list[Stored]] = defaultdict(list)
         self.kept: dict[str, bytes | None] = {}
         """Payloads by hash."""
+        self.uses: defaultdict[UUID, set[str]] = defaultdict(set)
+        """The payloads that each execution refers to."""
         self._listeners: set[asyncio.Event] = set()
 
     async def insert(self, batch: Sequence[Append]) -> None:
@@ -54,20 +59,26 @@ class MemoryLog:
         async with self._index.writing:
             if fenced := {append.by for append in batch if append.by} - self._index.members.keys():
                 raise Fenced(fenced)
-            losers = [
-                append for append in batch if append.after_version != len(self.streams.get(append.execution_id, ()))
-            ] or [append for append in batch if append.key is not None and self._is_gone(append.key)]
+            losers = [append for append in batch if self._is_late(append)] or [
+                append for append in batch if append.key is not None and self._is_gone(append.key)
+            ]
             if losers:
                 first = losers[0]
                 raise Conflict(first.execution_id, first.after_version, losers=[lost.execution_id for lost in losers])
             payloads: dict[str, bytes] = {}
             slots = [(append.execution_id, change) for append in batch for change in append.index.slots]
-            encoded = [[self._codec.encode(event, payloads) for event in append.events] for append in batch]
+            uses: list[list[str]] = [[] for _ in batch]
+            encoded = [
+                [self._codec.encode(event, payloads, used) for event in append.events]
+                for append, used in zip(batch, uses, strict=True)
+            ]
             if slots and (filled := self._index.slots.put(slots)):
                 raise Full(filled)
             self.kept.update({key: data for key, data in payloads.items() if self.kept.get(key) is None})
-            for append, events in zip(batch, encoded, strict=True):
+            for append, events, used in zip(batch, encoded, uses, strict=True):
                 stream = self.streams[append.execution_id]
+                if used:
+                    self.uses[append.execution_id].update(used)
                 for topic, state in events:
                     row = Stored(append.execution_id, len(stream) + 1, len(self._rows) + 1, topic, state)
                     stream.append(row)
@@ -90,7 +101,8 @@ class MemoryLog:
 
     async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
         """See `log.EventLog`."""
-        return self._decode(self._rows[after_position : after_position + limit])
+        there = (row for row in islice(self._rows, after_position, None) if row is not None)
+        return self._decode(list(islice(there, limit)))
 
     async def head(self) -> int:
         """See `log.EventLog`."""
@@ -99,6 +111,23 @@ class MemoryLog:
     async def versions(self, execution_ids: Sequence[UUID]) -> Mapping[UUID, int]:
         """See `store.Store`."""
         return {key: len(self.streams[key]) for key in execution_ids if self.streams.get(key)}
+
+    def drop(self, execution_id: UUID) -> None:
+        """Forget the events of an execution, and the payloads that only it refers to."""
+        for row in self.streams.pop(execution_id):
+            self._rows[row.position - 1] = None
+        others = {key for each, used in self.uses.items() if each != execution_id for key in used}
+        for key in self.uses.pop(execution_id, set()) - others:
+            self.kept.pop(key, None)
+
+    def _is_late(self, append: Append) -> bool:
+        """Tell whether the execution is not where the append extends it, or it or its source was deleted."""
+        forked, deleted = append.index.forked, self._index.is_deleted
+        return (
+            append.after_version != len(self.streams.get(append.execution_id, ()))
+            or deleted(append.execution_id)
+            or (forked is not None and deleted(forked.source))
+        )
 
     async def delete(self, payload_hash: str) -> bool:
         """See `payloads.Payloads`."""
@@ -149,6 +178,24 @@ class MemoryIndex:
         self._timers: defaultdict[UUID, dict[str, datetime]] = defaultdict(dict)
         self._approvals: dict[tuple[UUID, str], ApprovalChange] = {}
         self._forks: dict[UUID, ForkRow] = {}
+        self.deleted: dict[UUID, Deleted] = {}
+        """Those that were restored too."""
+
+    def rows(self) -> Iterable[ExecutionRow]:
+        """Give the rows of all executions."""
+        return self._rows.values()
+
+    def is_deleted(self, execution_id: UUID) -> bool:
+        """Tell whether the execution was deleted, and not restored since."""
+        return (known := self.deleted.get(execution_id)) is not None and known.restored_at is None
+
+    def drop(self, execution_id: UUID) -> None:
+        """Drop all rows of an execution but the slots of messages that it has collected."""
+        del self._rows[execution_id]
+        self._timers.pop(execution_id, None)
+        self._forks.pop(execution_id, None)
+        for key in [key for key in self._approvals if key[0] == execution_id]:
+            del self._approvals[key]
 
     def apply(self, execution_id: UUID, change: IndexChange, by: UUID | None = None) -> None:
         """Make one change; the log calls this inside its insert."""
@@ -215,7 +262,8 @@ class MemoryIndex:
 
     async def latest_dedupe_key(self, trigger: str) -> str | None:
         """See `index.Index`."""
-        keys = (row.dedupe_key for row in self._rows.values() if row.trigger == trigger)
+        known: Iterable[ExecutionRow | Deleted] = chain(self._rows.values(), self.deleted.values())
+        keys = (each.dedupe_key for each in known if each.trigger == trigger)
         return max((key for key in keys if key is not None), default=None)
 
     async def approvals(self, which: ApprovalFilter) -> Sequence[ApprovalRow]:
@@ -255,7 +303,7 @@ class MemoryIndex:
                 fresh.slots.put([(execution_id, each) for each in change.slots], checked=False)
             kept = {execution_id: self.leases.get(execution_id, lease) for execution_id, lease in fresh.leases.items()}
             self._rows, self._timers, self.leases = fresh._rows, fresh._timers, kept
-            self.slots.become(fresh.slots)
+            self.slots.become(fresh.slots, keeping=self.is_deleted)
             self._approvals, self._forks = fresh._approvals, fresh._forks
 
 

@@ -13,6 +13,7 @@ from eventstore.errors import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from eventstore.codec import Stored
@@ -45,12 +46,18 @@ class MemoryArchive:
         """See `archive.Archive`."""
         self._log.kept.setdefault(payload_hash, None)
 
-    async def adopt(self, appends: AsyncIterable[Append]) -> None:
+    async def adopt(self, appends: AsyncIterable[Append], *, at: datetime | None = None) -> None:
         """See `archive.Archive`. All is at hand before anything is written."""
         ready = [append async for append in appends]
+        deleted = self._index.deleted
         for append in ready:
-            if not append.after_version and self._log.streams.get(append.execution_id):
+            here = self._log.streams.get(append.execution_id) or (
+                at is None and self._index.is_deleted(append.execution_id)
+            )
+            if not append.after_version and here:
                 raise Conflict(append.execution_id, 0)
         for append in ready:
+            if self._index.is_deleted(append.execution_id):
+                deleted[append.execution_id] = replace(deleted[append.execution_id], restored_at=at)
             self._index.slots.put(((append.execution_id, change) for change in append.index.slots), checked=False)
             await self._log.insert([replace(append, index=replace(append.index, slots=()))])

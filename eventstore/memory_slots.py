@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from eventstore.slots import KEPT, Holder, Slot, SlotChange, Use, Waiter, earliest_us
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -58,9 +58,10 @@ class MemorySlots:
             self._rows, self._next_us = rows, next_us
         return filled
 
-    def become(self, other: MemorySlots) -> None:
-        """Hold what the other holds, after a rebuild."""
-        self._rows, self._next_us = other._rows, other._next_us
+    def become(self, other: MemorySlots, *, keeping: Callable[[UUID], bool]) -> None:
+        """Hold what the other holds, after a rebuild, and the messages that these executions have collected."""
+        kept = {key: row for key, row in self._rows.items() if row.address.startswith(KEPT) and keeping(key[0])}
+        self._rows, self._next_us = {**kept, **other._rows}, other._next_us
 
     def _free(self, execution_id: UUID, change: SlotChange) -> bool:
         now = _micros(change)

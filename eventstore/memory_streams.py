@@ -73,6 +73,11 @@ class MemoryStreams:
             del self._runs[stream], self._batches[stream]
         return len(over)
 
+    def drop(self, execution_id: UUID) -> None:
+        """Drop all of an execution."""
+        for stream in [stream for stream in self._runs if stream.execution_id == execution_id]:
+            del self._runs[stream], self._batches[stream]
+
     async def oldest_end(self) -> datetime | None:
         """See `streams.Streams`."""
         return min((run.ended_at for run in self._runs.values() if run.ended_at is not None), default=None)

@@ -9,7 +9,7 @@ Comes from: `writer`. Goes to: `postgres_database`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import psycopg
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from eventstore.log import Append, Recorded
     from eventstore.postgres_database import PostgresDatabase
 
+Rare: TypeAlias = "Sequence[tuple[str, Sequence[Array]]]"
+"""Statements with their arguments."""
 SQL = {**statements("queries.sql"), **statements("postgres/append.sql")}
 KEY_GONE = "SG001"
 """What `sagad_use_keys` fails with."""
@@ -47,9 +49,10 @@ class PostgresLog:
         """See `log.EventLog`."""
         batch = self.veiled(batch)
         slots = [(append.execution_id, change) for append in batch for change in append.index.slots]
-        rare = self.rare(batch)
+        arguments, uses = self.arguments(batch)
+        rare = [*self.rare(batch), *uses]
         try:
-            fenced, losers, filled = await self._database.append(self.arguments(batch), slots, rare)
+            fenced, losers, filled = await self._database.append(arguments, slots, rare)
         except psycopg.DatabaseError as error:
             if error.sqlstate != KEY_GONE:
                 raise
@@ -73,15 +76,17 @@ class PostgresLog:
         keys = [(append.execution_id, append.key) for append in batch if append.key is not None]
         return [*rare, ("use_keys", key_arrays(keys))] if keys else rare
 
-    def arguments(self, batch: Sequence[Append]) -> list[Array]:
-        """Return those of `sagad_append`."""
+    def arguments(self, batch: Sequence[Append]) -> tuple[list[Array], Rare]:
+        """Return those of `sagad_append`, and the statement that notes which payloads are referred to, if any are."""
         writers = {append.by.bytes for append in batch if append.by is not None}
         index = index_arrays((append.execution_id, append.index, append.by) for append in batch)
-        return [Uuids.of(list(writers)), *self._events(batch), *index]
+        events, uses = self._events(batch)
+        return [Uuids.of(list(writers)), *events, *index], uses
 
-    def _events(self, batch: Sequence[Append]) -> list[Array]:
+    def _events(self, batch: Sequence[Append]) -> tuple[list[Array], Rare]:
         """Return the arguments of `sagad_append` before those of the index."""
         payloads: dict[str, bytes] = {}
+        uses: list[tuple[int, str]] = []
         keys: list[bytes] = []
         ids: list[bytes] = []
         versions: list[int] = []
@@ -90,7 +95,11 @@ class PostgresLog:
             keys.append(key)
             ids += [key] * count
             versions += range(after + 1, after + 1 + count)
-        topics, states = self._codec.encode_all([event for append in batch for event in append.events], payloads)
+        topics, states = self._codec.encode_all([event for append in batch for event in append.events], payloads, uses)
+        used = sorted({(ids[place], key) for place, key in uses})
+        noted: Rare = (
+            [("put_uses", [Uuids.of([key for key, _ in used]), Texts.of([name for _, name in used])])] if used else []
+        )
         return [
             Uuids.of(keys),
             Bigints.of([append.after_version for append in batch]),
@@ -100,7 +109,7 @@ class PostgresLog:
             Bytes.of(states),
             Texts.of(list(payloads)),
             Bytes.of(list(payloads.values())),
-        ]
+        ], noted
 
     async def read(
         self, execution_id: UUID, *, after_version: int = 0, up_to_version: int | None = None

@@ -16,6 +16,7 @@ from eventstore.sql_archive import SqlArchive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from eventstore.log import Append
@@ -40,12 +41,15 @@ class PostgresArchive(SqlArchive):
         """See `archive.Archive`."""
         return dict(await self._database.select(SQL["get_payloads"], (list(hashes),)))
 
-    async def adopt(self, appends: AsyncIterable[Append]) -> None:
+    async def adopt(self, appends: AsyncIterable[Append], *, at: datetime | None = None) -> None:
         """See `archive.Archive`."""
         async with self._database.alone() as append_alone:
             async for given in appends:
                 [append] = self._log.veiled([given])
                 changes = [(append.execution_id, change) for change in append.index.slots]
                 plain = replace(append, index=replace(append.index, slots=())) if changes else append
-                if await append_alone(self._log.arguments([plain]), changes, self._log.rare([plain])):
+                arguments, uses = self._log.arguments([plain])
+                rare = [*self._log.rare([plain]), *uses]
+                restored = at if not append.after_version else None
+                if await append_alone(arguments, changes, rare, restored=(restored, append.execution_id)):
                     raise Conflict(append.execution_id, append.after_version)

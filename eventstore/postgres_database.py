@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
         Sequence,
     )
     from datetime import datetime
-    from uuid import UUID
 
     from eventstore.arrays import Array
     from eventstore.index import IndexChange
@@ -62,6 +62,8 @@ ANSWER_TIMEOUT_S = 30.0
 LISTEN_PAUSE_S = 1.0
 """Pause before listening again after the connection was lost."""
 
+_SOURCE_DELETED = "SG002"
+"""The state of the error by which `sagad_put_forks` refuses a fork."""
 _BEFORE_REBUILD = (
     "keep_leases",
     "clear_leases",
@@ -234,12 +236,13 @@ class PostgresDatabase:
                 for name, arrays in rare_changes(list(chunk.items())):
                     await connection.execute(SQL[name].encode(), arrays)
             await connection.execute(SQL["restore_leases"].encode())
+            await connection.execute(SQL["keep_keys"].encode())
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[Callable[..., Awaitable[bool]]]:
         """Hold one transaction with the log's lock; give what appends in it, slots unchecked, and tells of a conflict.
 
-        That takes what `append` takes. A failure rolls all back.
+        That takes what `append` takes, and when a deleted execution comes back. A failure rolls all back.
         """
         async with self._own_connection() as connection, connection.transaction():
             await connection.execute(SQL["lock_log"].encode())
@@ -248,7 +251,11 @@ class PostgresDatabase:
                 arguments: Sequence[Array],
                 slots: Sequence[tuple[UUID, SlotChange]],
                 rare: Sequence[tuple[str, Sequence[Array]]],
+                *,
+                restored: tuple[datetime | None, UUID],
             ) -> bool:
+                if restored[0] is not None:
+                    await connection.execute(SQL["restore"].encode(), restored)
                 if slots:
                     await connection.execute(SQL["put_slots"].encode(), (_jsonb(slots),))
                 return any(await _append(connection, SQL["append"].encode(), arguments, rare) or ())
@@ -366,11 +373,16 @@ async def _append(
 ) -> tuple[Any, ...] | None:
     if not rare:
         return await (await connection.execute(append, given, prepare=True, binary=True)).fetchone()
-    async with connection.transaction():
-        row = await (await connection.execute(append, given, prepare=True, binary=True)).fetchone()
-        if row is None or not any(row):
-            for name, arrays in rare:
-                await connection.execute(SQL[name].encode(), arrays)
+    try:
+        async with connection.transaction():
+            row = await (await connection.execute(append, given, prepare=True, binary=True)).fetchone()
+            if row is None or not any(row):
+                for name, arrays in rare:
+                    await connection.execute(SQL[name].encode(), arrays)
+    except psycopg.DatabaseError as error:
+        if error.sqlstate != _SOURCE_DELETED:
+            raise
+        return None, [UUID(error.diag.message_primary or "")]
     return row
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from eventstore.errors import Undecodable
-from eventstore.index import ApprovalRow, DueTimer, ExecutionRow, ForkRow
+from eventstore.index import ApprovalRow, DueTimer, ForkRow
+from eventstore.index_rows import execution_row
 from eventstore.log import StoredDefinition
 from eventstore.queries import statements
 from eventstore.rows import MAX_KEY_CHARS, clean_text
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from eventstore.codec import Codec
-    from eventstore.index import ApprovalFilter, ExecutionFilter, IndexChange
+    from eventstore.index import ApprovalFilter, ExecutionFilter, ExecutionRow, IndexChange
 
 MAX_VERSION = 2**63 - 1
 SQL = statements("queries.sql")
@@ -70,7 +71,7 @@ class SqlIndex:
     async def execution(self, execution_id: UUID) -> ExecutionRow | None:
         """See `index.Index`."""
         rows = await self._database.fetch(SQL["execution"], {"execution_id": execution_id})
-        return self._row(rows[0]) if rows else None
+        return execution_row(self._database, rows[0], self._codec) if rows else None
 
     async def executions(self, which: ExecutionFilter) -> Sequence[ExecutionRow]:
         """See `index.Index`."""
@@ -89,7 +90,7 @@ class SqlIndex:
             SQL["executions"].replace("{conditions}", conditions),
             {**params, "after_id": after_id, "limit": which.limit},
         )
-        return [self._row(row) for row in rows]
+        return [execution_row(self._database, row, self._codec) for row in rows]
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """See `index.Index`."""
@@ -172,22 +173,6 @@ class SqlIndex:
     async def rebuild(self, changes: AsyncIterable[tuple[UUID, IndexChange]]) -> None:
         """See `index.Index`."""
         await self._database.rebuild_index(veiled_all(changes, self._codec) if self._codec.at_rest else changes)
-
-    def _row(self, row: tuple[Any, ...]) -> ExecutionRow:
-        execution_id, workflow, definition, status, cause, trigger, key, started, updated, finished, error = row
-        return ExecutionRow(
-            execution_id=self._database.id_of(execution_id),
-            workflow=workflow,
-            definition=definition,
-            status=status,
-            cause=cause,
-            trigger=trigger,
-            dedupe_key=unveiled(key, self._codec),
-            started_at=self._database.time_of(started),
-            updated_at=self._database.time_of(updated),
-            finished_at=None if finished is None else self._database.time_of(finished),
-            error=unveiled(error, self._codec),
-        )
 
 
 class SqlDefinitions:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict, replace
 
-from eventstore.index import IndexChange
+from eventstore.index import ExecutionRow, IndexChange
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable
     from uuid import UUID
 
-    from eventstore.index import ApprovalChange, ExecutionChange, ExecutionRow
+    from eventstore.index import ApprovalChange, ExecutionChange
 
 
 MAX_KEY_CHARS = 500

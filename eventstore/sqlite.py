@@ -25,12 +25,13 @@ from eventstore.log import by_execution
 from eventstore.queries import statements
 from eventstore.relational import MAX_VERSION
 from eventstore.slot_rows import put_slots
-from eventstore.sqlite_rows import put_index, use_keys
+from eventstore.sqlite_rows import micros, put_index, use_keys
 from eventstore.veils import veiled
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import AsyncIterator, Mapping, Sequence
+    from datetime import datetime
 
     from eventstore.codec import Codec
     from eventstore.log import Append, Recorded
@@ -60,8 +61,10 @@ class SqliteLog:
         for listener in self._listeners:
             listener.set()
 
-    def adopt(self, connection: sqlite3.Connection, append: Append) -> None:
-        """Write it, slots unchecked. Raises Conflict."""
+    def adopt(self, connection: sqlite3.Connection, append: Append, at: datetime | None) -> None:
+        """Write it, slots unchecked; what was deleted comes back at this time. Raises Conflict."""
+        if at is not None and not append.after_version:
+            connection.execute(SQL["restore"], (micros(at), append.execution_id.hex))
         put_slots(connection, [(append.execution_id, change) for change in append.index.slots], checked=False)
         self._insert(connection, [replace(append, index=replace(append.index, slots=()))])
 
@@ -79,11 +82,14 @@ class SqliteLog:
         if losers:
             first = losers[0]
             raise Conflict(first.execution_id, first.after_version, losers=[lost.execution_id for lost in losers])
+        if orphans := _orphans(connection, batch):
+            raise Conflict(orphans[0].execution_id, 0, losers=[orphan.execution_id for orphan in orphans])
         slots = [(append.execution_id, change) for append in batch for change in append.index.slots]
         if slots and (filled := put_slots(connection, slots, checked=True)):
             raise Full(map(UUID, filled))
         payloads: dict[str, bytes] = {}
-        topics, states = self._codec.encode_all([event for append in batch for event in append.events], payloads)
+        uses: list[tuple[int, str]] = []
+        topics, states = self._codec.encode_all([event for append in batch for event in append.events], payloads, uses)
         places = [
             (execution_id, version)
             for execution_id, append in zip(ids, batch, strict=True)
@@ -93,6 +99,8 @@ class SqliteLog:
         connection.executemany(SQL["insert_event"], rows)
         if payloads:
             connection.executemany(SQL["put_payload"], list(payloads.items()))
+        if uses:
+            connection.executemany(SQL["put_use"], [(places[place][0], key) for place, key in uses])
         put_index(connection, [(append.execution_id, append.index, append.by) for append in batch])
         if used := [append for append in batch if append.key is not None]:
             use_keys(connection, used)
@@ -168,6 +176,14 @@ class SqliteLog:
             payloads = {row["hash"]: row["data"] for row in cursor.fetchall()}
             cursor.execute(SQL["get_keys"], (_json(opened.keys),))
             return opened.events(payloads, {row["key_id"]: row["wrapped"] for row in cursor.fetchall()})
+
+
+def _orphans(connection: sqlite3.Connection, batch: Sequence[Append]) -> list[Append]:
+    """Return the forks whose source was deleted meanwhile."""
+    forks = {append.index.forked.source.hex: append for append in batch if append.index.forked is not None}
+    if not forks:
+        return []
+    return [forks[key] for (key,) in connection.execute(SQL["orphans"], (_json(list(forks)),))]
 
 
 def _json(value: object) -> str:

@@ -16,6 +16,7 @@ from eventstore.sqlite import SQL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from eventstore.log import Append
@@ -52,9 +53,9 @@ class SqliteArchive(SqlArchive):
 
         return await self._database.read(work)
 
-    async def adopt(self, appends: AsyncIterable[Append]) -> None:
+    async def adopt(self, appends: AsyncIterable[Append], *, at: datetime | None = None) -> None:
         """See `archive.Archive`."""
         async with self._database.alone() as run:
             async for append in appends:
-                await run(partial(self._log.adopt, append=append))
+                await run(partial(self._log.adopt, append=append, at=at))
         self._log.tell()

@@ -57,7 +57,7 @@ _BEFORE_REBUILD = (
     "clear_slots",
     "clear_rates",
 )
-_AFTER_REBUILD = ("restore_leases", "drop_kept_leases")
+_AFTER_REBUILD = ("restore_leases", "drop_kept_leases", "keep_keys")
 
 _T = TypeVar("_T")
 _OUTSIDE_CAUSES = {

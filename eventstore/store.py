@@ -15,13 +15,16 @@ from eventstore.errors import Unusable
 from eventstore.memory import MemoryCursors, MemoryDefinitions, MemoryIndex, MemoryLog
 from eventstore.memory_archive import MemoryArchive
 from eventstore.memory_dead_letters import MemoryDeadLetters
+from eventstore.memory_deletions import MemoryDeletions
 from eventstore.memory_leases import MemoryLeases
 from eventstore.memory_results import MemoryResults
 from eventstore.memory_snapshots import MemorySnapshots
 from eventstore.memory_streams import MemoryStreams
+from eventstore.memory_usage import MemoryUsage
 from eventstore.postgres import PostgresLog
 from eventstore.postgres_archive import PostgresArchive
 from eventstore.postgres_database import PostgresDatabase
+from eventstore.postgres_deletions import PostgresDeletions
 from eventstore.postgres_leases import PostgresLeases
 from eventstore.queries import latest_version
 from eventstore.relational import SqlCursors, SqlDefinitions, SqlIndex, SqlSnapshots
@@ -32,9 +35,11 @@ from eventstore.sql_dead_letters import SqlDeadLetters
 from eventstore.sql_results import SqlResults
 from eventstore.sql_streams import SqlStreams
 from eventstore.sql_subjects import SqlSubjects
+from eventstore.sql_usage import SqlUsage
 from eventstore.sqlite import SqliteLog
 from eventstore.sqlite_archive import SqliteArchive
 from eventstore.sqlite_database import SqliteDatabase
+from eventstore.sqlite_deletions import SqliteDeletions
 from eventstore.sqlite_leases import SqliteLeases
 
 if TYPE_CHECKING:
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
     from eventstore.archive import Archive
     from eventstore.codec import Codec
     from eventstore.dead_letters import DeadLetters
+    from eventstore.deletions import Deletions
     from eventstore.index import Index
     from eventstore.leases import Leases
     from eventstore.log import Cursors, Definitions, EventLog
@@ -55,6 +61,7 @@ if TYPE_CHECKING:
     from eventstore.snapshots import Snapshots
     from eventstore.streams import Streams
     from eventstore.subjects import Subjects
+    from eventstore.usage import Usage
 
 
 class Schema(Protocol):
@@ -83,6 +90,8 @@ class Store:
     snapshots: Snapshots
     payloads: Payloads
     archive: Archive
+    deletions: Deletions
+    usage: Usage
     leases: Leases
     results: Results
     streams: Streams
@@ -202,6 +211,8 @@ def _in_memory(url: str, codec: Codec, now: Callable[[], datetime]) -> Store:
         snapshots=snapshots,
         payloads=log,
         archive=MemoryArchive(log, index),
+        deletions=MemoryDeletions(log, index, snapshots, streams),
+        usage=MemoryUsage(log, index),
         leases=MemoryLeases(index, now),
         results=results,
         streams=streams,
@@ -250,6 +261,8 @@ def _on_sqlite(url: str, codec: Codec) -> Store:
         snapshots=SqlSnapshots(database, codec),
         payloads=log,
         archive=SqliteArchive(database, log),
+        deletions=SqliteDeletions(database, codec),
+        usage=SqlUsage(database),
         leases=SqliteLeases(database, log.news),
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),
@@ -277,6 +290,8 @@ async def _on_postgres(url: str, codec: Codec) -> Store:
         snapshots=SqlSnapshots(database, codec),
         payloads=log,
         archive=PostgresArchive(database, log),
+        deletions=PostgresDeletions(database, codec),
+        usage=SqlUsage(database, "lock_log"),
         leases=PostgresLeases(database),
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),

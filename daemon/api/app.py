@@ -29,7 +29,9 @@ from daemon.api import (
     past,
     people,
     replays,
+    retention,
     shadows,
+    storage,
     streams,
     subjects,
     topics,
@@ -50,7 +52,7 @@ def create_app(daemon: Daemon) -> FastAPI:
     errors.install(app)
     reading = (workflows, events_stream, debugging, replays, past, executions, streams, cache, limits, topics, health)
     parts = (many, *reading, messages, undo, people, branches, migrations, archive, subjects, shadows, dead_letters)
-    for part in parts:
+    for part in (*parts, retention, storage):
         app.include_router(part.routes)
     app.router.routes.append(hooks.route(daemon))
     app.router.routes.append(links.route(daemon))

@@ -15,7 +15,6 @@ from daemon.api.errors import BadRequest
 from daemon.api.parameters import Actor, Api, ExecutionId, IdempotencyKey, Where  # noqa: TC001  fastapi resolves the annotations
 from daemon.api.waiting import answered
 from daemon.core.branch_events import Edits, InputEdit, StepEdit
-from daemon.core.errors import ExecutionNotFound
 from daemon.core.values import to_json
 from daemon.runtime.branch_views import lineage_view, past_view
 from daemon.runtime.branches import ForkWish
@@ -167,5 +166,5 @@ async def lineage(*, daemon: Api, execution_id: ExecutionId) -> Response:
     """Return what the execution goes on from, and which executions go on from it."""
     index = daemon.store.index
     if await index.execution(execution_id) is None:
-        raise ExecutionNotFound(execution_id)
+        raise await daemon.history.missing(execution_id)
     return answer(lineage_view(execution_id, await index.fork(execution_id), await index.forks(execution_id)))

@@ -12,13 +12,13 @@ from daemon.api.models import Problem
 
 
 class _Answers:
-    """`ANSWERS[404, 503]` describes the errors with these statuses."""
+    """`ANSWERS[404, 503]` describes the errors with these statuses; what is not found may have been deleted: 410."""
 
     def __getitem__(self, statuses: tuple[int, ...]) -> dict[int | str, dict[str, Any]]:
         content = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        given = [each for status in statuses for each in ((404, 410) if status == HTTPStatus.NOT_FOUND else (status,))]
         return {
-            status: {"description": HTTPStatus(status).phrase, "model": Problem, "content": content}
-            for status in statuses
+            status: {"description": HTTPStatus(status).phrase, "model": Problem, "content": content} for status in given
         }
 
 

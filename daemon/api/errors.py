@@ -15,12 +15,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from daemon.core.errors import (
+    ExecutionDeleted,
     ExecutionFinished,
     ExecutionNotFound,
     InvalidInput,
     Misconfigured,
     NotAllowed,
     Rejected,
+    StorageFull,
     UnknownName,
     UnknownTrigger,
     UnknownWorkflow,
@@ -40,6 +42,7 @@ PROBLEM = "application/problem+json"
 STATUSES: Mapping[type[Exception], int] = {
     ExecutionNotFound: 404,
     UnknownSubject: 404,
+    ExecutionDeleted: 410,
     UnknownName: 404,
     UnknownWorkflow: 404,
     UnknownTrigger: 404,
@@ -47,6 +50,7 @@ STATUSES: Mapping[type[Exception], int] = {
     ExecutionFinished: 409,
     InvalidInput: 422,
     NotAllowed: 403,
+    StorageFull: 507,
     Rejected: 409,
     Misconfigured: 422,
     Conflict: 409,

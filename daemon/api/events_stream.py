@@ -17,7 +17,6 @@ from daemon.api.describe import ANSWERS
 from daemon.api.errors import BadRequest
 from daemon.api.parameters import Api, ExecutionId  # noqa: TC001  FastAPI resolves the annotations
 from daemon.api.waiting import ENDINGS, follow
-from daemon.core.errors import ExecutionNotFound
 from daemon.runtime.views import encode, event_view
 from eventstore.errors import StoreError
 
@@ -65,7 +64,7 @@ async def events(
     page = there[:limit]
     row = await daemon.store.index.execution(execution_id)
     if row is None:
-        raise ExecutionNotFound(execution_id)
+        raise await daemon.history.missing(execution_id)
     ended = bool(there) and len(page) == len(there) and isinstance(there[-1].event, ENDINGS)
     return answer(
         {

@@ -18,7 +18,6 @@ from daemon.api.errors import BadRequest
 from daemon.api.parameters import PRINTABLE, Actor, Api, ExecutionId, IdempotencyKey, Name, Wait
 from daemon.api.waiting import answered, finished, read_wait
 from daemon.core.commands import CancelExecution, PauseExecution, ResumeExecution
-from daemon.core.errors import ExecutionNotFound
 from daemon.core.state import Running
 from daemon.runtime.plans import MissingDefinition
 from daemon.runtime.standings import standings
@@ -80,7 +79,7 @@ async def show_execution(*, daemon: Api, execution_id: ExecutionId, wait: Wait =
         await finished(daemon, execution_id, wait_s)
     history = await daemon.history.timeline(execution_id)
     if not history:
-        raise ExecutionNotFound(execution_id)
+        raise await daemon.history.missing(execution_id)
     state = await daemon.history.load(execution_id, up_to_version=history[-1].version)
     return answer(await asyncio.to_thread(execution_view, execution_id, state, history))
 
@@ -135,7 +134,7 @@ async def signal(
     """Give an execution a signal. It waits there until a step takes it."""
     data = await read_json(request, daemon.settings.http.max_body_bytes, Any, None)
     if not before_start and await daemon.store.index.execution(execution_id) is None:
-        raise ExecutionNotFound(execution_id)
+        raise await daemon.history.missing(execution_id)
     handled = await answered(daemon.intake.signal(execution_id, name, data, signal_id=idempotency_key, actor=actor))
     return changed(execution_id, handled)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from daemon.runtime.dead_letters import Letters
     from daemon.runtime.definitions import Compiler
     from daemon.runtime.engine import Engine
+    from daemon.runtime.expiry import Expiry
     from daemon.runtime.history import History
     from daemon.runtime.intake import Intake
     from daemon.runtime.leases import Membership
@@ -74,6 +75,10 @@ class Daemon(Protocol):
     @property
     def history(self) -> History:
         """Reads executions."""
+
+    @property
+    def expiry(self) -> Expiry:
+        """Lets executions go."""
 
     @property
     def checkpoints(self) -> Checkpoints:

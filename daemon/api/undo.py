@@ -15,7 +15,7 @@ from daemon.api.errors import BadRequest
 from daemon.api.parameters import Actor, Api, ExecutionId  # noqa: TC001  fastapi resolves the annotations
 from daemon.api.waiting import answered
 from daemon.core.commands import AnswerUndo
-from daemon.core.errors import ExecutionNotFound, Rejected
+from daemon.core.errors import Rejected
 from daemon.core.state import NotStarted, Running
 from daemon.runtime.plans import MissingDefinition
 from daemon.runtime.undo import undo_view
@@ -44,7 +44,7 @@ async def show_undo(*, daemon: Api, execution_id: ExecutionId) -> Response:
     """Return the undo plan, what is asked of people, and the side-effect log."""
     history = await daemon.history.events(execution_id)
     if not history:
-        raise ExecutionNotFound(execution_id)
+        raise await daemon.history.missing(execution_id)
     state = await daemon.history.load(execution_id, up_to_version=history[-1].version)
     plan = None
     if not isinstance(state, NotStarted):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from daemon.api.errors import Busy
 from daemon.core.durations import parse_duration
-from daemon.core.errors import ExecutionNotFound
 from daemon.core.events import ExecutionCancelled, ExecutionCompleted, ExecutionFailed
 
 if TYPE_CHECKING:
@@ -117,5 +116,5 @@ async def hinted(hint: asyncio.Event, wait_s: float) -> None:
 async def _ended(daemon: Daemon, execution_id: UUID) -> bool:
     row = await daemon.store.index.execution(execution_id)
     if row is None:
-        raise ExecutionNotFound(execution_id)
+        raise await daemon.history.missing(execution_id)
     return row.finished_at is not None

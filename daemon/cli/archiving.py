@@ -1,4 +1,4 @@
-"""`archive export`, `archive import`: an execution as one file. They work on the store itself."""
+"""`archive`: an execution as one file, and what retention has archived. The commands work on the store itself."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import typer
 from daemon.cli import output
 from daemon.cli.faults import BadUsage, Failed
 from daemon.cli.options import Config, ExecutionIdArgument, Json, settings_of
+from daemon.cli.retaining import list_deleted, restore
 from daemon.cli.sources import find, source_of
 from daemon.cli.stores import is_memory, opened
 from daemon.runtime.clock import SystemClock
@@ -29,12 +30,20 @@ if TYPE_CHECKING:
     from daemon.runtime.archive_lines import Counts
     from daemon.settings import Settings
 
-archive = typer.Typer(name="archive", help="Write executions to files, and read them from there.", no_args_is_help=True)
+archive = typer.Typer(
+    name="archive",
+    help="Write executions to files, and read them from there; restore what was deleted.",
+    no_args_is_help=True,
+)
 
 
 @archive.callback()
 def _archive() -> None:
-    """Write executions to files, and read them from there."""
+    """Write executions to files, and read them from there; restore what was deleted."""
+
+
+archive.command("list")(list_deleted)
+archive.command("restore")(restore)
 
 
 @archive.command("export")

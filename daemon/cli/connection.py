@@ -107,7 +107,7 @@ def _error(answer: httpx.Response) -> CommandError:
             return Failed(detail, hint="is the trigger's secret here the same as the daemon's?")
         case 401:
             return BadUsage(detail, hint="set SAGAD_HTTP_TOKEN to the daemon's token")
-        case 404:
+        case 404 | 410:
             return NotFound(detail)
         case 503:
             return NoAnswer(detail)

@@ -222,7 +222,7 @@ async def recorded(settings: Settings, text: str) -> AsyncIterator[Recorded]:
         raise BadUsage("a store in memory belongs to the daemon's process and is gone with it")
     async with opened(settings) as store:
         plans = Plans(store.definitions, plain_compiler_of(settings).compile_stored, SystemClock())
-        taken = await recording(History(store.log, store.snapshots), plans, await found(store, text))
+        taken = await recording(History(store.log, store.snapshots, store.deletions), plans, await found(store, text))
     yield Recorded(Session(taken))
 
 

@@ -165,7 +165,7 @@ async def _verdicts(settings: Settings, file: str, ids: Sequence[UUID]) -> tuple
     verdicts: list[Verdict] = []
     failed: dict[str, str] = {}
     async with opened(settings) as store:
-        history = History(store.log, store.snapshots)
+        history = History(store.log, store.snapshots, store.deletions)
         plans = Plans(store.definitions, plain_compiler_of(settings).compile_stored, SystemClock())
         for execution_id in ids:
             try:

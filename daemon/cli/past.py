@@ -109,7 +109,7 @@ class StorePast:
         self.source: Source = StoreSource(store, runner, compiler, settings.throttle)
         self._store = store
         self._run = runner.run
-        self._history = History(store.log, store.snapshots)
+        self._history = History(store.log, store.snapshots, store.deletions)
         self._plans = Plans(store.definitions, compiler.compile_stored, clock)
         taker = SnapshotTaker(store.snapshots, self._history, clock, settings.snapshots, spawn=asyncio.ensure_future)
         self._checkpoints = Checkpoints(store.log, store.snapshots, self._history, self._plans, taker)

@@ -17,7 +17,6 @@ from daemon.cli.checking import plain_compiler_of
 from daemon.cli.connection import Connection
 from daemon.cli.faults import BadUsage, NoAnswer, NotFound
 from daemon.cli.stores import is_memory, opened
-from daemon.core.errors import ExecutionNotFound
 from daemon.core.events import ExecutionCancelled, ExecutionCompleted, ExecutionFailed
 from daemon.core.state import NotStarted, Running
 from daemon.runtime.clock import SystemClock
@@ -132,7 +131,7 @@ class StoreSource:
         self._store = store
         self._shared = shared
         self._compiler = compiler
-        self._history = History(store.log, store.snapshots)
+        self._history = History(store.log, store.snapshots, store.deletions)
         self._run = runner.run
 
     def executions(self, which: ExecutionFilter) -> list[dict[str, Any]]:
@@ -213,7 +212,7 @@ class StoreSource:
     def _existing(self, execution_id: UUID, after: int) -> Sequence[Recorded]:
         found = self._run(self._history.events(execution_id, after_version=after))
         if not found and self._run(self._store.index.execution(execution_id)) is None:
-            raise ExecutionNotFound(execution_id)
+            raise self._run(self._history.missing(execution_id))
         return found
 
 

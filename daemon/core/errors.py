@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from daemon.core.problems import Problem
@@ -38,6 +39,16 @@ class ExecutionNotFound(Rejected):
 
     def __init__(self, execution_id: UUID | str) -> None:
         super().__init__(f"there is no execution {execution_id}")
+
+
+class ExecutionDeleted(ExecutionNotFound):
+    """Retention has deleted the execution; it may be in the archive."""
+
+    def __init__(self, execution_id: UUID | str, deleted_at: datetime, archived_as: str | None) -> None:
+        where = f"archived as {archived_as}" if archived_as is not None else "not archived"
+        message = f"execution {execution_id} was deleted at {deleted_at:%Y-%m-%d %H:%M:%S} UTC, {where}"
+        Rejected.__init__(self, message)
+        self.archived_as = archived_as
 
 
 class ExecutionFinished(Rejected):
@@ -64,6 +75,13 @@ class UnknownName(Rejected):
 
 class InvalidInput(Rejected):
     """The data does not match the schema asked for; the message names each place."""
+
+
+class StorageFull(Rejected):
+    """The workflow's payloads take more than its quota; executions may be started again when there is room."""
+
+    def __init__(self, workflow: str, used: int, quota: int) -> None:
+        super().__init__(f"no execution of {workflow} is started: its payloads take {used} bytes, its quota is {quota}")
 
 
 class NotAllowed(Rejected):

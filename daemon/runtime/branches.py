@@ -128,7 +128,11 @@ class Branches:
             actor=wish.actor,
             at=self._clock.now(),
         )
-        await self._engine.send(fork_id, command, plan=await self.plan_for(past.base, wish.version))
+        try:
+            await self._engine.send(fork_id, command, plan=await self.plan_for(past.base, wish.version))
+        except Conflict:
+            await self._history.existing(command.source)  # it may have been deleted at this moment
+            raise
         return fork_id, past
 
     async def plan_for(self, base: State, version: str | None) -> Plan:

@@ -33,7 +33,7 @@ from daemon.core.effects import (
     effects,
     owed,
 )
-from daemon.core.errors import Rejected
+from daemon.core.errors import ExecutionDeleted, Rejected
 from daemon.core.events import Event
 from daemon.core.state import INITIAL, Running, State, has_work
 from daemon.runtime.mailbox import Answered, Handled, Letter, Mailbox, Round, refuse
@@ -250,6 +250,8 @@ class Engine:
                 if not mailbox.holds_work:
                     mailbox.ours = False  # its lease went with its last step: another may have begun the next
                 before = await self._history.load(round_.execution_id)
+                if not before.version:
+                    await self._history.check_missing(round_.execution_id)
             plan = await self._plan_for(mailbox, before, round_.letters)
         except (Rejected, StoreError) as error:
             self._give_up(round_, error)
@@ -371,8 +373,8 @@ class Engine:
                     raise TypeError(f"an effect without a plan: {effect}")
 
     def _give_up(self, round_: Round, error: Exception) -> None:
-        """Refuse the letters. A store that is away, or busy, says nothing about the execution; else it is parked."""
-        if not isinstance(error, Unavailable | Conflict | Full):
+        """Refuse the letters. Park the execution, unless the store was away or busy, or it was deleted."""
+        if not isinstance(error, Unavailable | Conflict | Full | ExecutionDeleted):
             round_.mailbox.state = None
             self._parked[round_.execution_id] = str(error)
         refuse(round_.letters, error)

@@ -23,6 +23,7 @@ from daemon.runtime.archive_lines import (
     event_line,
     payload_line,
 )
+from daemon.runtime.history import gone
 from daemon.runtime.stored_events import Broken, StoredEvents, definition_of
 from daemon.runtime.verification import wrong_definition
 
@@ -80,7 +81,8 @@ class Export:
         """Give the execution, what it was forked from, and so on."""
         section = Section(self._execution_id)
         if not await self._events.last_version(section.id):
-            raise ExecutionNotFound(section.id)
+            known = await self._store.deletions.deleted(section.id)
+            raise ExecutionNotFound(section.id) if known is None else gone(known)
         while True:
             yield section
             async for entry in self._events.walk(section.id, 1):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from daemon.core.errors import ExecutionNotFound
+from daemon.core.errors import ExecutionDeleted, ExecutionNotFound
 from daemon.core.events import ExecutionForked, ExecutionRewound
 from daemon.core.evolve import evolve, fold
 from daemon.core.evolve_branches import rewound
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from eventstore.deletions import Deleted, Deletions
     from eventstore.log import EventLog, Recorded
     from eventstore.snapshots import Snapshots
 
@@ -34,9 +35,11 @@ FIRST_PAGE = 500
 class History:
     """Reads executions; folds them, from the newest snapshot on where there is one."""
 
-    def __init__(self, log: EventLog, snapshots: Snapshots) -> None:
+    def __init__(self, log: EventLog, snapshots: Snapshots, deletions: Deletions | None = None) -> None:
+        """With `deletions` it tells executions that were deleted from those that never were."""
         self._log = log
         self._snapshots = snapshots
+        self._deletions = deletions
         self._loads = Loads(log)
 
     async def load(self, execution_id: UUID, *, up_to_version: int | None = None) -> State:
@@ -65,8 +68,18 @@ class History:
         """Return the newest state of an execution that has events; raise ExecutionNotFound for one that has none."""
         state = await self.load(execution_id)
         if not state.version:
-            raise ExecutionNotFound(execution_id)
+            raise await self.missing(execution_id)
         return state
+
+    async def missing(self, execution_id: UUID) -> ExecutionNotFound:
+        """Return the error that says why there are no events: ExecutionDeleted for one that was deleted."""
+        known = None if self._deletions is None else await self._deletions.deleted(execution_id)
+        return ExecutionNotFound(execution_id) if known is None else gone(known)
+
+    async def check_missing(self, execution_id: UUID) -> None:
+        """Raise ExecutionDeleted for an execution that has no events because it was deleted."""
+        if isinstance(error := await self.missing(execution_id), ExecutionDeleted):
+            raise error
 
     async def events(
         self, execution_id: UUID, *, after_version: int = 0, up_to_version: int | None = None
@@ -95,7 +108,7 @@ class History:
         else:
             state = await self._until(execution_id, at, version)
         if not state.version:
-            raise ExecutionNotFound(execution_id)
+            raise await self.missing(execution_id)
         return state
 
     async def _until(self, execution_id: UUID, at: datetime, up_to_version: int | None) -> State:
@@ -138,6 +151,11 @@ class History:
         except msgspec.MsgspecError:
             return INITIAL
         return state if state.version == snapshot.version or isinstance(state, NotStarted) else INITIAL
+
+
+def gone(known: Deleted) -> ExecutionDeleted:
+    """Return the error for an execution that was deleted."""
+    return ExecutionDeleted(known.execution_id, known.deleted_at, known.archived_as)
 
 
 def _last_rewind(recorded: Sequence[Recorded]) -> tuple[int, ExecutionRewound] | None:

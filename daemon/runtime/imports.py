@@ -93,7 +93,7 @@ class Import:
         if wanted:
             awaited = {child for told in wanted.values() for child in told.waits_for}
             at_rest = {key for key, told in wanted.items() if told.ended and key not in awaited}
-            await self._store.archive.adopt(self._appends(wanted.keys(), at_rest))
+            await self._store.archive.adopt(self._appends(wanted.keys(), at_rest), at=self._clock.now())
         assert file.header is not None  # noqa: S101  or the file had been refused
         return Imported(
             execution_id=self._named(file.header.execution),

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from daemon.core.admission import NoSlot
 from daemon.core.commands import HandleUpdate, ReceiveSignal, StartExecution
-from daemon.core.errors import InvalidInput, Rejected
+from daemon.core.errors import ExecutionDeleted, InvalidInput, Rejected, StorageFull
 from daemon.core.events import UpdateHandled
 from daemon.core.state import NotStarted
 from daemon.core.trace_ids import parse_traceparent
@@ -68,10 +68,12 @@ class Intake:
         check_input: Callable[[Plan, Any], None],
         new_id: Callable[[], UUID] = uuid4,
         on_verdict: Callable[[str, Verdict], None] = lambda _trigger, _verdict: None,
+        admit: Callable[[str], None] = lambda _workflow: None,
     ) -> None:
         """`check_input` raises InvalidInput for an input that the workflow's schema does not allow.
 
-        `on_verdict` is told each message's trigger and verdict, to count them.
+        `on_verdict` is told each message's trigger and verdict, to count them; `admit` raises StorageFull for a
+        workflow of which none may be started now.
         """
         self._engine = engine
         self._collecting = Collecting(engine, slots)
@@ -81,6 +83,7 @@ class Intake:
         self._check_input = check_input
         self._new_id = new_id
         self._on_verdict = on_verdict
+        self._admit = admit
         self._routes: Mapping[str, Route] = {}
 
     def install(self, routes: Mapping[str, Route]) -> None:
@@ -203,6 +206,8 @@ class Intake:
         def answered(handled: Handled | None, error: BaseException | None) -> None:
             if handled is not None:
                 give(Ack(outcome if handled.events else "duplicate", target))
+            elif isinstance(error, ExecutionDeleted) and isinstance(wanted, Start):
+                give(Ack("duplicate", target))
             else:
                 give(_verdict_of(inbound, error))
 
@@ -227,6 +232,8 @@ class Intake:
         """Have the message collected, and give the verdict."""
         try:
             target, handled = await self._collecting.take(plan, start)
+        except ExecutionDeleted:
+            give(Ack("duplicate"))
         except Exception as error:  # noqa: BLE001  what is none of those foreseen is raised by the verdicts
             give(_verdict_of(inbound, error))
         else:
@@ -263,6 +270,7 @@ class Intake:
         actor: str,
         traceparent: str | None,
     ) -> StartExecution:
+        self._admit(plan.definition.workflow)
         encoded = _json(input_value)
         batch = plan.start.definition.collect == "batch"
         self._check_input(plan, {"messages": [input_value]} if batch else input_value)
@@ -315,6 +323,8 @@ def _verdict_of(inbound: Inbound, error: BaseException | None) -> Verdict | Base
             return Ack("skipped")
         case InvalidInput():
             return DeadLetter(str(error), "invalid")
+        case StorageFull():
+            return Retry(str(error), PAUSE, counted=False)
         case Rejected():
             return DeadLetter(str(error), "refused")
         case Unavailable() | Conflict():

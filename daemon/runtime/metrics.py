@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from daemon.runtime.engine import Committed
+    from eventstore.usage import Used
     from triggers.message import ConnectionStatus, Verdict
 
 STEP_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -67,6 +68,8 @@ class Metrics:
         self._limit_seconds = Spread("sagad_limit_wait_seconds", "Waits for a limit.", ["limit"], STEP_SECONDS)
         shown = "Messages by verdict: started, collected, signalled, duplicate, skipped, filtered, retry, dead_letter."
         self._messages = Tally("sagad_messages", shown, ["trigger", "outcome"])
+        shown = "Executions that retention has deleted."
+        self._deleted = Tally("sagad_executions_deleted", shown, ["workflow"])
         self._fenced = Tally("sagad_daemon_fenced", "How often other daemons have taken this one for dead.", [])
         counted = [each for each in vars(self).values() if isinstance(each, Tally | Spread)]
         registry.register(Tallied(counted))
@@ -77,6 +80,7 @@ class Metrics:
         self._active = gauge("sagad_executions_active", "Executions with handlers or commands at work.")
         self._parked = gauge("sagad_executions_parked", "Executions that cannot go on until somebody mends them.")
         self._handlers = gauge("sagad_handlers_running", "Handlers at work.")
+        self._payloads = gauge("sagad_payload_bytes", "Bytes of payloads, where there are quotas.", ["workflow"])
         self._up = _Connections()
         registry.register(self._up)
         self._waiting = gauge("sagad_limit_waiting", "Who waits for a limit, on all daemons.", ["limit"])
@@ -150,6 +154,16 @@ class Metrics:
     def fenced(self) -> None:
         """Count that this daemon was taken for dead."""
         self._fenced.add()
+
+    def deleted(self, workflow: str) -> None:
+        """Count an execution that retention has deleted."""
+        self._deleted.add(workflow)
+
+    def payloads(self, found: Sequence[Used]) -> None:
+        """Show what each workflow's payloads take."""
+        self._payloads.clear()
+        for used in found:
+            self._payloads.labels(used.workflow).set(used.bytes)
 
     def message(self, trigger: str, verdict: Verdict) -> None:
         """Count a message by what became of it; `trigger` is a qualified name."""

@@ -1,9 +1,9 @@
-"""Drops what is kept for a time only: chunks of streams, and results that have expired.
+"""Drops what is kept for a time only: chunks of streams, results that have expired, executions that the rules let go.
 
 Nothing is asked of the store while there is nothing to drop: a stream that ends here, or was there at the start, sets
 the time. What another daemon has left is found at its next start, or by whoever drops something anyway.
 
-Comes from: daemon/main. Goes to: eventstore/streams, eventstore/results.
+Comes from: daemon/main. Goes to: eventstore/streams, eventstore/results, `expiry`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,17 @@ from daemon.runtime.leases import first_of
 from eventstore.errors import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from daemon.runtime.clock import Clock
+    from daemon.runtime.expiry import Expiry
     from eventstore.results import Results
     from eventstore.streams import Streams
 
 LEAST_PAUSE_S = 60.0
 """Between two times of dropping: what has to go may go together."""
+AGAIN_S = 60.0
+"""Before the next try, when the store or the archive was away."""
 
 _logger = structlog.get_logger(__name__)
 
@@ -72,3 +77,59 @@ class Retention:
         if dropped or expired:
             _logger.info("dropped", streams=dropped, results=expired)
         return None if oldest is None else max((oldest + self._keep - now).total_seconds(), 0.0)
+
+
+class ExecutionRetention:
+    """A follower that lets executions go, now and then; of several daemons one does it."""
+
+    def __init__(
+        self,
+        expiry: Expiry,
+        clock: Clock,
+        *,
+        leads: Callable[[], bool],
+        interval_s: float,
+        pause_s: float,
+    ) -> None:
+        """`leads` tells whether this is the daemon that does it; `pause_s` is the pause after each batch."""
+        self._expiry = expiry
+        self._clock = clock
+        self._leads = leads
+        self._interval_s = interval_s
+        self._pause_s = pause_s
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Let go what may go until stopped or cancelled."""
+        while not self._stopping.is_set():
+            next_s = self._interval_s
+            if self._leads():
+                work = asyncio.ensure_future(self._once())
+                try:
+                    await first_of(_done(work), self._stopping.wait())
+                finally:
+                    work.cancel()  # nothing, when it is done
+                    await asyncio.wait({work})
+                if work.cancelled():
+                    return
+                next_s = work.result()
+            await first_of(self._clock.sleep(next_s), self._stopping.wait())
+
+    async def stop(self) -> None:
+        """Come to an end soon: an execution that is on its way is there, or gone whole."""
+        self._stopping.set()
+
+    async def _once(self) -> float:
+        """Do it once; return in how many seconds to look again."""
+        try:
+            done = await self._expiry.run(pause_s=self._pause_s)
+        except StoreError as error:
+            _logger.warning("retention_waits", error=str(error))
+            return min(AGAIN_S, self._interval_s)
+        if done.seen:
+            _logger.info("executions_deleted", deleted=done.deleted, archived=done.archived, kept=dict(done.kept))
+        return self._interval_s
+
+
+async def _done(work: asyncio.Future[float]) -> None:
+    await asyncio.wait({work})

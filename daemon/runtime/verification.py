@@ -18,7 +18,7 @@ from daemon.core.errors import ExecutionNotFound
 from daemon.core.events import ExecutionForked
 from daemon.core.state import INITIAL, NotStarted
 from daemon.runtime.heads import Head
-from daemon.runtime.history import History
+from daemon.runtime.history import History, gone
 from daemon.runtime.projection import execution_row
 from daemon.runtime.stored_events import Broken, StoredEvents, definition_of
 from eventstore.errors import Undecodable
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from daemon.core.state import State
     from daemon.runtime.stored_events import Entry
     from eventstore.codec import Codec
+    from eventstore.deletions import Deleted
     from eventstore.index import ExecutionRow
     from eventstore.store import Store
 
@@ -83,6 +84,9 @@ class Verifier:
         Raises ExecutionNotFound, and Unavailable.
         """
         last = await self._events.last_version(execution_id)
+        known = None if last else await self._store.deletions.deleted(execution_id)
+        if known is not None:
+            return _of_deleted(known, expected)
         if not last and expected is None:
             raise ExecutionNotFound(execution_id)
         end = _End()
@@ -166,6 +170,22 @@ def _against(expected: Head | None, end: _End, last: int) -> Iterator[Finding]:
         yield Finding(f"it ends with event {last}, and had {expected.version} when the head was kept", last + 1)
     else:
         yield Finding(f"an event up to {expected.version} is not what it was when the head was kept")
+
+
+def _of_deleted(known: Deleted, expected: Head | None) -> Proof:
+    """Hold a head that was kept against what is known of an execution that retention has deleted.
+
+    That is its last hash: an earlier one is in the archive. Raises ExecutionDeleted without a head.
+    """
+    if expected is None:
+        raise gone(known)
+    message = ""
+    if expected.version > known.events:
+        message = f"it was deleted with {known.events} events, and had {expected.version} when the head was kept"
+    elif expected.version == known.events and expected.hash.hex() != known.head:
+        message = "its last event, when it was deleted, was not what it was when the head was kept"
+    findings = (Finding(message),) if message else ()
+    return Proof(execution_id=known.execution_id, events=0, head=None, findings=findings)
 
 
 def _different(row: ExecutionRow, due: ExecutionRow) -> Iterator[str]:

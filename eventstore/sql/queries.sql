@@ -63,7 +63,7 @@ DELETE FROM snapshots WHERE execution_id = :execution_id AND version = :version;
 UPDATE payloads SET data = NULL WHERE hash = :hash AND data IS NOT NULL;
 
 -- bury_payload: leave a tombstone where there is nothing
-INSERT INTO payloads (hash, data) VALUES (:hash, NULL) ON CONFLICT (hash) DO NOTHING;
+INSERT INTO payloads (hash, data, counted) VALUES (:hash, NULL, true) ON CONFLICT (hash) DO NOTHING;
 
 -- logged: executions that have events, in order of their ids, with their last versions
 SELECT originator_id, max(originator_version) FROM stored_events

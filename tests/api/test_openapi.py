@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 WITH_TEXTS = {
+    "/archive": "GET",
     "/as-of": "GET",
     "/executions/pause": "POST",
     "/executions/resume": "POST",

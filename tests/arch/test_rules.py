@@ -31,6 +31,7 @@ MAY_IMPORT = {
         "daemon.settings",
         "daemon.settings_outside",
         "daemon.settings_people",
+        "daemon.settings_retention",
         "triggers",
         "eventstore",
     },

@@ -109,7 +109,7 @@ async def begin_append(url: str, log: PostgresLog, batch: Sequence[Append]) -> A
     """Append on a connection of its own, and leave the transaction open."""
     connection = await AsyncConnection.connect(url)
     arrays.register(connection)
-    await connection.execute(SQL["append"].encode(), log.arguments(batch))
+    await connection.execute(SQL["append"].encode(), log.arguments(batch)[0])
     return connection
 
 

@@ -242,13 +242,13 @@ async def test_an_import_that_fails_on_its_way_leaves_nothing(
     monkeypatch.setattr("daemon.runtime.imports.MOST_EVENTS", 2)
     adopt = other.archive.adopt
 
-    async def broken(appends: AsyncIterator[Any]) -> None:
+    async def broken(appends: AsyncIterator[Any], **more: Any) -> None:
         async def some() -> AsyncIterator[Any]:
             for _ in range(4):
                 yield await anext(appends)
             raise RuntimeError("power cut")
 
-        await adopt(some())
+        await adopt(some(), **more)
 
     monkeypatch.setattr(other.archive, "adopt", broken)
     with pytest.raises(RuntimeError, match="power cut"):

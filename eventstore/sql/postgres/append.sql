@@ -34,8 +34,16 @@ SELECT fenced, losers, filled FROM sagad_append_slots(
 -- put_slots: changes of many executions, for a rebuild
 SELECT sagad_put_slots(%s::jsonb, false);
 
--- clear_slots: all of them, before a rebuild
-DELETE FROM slots;
+-- clear_slots: all of them, before a rebuild, but for messages that deleted executions have collected
+DELETE FROM slots WHERE substr(address, 1, 9) <> '#message:' OR execution_id NOT IN (
+    SELECT execution_id FROM deleted_executions WHERE restored_at IS NULL
+);
+
+-- keep_keys: the greatest keys of executions that were deleted, after a rebuild
+INSERT INTO latest_keys AS k (trigger_name, dedupe_key)
+SELECT trigger_name, max(dedupe_key) FROM deleted_executions
+WHERE trigger_name IS NOT NULL AND dedupe_key IS NOT NULL GROUP BY trigger_name
+ON CONFLICT (trigger_name) DO UPDATE SET dedupe_key = excluded.dedupe_key WHERE k.dedupe_key < excluded.dedupe_key;
 
 -- clear_rates: all of them, before a rebuild
 DELETE FROM rates;
@@ -56,9 +64,17 @@ SELECT sagad_put_index(
 SELECT sagad_put_approvals(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
 
 -- put_forks: executions that go on from others
-INSERT INTO forks (execution_id, source, at_version, forked_at)
-SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::timestamptz[])
-ON CONFLICT (execution_id) DO NOTHING;
+SELECT sagad_put_forks(%s, %s, %s, %s);
+
+-- put_uses: which executions refer to which payloads
+INSERT INTO payload_uses (execution_id, hash) SELECT * FROM unnest(%s::uuid[], %s::text[])
+ON CONFLICT (execution_id, hash) DO NOTHING;
+
+-- restore: what was deleted comes back
+UPDATE deleted_executions SET restored_at = %s WHERE execution_id = %s AND restored_at IS NULL;
+
+-- delete_execution: with all that is its own; or why not
+SELECT sagad_delete_execution(%s, %s, %s, %s, %s);
 
 -- clear_forks: all of them, before a rebuild
 DELETE FROM forks;

@@ -1,14 +1,25 @@
--- losers: those of the [id, version] pairs, given as a JSON array, that are not at their version; as places in the array
+-- losers: those of the [id, version] pairs, given as a JSON array, that are not at their version, or were deleted; as places
+-- in the array
 SELECT pair.key FROM json_each(?) AS pair WHERE pair.value ->> 1 <> coalesce((
     SELECT max(originator_version) FROM stored_events WHERE originator_id = pair.value ->> 0
-), 0);
+), (SELECT -1 FROM deleted_executions WHERE execution_id = pair.value ->> 0 AND restored_at IS NULL), 0);
 
 -- insert_event: one event; its position is the rowid it is given
 INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?);
 
 -- put_payload: a payload once by hash; one that was deleted comes back
-INSERT INTO payloads (hash, data) VALUES (?, ?)
+INSERT INTO payloads (hash, data, counted) VALUES (?, ?, 1)
 ON CONFLICT (hash) DO UPDATE SET data = excluded.data WHERE payloads.data IS NULL;
+
+-- put_use: an execution refers to a payload
+INSERT INTO payload_uses (execution_id, hash) VALUES (?, ?) ON CONFLICT (execution_id, hash) DO NOTHING;
+
+-- restore: what was deleted comes back
+UPDATE deleted_executions SET restored_at = ? WHERE execution_id = ? AND restored_at IS NULL;
+
+-- orphans: those of the executions, given as a JSON array, that were deleted
+SELECT execution_id FROM deleted_executions
+WHERE execution_id IN (SELECT value FROM json_each(?)) AND restored_at IS NULL;
 
 -- put_execution: the row of an execution
 INSERT INTO executions (execution_id, started_at, workflow, definition, trigger_name, dedupe_key, updated_at,
@@ -179,8 +190,16 @@ DELETE FROM slots WHERE execution_id = :x AND address = :a AND NOT held;
 INSERT INTO rates (limit_name, key, next_us) VALUES (:l, :k, :t + :i)
 ON CONFLICT (limit_name, key) DO UPDATE SET next_us = max(next_us, :t) + :i;
 
--- clear_slots: all of them, before a rebuild
-DELETE FROM slots;
+-- clear_slots: all of them, before a rebuild, but for messages that deleted executions have collected
+DELETE FROM slots WHERE substr(address, 1, 9) <> '#message:' OR execution_id NOT IN (
+    SELECT execution_id FROM deleted_executions WHERE restored_at IS NULL
+);
+
+-- keep_keys: the greatest keys of executions that were deleted, after a rebuild
+INSERT INTO latest_keys (trigger_name, dedupe_key)
+SELECT trigger_name, max(dedupe_key) FROM deleted_executions
+WHERE trigger_name IS NOT NULL AND dedupe_key IS NOT NULL GROUP BY trigger_name
+ON CONFLICT (trigger_name) DO UPDATE SET dedupe_key = excluded.dedupe_key WHERE dedupe_key < excluded.dedupe_key;
 
 -- clear_rates: all of them, before a rebuild
 DELETE FROM rates;

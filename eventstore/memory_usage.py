@@ -1,0 +1,70 @@
+"""How much payloads take in memory.
+
+Comes from: `store`. Goes to: `memory`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from eventstore.usage import Used
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from eventstore.index import ExecutionRow
+    from eventstore.memory import MemoryIndex, MemoryLog
+
+
+class MemoryUsage:
+    """`usage.Usage` in dicts."""
+
+    def __init__(self, log: MemoryLog, index: MemoryIndex) -> None:
+        self._log = log
+        self._index = index
+
+    async def used(self) -> Sequence[Used]:
+        """See `usage.Usage`."""
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for execution_id, keys in self._log.uses.items():
+            if (row := await self._index.execution(execution_id)) is not None:
+                found[row.workflow] |= {key for key in keys if self._log.kept.get(key) is not None}
+        return [
+            Used(workflow, len(keys), sum(self._size(key) for key in keys))
+            for workflow, keys in sorted(found.items())
+            if keys
+        ]
+
+    async def oldest(self, workflow: str, *, limit: int) -> Sequence[tuple[str, int]]:
+        """See `usage.Usage`."""
+        keys = {key for keys in self._log.uses.values() for key in keys}
+        ends = [(await self._ended(workflow, key), key) for key in keys]
+        found = [(ended, key) for ended, key in ends if ended is not None]
+        return [(key, self._size(key)) for _, key in sorted(found)[:limit]]
+
+    async def evict(self, workflow: str, payload_hash: str) -> bool:
+        """See `usage.Usage`."""
+        async with self._index.writing:
+            if await self._ended(workflow, payload_hash) is None:
+                return False
+            self._log.kept[payload_hash] = None
+            return True
+
+    async def _ended(self, workflow: str, key: str) -> datetime | None:
+        """Return when the last that refers to it ended; None when it may not be dropped."""
+        users: list[UUID] = [each for each, keys in self._log.uses.items() if key in keys]
+        rows: list[ExecutionRow | None] = [await self._index.execution(each) for each in users]
+        ends: list[datetime] = []
+        for each, row in zip(users, rows, strict=True):
+            if row is None or row.finished_at is None or row.workflow != workflow:
+                return None
+            if await self._index.forks(each, limit=1):
+                return None
+            ends.append(row.finished_at)
+        return max(ends) if ends and self._log.kept.get(key) is not None else None
+
+    def _size(self, key: str) -> int:
+        return len(self._log.kept[key] or b"")

@@ -1,0 +1,32 @@
+-- used: payloads and their bytes by workflow, each once
+SELECT workflow, count(*), sum(size) FROM (
+    SELECT DISTINCT e.workflow AS workflow, p.hash AS hash, length(p.data) AS size
+    FROM payload_uses u JOIN executions e ON e.execution_id = u.execution_id JOIN payloads p ON p.hash = u.hash
+    WHERE p.data IS NOT NULL
+) used GROUP BY workflow ORDER BY workflow;
+
+-- oldest: what may be dropped of a workflow; those of the executions that ended first at first
+SELECT p.hash, length(p.data) FROM payload_uses u JOIN executions e ON e.execution_id = u.execution_id
+JOIN payloads p ON p.hash = u.hash
+WHERE e.workflow = :workflow AND e.finished_at IS NOT NULL AND p.data IS NOT NULL AND p.counted
+    AND NOT EXISTS (
+        SELECT 1 FROM payload_uses o LEFT JOIN executions x ON x.execution_id = o.execution_id
+        WHERE o.hash = p.hash AND (
+            x.finished_at IS NULL OR x.workflow <> :workflow
+            OR EXISTS (SELECT 1 FROM forks f WHERE f.source = o.execution_id)
+        )
+    )
+GROUP BY p.hash ORDER BY max(e.finished_at), p.hash LIMIT :limit;
+
+-- evict: leave a tombstone, unless somebody needs it
+UPDATE payloads SET data = NULL WHERE hash = :hash AND data IS NOT NULL AND counted
+    AND NOT EXISTS (
+        SELECT 1 FROM payload_uses o LEFT JOIN executions x ON x.execution_id = o.execution_id
+        WHERE o.hash = payloads.hash AND (
+            x.finished_at IS NULL OR x.workflow <> :workflow
+            OR EXISTS (SELECT 1 FROM forks f WHERE f.source = o.execution_id)
+        )
+    );
+
+-- lock_log: on Postgres, nobody begins to need one meanwhile; SQLite lets one transaction write at a time anyway
+SELECT sagad_lock_log();

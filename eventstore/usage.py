@@ -1,0 +1,40 @@
+"""How much payloads take, by workflow, and dropping those that nobody needs to go on.
+
+Counted are payloads that were written since their uses are; one that several executions of a workflow refer to, once.
+
+Comes from: daemon/runtime/quotas, daemon/api. Goes to: `sql_usage`, `memory_usage`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Used(Struct, frozen=True):
+    """What a workflow's executions refer to."""
+
+    workflow: str
+    payloads: int
+    bytes: int
+    """As they are stored: compressed, where the store does that."""
+
+
+class Usage(Protocol):
+    """Counts payloads, and drops some."""
+
+    async def used(self) -> Sequence[Used]:
+        """Return what each workflow uses, by name; those without payloads are left out."""
+
+    async def oldest(self, workflow: str, *, limit: int) -> Sequence[tuple[str, int]]:
+        """Return hashes and sizes of payloads that may be dropped, those of the executions that ended first at first.
+
+        All that refer to such a one have ended, are of this workflow, and no other goes on from their past.
+        """
+
+    async def evict(self, workflow: str, payload_hash: str) -> bool:
+        """Drop a payload's bytes, if it still may be dropped, and leave a tombstone; False when it may not."""

@@ -1,0 +1,74 @@
+"""`retention`, `archive list` and `archive restore` beside a daemon that runs: they work on its store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Running, Sagad
+
+GIVEN = '{"order_id": "o", "total": 3}'
+RULES = """
+[retention]
+archive = "file://%s/archive"
+[[retention.rules]]
+workflow = "ord*"
+keep = "1ms"
+"""
+
+
+def test_what_was_kept_long_enough_goes_and_comes_back(sagad: Sagad, folder: Path, running: Running) -> None:
+    """The plan says what; a run does it; the reading commands say where it is."""
+    assert running
+    ids = [sagad("start", "order", "--input", GIVEN, "--wait", "--json").json["execution_id"] for _ in range(2)]
+    assert "there are no rules" in sagad("retention").out
+    assert sagad("retention", "run").code == 2
+    with (folder / "sagad.toml").open("a") as file:
+        file.write(RULES % folder)
+    plan = sagad("retention", "--plan", "--json")
+    assert (plan.code, plan.json["going"], plan.json["ended"]) == (0, 2, 2)
+    shown = sagad("retention", "--plan")
+    assert "2 of 2 that have ended would go; 0 have not ended" in shown.out
+    done = sagad("retention", "run", "--limit", "1")
+    assert (done.code, done.out.strip()) == (0, "1 executions deleted, 1 of them archived")
+    assert ids[0] in sagad("archive", "list").out
+    [known] = sagad("archive", "list", "--json").json
+    assert (known["execution_id"], known["archived_as"].startswith(f"file://{folder}/archive/order/")) == (ids[0], True)
+    gone = sagad("state", ids[0])
+    assert (gone.code, f"execution {ids[0]} was deleted at " in gone.err) == (3, True)
+    assert "archived as file://" in gone.err
+    assert sagad("show", ids[0]).code == 3
+    done = sagad("archive", "restore", ids[0])
+    assert (done.code, f"executions are back: {ids[0]}" in done.out) == (0, True)
+    assert sagad("show", ids[0], "--json").json["status"] == "completed"
+    assert sagad("archive", "list", "--json").json == []
+    again = sagad("archive", "restore", ids[0])
+    assert (again.code, "is there" in again.err) == (1, True)
+
+
+def test_what_stays_is_told_with_why(sagad: Sagad, folder: Path, running: Running) -> None:
+    """The last execution of a SQLite file stays until something newer was written."""
+    assert running
+    assert sagad("start", "order", "--input", GIVEN, "--wait").code == 0
+    with (folder / "sagad.toml").open("a") as file:
+        file.write(RULES % folder)
+    done = sagad("retention", "run", "--json")
+    assert done.json["deleted"] == 0
+    assert [each["executions"] for each in done.json["kept"]] == [1]
+    assert "newest event of the log" in sagad("retention", "run").out
+
+
+def test_what_payloads_take_is_shown(sagad: Sagad, folder: Path, running: Running) -> None:
+    """With the quota that counts for the workflow."""
+    assert running
+    assert sagad("storage", "--json").json == {"workflows": []}
+    given = '{"order_id": "%s", "total": 3}' % ("x" * 70_000)
+    assert sagad("start", "order", "--input", given, "--wait").code == 0
+    with (folder / "sagad.toml").open("a") as file:
+        file.write('[[storage.quotas]]\nworkflow = "ord*"\nbytes = 1000000\npolicy = "evict_oldest"\n')
+    shown = sagad("storage")
+    assert (shown.code, "1000000 (" in shown.out, "evict_oldest" in shown.out) == (0, True, True)
+    [row] = sagad("storage", "--json").json["workflows"]
+    assert (row["workflow"], row["bytes"] > 70_000, row["nearly_used"]) == ("order", True, False)

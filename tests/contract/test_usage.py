@@ -1,0 +1,74 @@
+"""The contract of `eventstore.usage.Usage`, on every store."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from msgspec import Raw
+
+from eventstore.index import ForkRow, IndexChange
+from eventstore.log import Append
+from eventstore.usage import Used
+from tests.support.stores import NOW, Noted, append, row
+
+if TYPE_CHECKING:
+    from eventstore.store import Store
+
+ONE, TWO, THREE, FOUR = (UUID(int=number) for number in range(1, 5))
+
+
+def long(letter: str) -> Raw:
+    return Raw(f'"{letter * 1998}"'.encode())
+
+
+def hash_of(letter: str) -> str:
+    return sha256(bytes(long(letter))).hexdigest()
+
+
+async def put(
+    store: Store, execution_id: UUID, letters: str, *, after_h: int | None = 1, workflow: str = "orders"
+) -> None:
+    """Put an execution with such payloads, that has ended so many hours after NOW."""
+    finished_at = None if after_h is None else NOW + timedelta(hours=after_h)
+    index = IndexChange(execution=row(execution_id, workflow=workflow, finished_at=finished_at))
+    await store.log.insert([Append(execution_id, 0, tuple(Noted(each, long(each)) for each in letters), index)])
+
+
+async def test_payloads_are_counted_by_workflow_each_once(store: Store) -> None:
+    await put(store, ONE, "ab")
+    await put(store, TWO, "b")
+    await put(store, THREE, "b", workflow="other")
+    await store.log.insert([append(FOUR)])
+    assert await store.usage.used() == [Used("orders", 2, 4000), Used("other", 1, 2000)]
+
+
+async def test_what_nobody_needs_to_go_on_may_be_dropped(store: Store) -> None:
+    """The first to end goes first; what is open, another workflow's, or a fork's past is needed."""
+    await put(store, ONE, "abc", after_h=2)
+    await put(store, TWO, "d", after_h=1)
+    await put(store, THREE, "b", after_h=None)
+    await put(store, FOUR, "c", workflow="other")
+    assert await store.usage.oldest("orders", limit=9) == [(hash_of("d"), 2000), (hash_of("a"), 2000)]
+    assert await store.usage.oldest("orders", limit=1) == [(hash_of("d"), 2000)]
+    fork = UUID(int=9)
+    forked = IndexChange(execution=row(fork), forked=ForkRow(fork, TWO, 1, NOW))
+    await store.log.insert([Append(fork, 0, (Noted("x"),), forked)])
+    assert await store.usage.oldest("orders", limit=9) == [(hash_of("a"), 2000)]
+    assert await store.usage.evict("orders", hash_of("d")) is False
+
+
+async def test_what_was_dropped_leaves_a_tombstone(store: Store) -> None:
+    """Only when it still may be dropped; and the same value brings it back."""
+    await put(store, ONE, "ab")
+    assert await store.usage.evict("orders", hash_of("a")) is True
+    assert await store.usage.evict("orders", hash_of("a")) is False
+    first, second = await store.log.read(ONE)
+    assert b'"$deleted"' in bytes(first.event.value)
+    assert second.event.value == long("b")
+    assert await store.usage.used() == [Used("orders", 1, 2000)]
+    await put(store, TWO, "ab", after_h=None)
+    assert await store.usage.evict("orders", hash_of("b")) is False
+    assert await store.usage.used() == [Used("orders", 2, 4000)]
