@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
+from msgspec import ValidationError
 from msgspec.structs import replace
 
 from daemon.core import events as e
@@ -30,7 +31,7 @@ from daemon.core.state import (
     Succeeded,
     Turn,
 )
-from daemon.core.values import NULL, from_json_list, size_of
+from daemon.core.values import NULL, Json, from_json_list, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -108,9 +109,18 @@ def left(state: Running, address: str, step: Step | None) -> Running:
             assert_never(step)
 
 
+def _items(event: Repeats) -> tuple[Json, ...]:
+    """Return what is repeated over; a list that is gone has as many items as it had, each what stands in its place."""
+    given = event.items or NULL
+    try:
+        return tuple(from_json_list(given))
+    except ValidationError:
+        return (given,) * (event.total or 0)
+
+
 def _repeats(state: Running, event: Repeats, version: int) -> Running:
     step = Repeating(
-        items=() if event.paged else None if event.items is None else tuple(from_json_list(event.items)),
+        items=() if event.paged else None if event.items is None else _items(event),
         paged=event.paged,
         total=event.total,
         first=event.first,

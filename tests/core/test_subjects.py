@@ -15,7 +15,7 @@ from daemon.core.errors import InvalidInput
 from daemon.core.evolve import fold
 from daemon.core.personal import COUNTED, PERSONAL_TEXTS
 from daemon.core.state import INITIAL, Finished, Running
-from daemon.core.subjects import LONGEST_SUBJECT, SubjectForgotten
+from daemon.core.subjects import LONGEST_SUBJECT, SubjectForgotten, UnknownSubject
 from daemon.core.values import to_json
 from tests.core.spec import EXECUTION, FORK, Story, minute
 from tests.support.definitions import problems_of
@@ -142,6 +142,22 @@ def test_a_page_that_is_gone_had_as_many_items(mark: str) -> None:
     state = fold(events)
     assert isinstance(state, Running)
     assert state.repeating("l").items == (tombstone, tombstone)
+
+
+def test_a_list_that_is_gone_had_as_many_items() -> None:
+    """A loop over it folds: a payload that was dropped, or forgotten, stands for each of them."""
+    story = Story.of("workflow: w\nnodes: {l: {forEach: '{{ input }}', do: {nodes: {b: {task: t.b}}}}}")
+    story.start([1, 2])
+    tombstone = to_json({"$deleted": "x"})
+    events = [replace(event, items=tombstone) if isinstance(event, e.LoopStarted) else event for event in story.events]
+    state = fold(events)
+    assert isinstance(state, Running)
+    assert state.repeating("l").items == (tombstone, tombstone)
+
+
+def test_before_the_start_nobody_knows_whose_data_it_holds() -> None:
+    assert INITIAL.subject == ""
+    assert "no execution holds data of this subject" in str(UnknownSubject())
 
 
 def test_a_batch_has_no_subject() -> None:
