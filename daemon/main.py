@@ -395,12 +395,8 @@ def _followers(base: _Base, collector: OtlpCollector | None) -> Sequence[Followe
     store, membership, clock = base.store, base.membership, base.tools.clock
     foreign = ForeignChanges(base.changes, store.versions, store.hints, clock, alone=lambda: membership.share == ALONE)
     membership.listen(base.changes.come.set)
-    followers: list[Follower] = [
-        base.results.retention,
-        base.results.quotas,
-        *letting_go(base.tools, base.expiry, membership),
-        foreign,
-    ]
-    if collector is None:
-        return followers
-    return [*followers, Tracing(store, base.history, collector, clock, leads=lambda: membership.leads)]
+    results, going = base.results, letting_go(base.tools, base.expiry, membership)
+    followers: list[Follower] = [results.retention, results.quotas, *going, foreign]
+    if collector is not None:
+        followers.append(Tracing(store, base.history, collector, clock, leads=lambda: membership.leads))
+    return followers

@@ -9,10 +9,8 @@ Comes from: `postgres`, `relational`. Goes to: the server.
 from __future__ import annotations
 
 import asyncio
-import re
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC
-from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -32,7 +30,7 @@ from psycopg_pool import AsyncConnectionPool
 from eventstore import arrays
 from eventstore.errors import Unavailable, Undecodable, Unusable
 from eventstore.postgres_rows import index_arrays, rare_changes
-from eventstore.queries import migrations, statements
+from eventstore.queries import migrations, placeholders, statements
 from eventstore.rows import chunks
 from eventstore.slot_rows import as_json
 
@@ -165,17 +163,17 @@ class PostgresDatabase:
 
     async def fetch(self, query: str, params: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
         """See `relational.Database`."""
-        return await self.select(_placeholders(query), params)
+        return await self.select(placeholders(query), params)
 
     async def execute(self, *queries: tuple[str, Mapping[str, Any]]) -> int:
         """See `relational.Database`."""
-        cursor = await self._run(*((_placeholders(query), params) for query, params in queries))
+        cursor = await self._run(*((placeholders(query), params) for query, params in queries))
         return cursor.rowcount
 
     async def erase(self, *queries: tuple[str, Mapping[str, Any]]) -> None:
         """Run statements while nobody appends; then take what they have overwritten out of the table `subjects`."""
         async with self._own_connection() as connection:
-            locked = [(SQL["lock_log"], {}), *((_placeholders(query), params) for query, params in queries)]
+            locked = [(SQL["lock_log"], {}), *((placeholders(query), params) for query, params in queries)]
             await _in_one_transaction(connection, locked)
             await connection.execute(SQL["purge_subjects"].encode())
 
@@ -396,9 +394,3 @@ async def _in_one_transaction(
         for earlier, earlier_params in before:
             await connection.execute(earlier.encode(), earlier_params)
         return await connection.execute(query.encode(), params, binary=True)
-
-
-@cache
-def _placeholders(query: str) -> str:
-    """Turn `:name` of the shared SQL into the driver's `%(name)s`."""
-    return re.sub(r"(?<!:):(\w+)", r"%(\1)s", query)

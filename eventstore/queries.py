@@ -42,3 +42,9 @@ def migrations(dialect: str) -> Sequence[Migration]:
 def latest_version(dialect: str) -> int:
     """Return the schema version this program works with."""
     return migrations(dialect)[-1].version
+
+
+@cache
+def placeholders(query: str) -> str:
+    """Turn `:name` of the shared SQL into psycopg's `%(name)s`."""
+    return re.sub(r"(?<!:):(\w+)", r"%(\1)s", query)

@@ -249,9 +249,7 @@ class Engine:
             if before is None or round_.conflicts or round_.resumes:
                 if not mailbox.holds_work:
                     mailbox.ours = False  # its lease went with its last step: another may have begun the next
-                before = await self._history.load(round_.execution_id)
-                if not before.version:
-                    await self._history.check_missing(round_.execution_id)
+                before = await self._history.load_undeleted(round_.execution_id)
             plan = await self._plan_for(mailbox, before, round_.letters)
         except (Rejected, StoreError) as error:
             self._give_up(round_, error)

@@ -76,10 +76,12 @@ class History:
         known = None if self._deletions is None else await self._deletions.deleted(execution_id)
         return ExecutionNotFound(execution_id) if known is None else gone(known)
 
-    async def check_missing(self, execution_id: UUID) -> None:
-        """Raise ExecutionDeleted for an execution that has no events because it was deleted."""
-        if isinstance(error := await self.missing(execution_id), ExecutionDeleted):
+    async def load_undeleted(self, execution_id: UUID) -> State:
+        """Load, and raise ExecutionDeleted for one that has no events because it was deleted."""
+        state = await self.load(execution_id)
+        if not state.version and isinstance(error := await self.missing(execution_id), ExecutionDeleted):
             raise error
+        return state
 
     async def events(
         self, execution_id: UUID, *, after_version: int = 0, up_to_version: int | None = None
