@@ -116,8 +116,7 @@ async def open_daemon(
             stack.push_async_callback(store.close)
         store = replace(store, results=cache_backend(settings, store))
         stack.push_async_callback(store.results.close)
-        policy = outbound_policy(settings.outbound)
-        databases = Databases(settings.connections, tools.secrets)
+        policy, databases = outbound_policy(settings.outbound), Databases(settings.connections, tools.secrets)
         outgoing = Outgoing(tools.brokers.publishers, policy, databases, smtp=settings.smtp, link=tools.link)
         await stack.enter_async_context(outgoing)
         if (collector := collector_of(settings)) is not None:
@@ -131,8 +130,7 @@ async def open_daemon(
 
 def _wire(tools: Tools, store: Store, outgoing: Outgoing, collector: OtlpCollector | None, spawn: Spawn) -> Daemon:
     """Connect the parts. Nothing runs yet."""
-    base = _base(tools, store, outgoing, spawn)
-    grants = Grants(store.slots, tools.clock)
+    base, grants = _base(tools, store, outgoing, spawn), Grants(store.slots, tools.clock)
     engine = _engine(base, grants)
     children = _children(base, engine)
     steps = _steps(base, engine, children)
