@@ -239,8 +239,8 @@ def _start(draft: Draft, command: c.StartExecution) -> None:
         actor=command.actor,
         at=draft.at,
     )
-    if draft.plan.start.subject is not None:
-        started = replace(started, subject=subject_of(draft.plan, evolve(draft.state, started)))
+    if (whose := draft.plan.start.subject) is not None:
+        started = replace(started, subject=subject_of(whose, draft.plan, evolve(draft.state, started)))
     draft.emit(started)
     if command.breakpoints:
         debugging.begin(draft, command)

@@ -15,6 +15,7 @@ from daemon.core.values import to_json
 if TYPE_CHECKING:
     from daemon.core.plan import Plan
     from daemon.core.state import State
+    from daemon.core.templates import Template
 
 LONGEST_SUBJECT = 500
 GONE = "$forgotten:"
@@ -35,14 +36,11 @@ class UnknownSubject(Rejected):
         super().__init__("no execution holds data of this subject: it has no key in the store")
 
 
-def subject_of(plan: Plan, state: State) -> str:
-    """Return whose data the execution holds that begins with this state; empty for nobody's in particular.
+def subject_of(template: Template, plan: Plan, state: State) -> str:
+    """Return whose data the execution holds that begins with this state, as the workflow's template says.
 
     Raises InvalidInput when the workflow's expression gives no subject.
     """
-    template = plan.start.subject
-    if template is None:
-        return ""
     try:
         value = template.render(Scope(plan, state)).value
     except EvaluationError as error:
