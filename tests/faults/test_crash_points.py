@@ -20,7 +20,7 @@ SEED = 20
 
 
 @pytest.mark.parametrize("story", ALL, ids=str)
-@pytest.mark.parametrize(("kind", "share", "pairs"), [("memory", 0.25, 1), ("sqlite", 0.08, 0), ("postgres", 0.03, 0)])
+@pytest.mark.parametrize(("kind", "share", "pairs"), [("memory", 0.15, 1), ("sqlite", 0.05, 0), ("postgres", 0.03, 0)])
 async def test_a_crash_at_any_point_changes_nothing(
     story: Story, kind: str, share: float, pairs: int, tmp_path: Path
 ) -> None:
