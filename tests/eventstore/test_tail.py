@@ -119,9 +119,9 @@ async def seen_by_a_slow_and_a_quick_writer(url: str, store: Store) -> tuple[lis
     The slow writer has its position but has not committed when the quick one, who came later, writes; the reader reads
     as soon as the quick one has committed or is seen to wait.
     """
-    assert isinstance(store.log, PostgresLog)
+    assert isinstance(store.payloads, PostgresLog)
     slow, quick = append(UUID(int=1)), append(UUID(int=2))
-    connection = await begin_append(url, store.log, [slow])
+    connection = await begin_append(url, store.payloads, [slow])
     writing = asyncio.create_task(store.log.insert([quick]))
     async with await AsyncConnection.connect(url, autocommit=True) as watch:
         while not writing.done():

@@ -211,7 +211,7 @@ async def test_a_payload_that_is_missing(database: Database, tmp_path: Path) -> 
         assert "payload" in reason
         assert "not in the store" in reason
         for row in rows:
-            database.run("INSERT INTO payloads VALUES (?, ?)", *row)
+            database.run("INSERT INTO payloads (hash, data) VALUES (?, ?)", *row)
         for each in list(daemon.engine.parked):
             await api(daemon, "POST", f"/executions/{each}/resume")
             await completed(daemon, each)

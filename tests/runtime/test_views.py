@@ -48,6 +48,7 @@ def test_an_event_has_its_place_its_name_and_its_fields() -> None:
             "dedupe_key": None,
             "traceparent": None,
             "parent": None,
+            "subject": "",
             "actor": "test",
         },
     }
