@@ -200,7 +200,9 @@ def _nothing_owed(state: Running, scope: str, at: datetime) -> Running:
 
 
 def _left(state: Running, scope: str) -> Running:
-    """Note that the plan leaves all as it is."""
+    """Note that the plan leaves all as it is; that of a group may be a part of that of the execution by now."""
+    if scope and scope not in state.groups:
+        return state
     if scope:
         return replace(state, groups=state.groups.set(scope, replace(state.groups[scope], left=True)))
     return replace(state, undoing=None if state.undoing is None else replace(state.undoing, left=True))

@@ -103,3 +103,14 @@ def test_a_group_that_is_left_as_it_is_undoes_nothing_that_ends_later() -> None:
     assert story.answer("trip[0]", "skip") == ["ManualActionDone address=trip[0] choice=skip"]
     assert "CompensationOwed" not in " ".join(story.complete("trip[0].a"))
     assert story.answer("", "go")[-1].startswith("StepStarted address=other~undo")
+
+
+def test_a_group_may_be_left_as_it_is_when_all_around_it_is_undone_already() -> None:
+    """Its question was asked before, and its answer still counts for what it is about."""
+    story = started("manual")
+    story.complete("trip[0].a")
+    story.fail("trip[0].b")
+    story.cancel()
+    told = story.answer("trip[0]", "skip")
+    assert told[0] == "ManualActionDone address=trip[0] choice=skip"
+    assert "trip[0].a~undo" not in " ".join(story.answer("", "go"))
