@@ -65,8 +65,11 @@ class Mailbox:
 
     @property
     def holds_work(self) -> bool:
-        """Whether handlers or durable functions of this daemon are at work for it."""
-        return self.ours and isinstance(self.state, Running) and has_work(self.state)
+        """Whether handlers or durable functions of this daemon are at work for it.
+
+        Not while it only waits for a child that was asked to end: a person may have to be heard before that does.
+        """
+        return self.ours and isinstance(self.state, Running) and self.state.busy
 
 
 class Round:

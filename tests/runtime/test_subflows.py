@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from daemon.core.commands import CancelExecution
+from daemon.core.commands import AnswerUndo, CancelExecution
 from daemon.core.leaving import child_id_of
 from daemon.core.state import Finished, Running, State, cause
 from daemon.core.trace_ids import parse_traceparent, step_span_id
@@ -82,6 +82,10 @@ def child_of(target: UUID) -> UUID:
 
 def waits_for_child(state: State) -> bool:
     return isinstance(state, Running) and "ship" in state.children
+
+
+def asks(state: State) -> bool:
+    return isinstance(state, Running) and bool(state.asking)
 
 
 def ended(state: State) -> bool:
@@ -174,6 +178,29 @@ async def test_a_parent_that_was_cancelled_on_a_lost_daemon_ends_its_child_on_th
     async with running(settings) as second:
         assert (await finished(second, target)).status == "cancelled"
         assert (await finished(second, child_of(target))).status == "cancelled"
+
+
+async def test_a_parent_that_ends_holds_no_memory_while_its_child_asks_a_person(tmp_path: Path) -> None:
+    """A daemon with room for one execution would wait for that person otherwise."""
+    folder = tmp_path / "w"
+    settings = settings_of(folder, store_url=f"sqlite:///{tmp_path}/log.db")
+    text = SHIPPING.replace("{task: pass}", '{task: flaky, with: {name: "{{ input.name }}"}, retry: {max_attempts: 1}}')
+    (folder / "shipping.yaml").write_text(text)
+    gated_handlers.failures["stubborn"] = 1
+    async with running(settings) as daemon:
+        target = await begun(daemon, "stubborn")
+        await cancel(daemon, target)
+        gated_handlers.gates["stubborn-pack"].set()
+        child = await until(daemon, child_of(target), asks)
+        assert isinstance(child, Running)
+        await daemon.children.settled()
+        assert daemon.engine.active == 0
+        assert cause(await daemon.history.load(target)) == "child"
+        assert await daemon.store.leases.holder(target) is not None  # a crash would ask the child again
+        question = child.asking["pack"].version
+        answer = AnswerUndo(address="pack", question=question, choice="skip", actor="ann", at=daemon.clock.now())
+        await daemon.engine.send(child_of(target), answer)
+        assert (await finished(daemon, target)).status == "cancelled"
 
 
 async def test_a_failing_parent_undoes_a_child_that_has_completed(tmp_path: Path) -> None:
