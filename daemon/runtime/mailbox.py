@@ -15,7 +15,7 @@ from daemon.core.commands import Command, ForkExecution, MigrateExecution, Recei
 from daemon.core.decide import decision
 from daemon.core.errors import ExecutionNotFound, Rejected
 from daemon.core.events import Event, SlotsTaken
-from daemon.core.state import INITIAL, Running, State, has_work
+from daemon.core.state import INITIAL, Running, State
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable

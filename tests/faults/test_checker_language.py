@@ -9,6 +9,7 @@ from hypothesis import given
 from msgspec.structs import replace
 
 from daemon.core import events as e
+from daemon.core.break_events import Breakpoint
 from daemon.core.function_events import Call
 from daemon.core.values import to_json
 from eventstore.log import Recorded
@@ -89,6 +90,19 @@ def advanced() -> Events:
     )
     story.complete("f[0].1:pay", 1)
     story.advance(cancelled=("f[0].2:go",), outcome="done")
+    return story.events
+
+
+def held() -> Events:
+    """Stop where a step fails, try it again, and stop before the next."""
+    story = Story.of("workflow: w\nnodes: {a: {task: t.a}, b: {task: t.b}}\nedges: [a -> b]")
+    story.start({})
+    story.breakpoints(Breakpoint(errors=True), Breakpoint(node="b"))
+    story.fail("a", retryable=False)
+    story.leave("retry")
+    story.complete("a", attempt=2)
+    story.leave()
+    story.complete("b")
     return story.events
 
 
@@ -174,6 +188,10 @@ SPOILT: list[tuple[str, str, Callable[[], Events], Spoil]] = [
     ("inputs", "it has not paused", resumed, without(e.StepSuspended)),
     ("attempts", "it pauses twice", resumed, twice(e.StepSuspended)),
     ("attempts", "it goes on without input", resumed, without(e.StepResumed)),
+    ("attempts", "queued at work, and not held", held, without(e.BreakpointHit)),
+    ("attempts", "another attempt is held", held, changed(e.BreakpointHit, attempt=2)),
+    ("attempts", "tried again, and has not failed", held, without(e.StepFailed)),
+    ("breaks", "it goes on where it stands", held, without(e.BreakpointLeft, "b")),
     ("functions", "called twice", advanced, twice(e.FunctionAdvanced)),
     ("functions", "begun twice", advanced, twice(e.FunctionStarted)),
     ("functions", "not begun", advanced, without(e.FunctionStarted)),
@@ -189,7 +207,7 @@ SPOILT: list[tuple[str, str, Callable[[], Events], Spoil]] = [
 ]
 
 
-@pytest.mark.parametrize("story", [undone, asked, resumed, advanced])
+@pytest.mark.parametrize("story", [undone, asked, resumed, advanced, held])
 def test_a_sound_story_breaks_no_rule(story: Callable[[], Events]) -> None:
     assert broken(story()) == []
 

@@ -2,8 +2,8 @@
 
 The rules of steps, timers and signals are told here once more, from the events alone: a fold that is wrong in the same
 way as the decider would hide what they break. Those of `undoing`, `asking` and `journals` are too. That the fold takes
-every event, what it holds of limits, and that what is open waits for a cause, is asked of the product's fold; so is
-what the index must have, by `reading`. Nobody else checks that fold here: see tests/core. Of an execution that has
+every event, what it holds of limits, where it stands, and that what is open waits for a cause, is asked of the
+product's fold; so is what the index must have, by `reading`. Nobody else checks that fold here: see tests/core. Of an execution that has
 ended only its id is kept, so that a log of millions can be read; one that is undone after its end is read again.
 
 Comes from: `reading`. Goes to: `violations`; `notebook`, which compares the log with what others saw of it.
@@ -14,9 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from daemon.core import events as e
-from daemon.core.address import UNDO
+from daemon.core.address import NOTIFY, UNDO
 from daemon.core.evolve import evolve
-from daemon.core.state import INITIAL, NotStarted, State, cause
+from daemon.core.state import INITIAL, NotStarted, Running, State, cause
 from tests.faults.checker.asking import Asking
 from tests.faults.checker.journals import Journals
 from tests.faults.checker.undoing import Undoing
@@ -36,12 +36,14 @@ ENDINGS = (e.ExecutionCompleted, e.ExecutionFailed, e.ExecutionCancelled)
 class Step:
     """What the log has told of one step."""
 
-    __slots__ = ("at_work", "attempt", "settled", "succeeded", "suspended", "to_retry")
+    __slots__ = ("at_work", "attempt", "held", "settled", "succeeded", "suspended", "to_retry")
 
     def __init__(self) -> None:
         self.attempt = 0
         self.at_work = False
         self.to_retry = False
+        self.held = False
+        """Whether it has failed, and a breakpoint keeps what follows from that."""
         self.suspended = False
         """Whether its handler has paused, and no input was taken since."""
         self.settled = 0
@@ -57,6 +59,7 @@ class Life:
         "ended",
         "journals",
         "last_at",
+        "queued",
         "signals",
         "started",
         "state",
@@ -75,6 +78,8 @@ class Life:
         self.timers: set[str] = set()
         self.signals: set[str] = set()
         self.taken: set[str] = set()
+        self.queued = ""
+        """Address of a step that was queued by the last event although it was at work."""
         self.undoing = Undoing()
         self.asking = Asking()
         self.journals = Journals()
@@ -148,7 +153,11 @@ class Histories:
     def _fold(self, life: Life, recorded: Recorded) -> Iterator[Violation]:
         if life.state is None:
             return
-        before = life.state
+        before, event = life.state, recorded.event
+        stop = before.stop if isinstance(before, Running) else None
+        if stop is not None and isinstance(event, e.StepStarted) and not event.address.endswith((UNDO, NOTIFY)):
+            text = f"{event.address} begins while the execution stands at {stop.address}"
+            yield Violation("breaks", text, recorded.execution_id, (recorded.version,))
         try:
             life.state = evolve(before, recorded.event)
             for text in self._limits.take(recorded, before, life.state):
@@ -165,6 +174,7 @@ def _check(life: Life, version: int, event: e.Event) -> Iterator[tuple[str, str]
         yield "end", f"{event.NAME} after the end"
     if not life.started and not isinstance(event, e.ExecutionStarted | e.SignalReceived):
         yield "start", f"{event.NAME} before the start"
+    yield from _queued_at_work(life, event)
     match event:
         case e.ExecutionStarted():
             if life.started:
@@ -172,6 +182,8 @@ def _check(life: Life, version: int, event: e.Event) -> Iterator[tuple[str, str]
             life.started = version
         case e.ExecutionCompleted() | e.ExecutionFailed() | e.ExecutionCancelled():
             life.ended = version
+        case e.StepQueued() if life.steps.setdefault(event.address, Step()).at_work:
+            life.queued = event.address
         case e.StepQueued() | e.StepStarted() | e.StepProgressed() | e.SignalAwaited():
             yield from _open(life.steps.setdefault(event.address, Step()), event)
         case e.StepSucceeded() | e.StepCached() | e.StepFailed() | e.StepPostponed() | e.StepSkipped():
@@ -179,7 +191,7 @@ def _check(life: Life, version: int, event: e.Event) -> Iterator[tuple[str, str]
             if isinstance(event, e.StepSucceeded) and event.signal_id is not None:
                 yield from _take_signal(life, event.signal_id)
         case e.TimerSet():
-            if event.timer_id in life.timers:
+            if event.timer_id in life.timers and event.purpose != "start":  # that one moves with each message
                 yield "timers", f"timer {event.timer_id} is set already"
             life.timers.add(event.timer_id)
         case e.TimerFired() | e.TimerCancelled():
@@ -206,6 +218,19 @@ def _check(life: Life, version: int, event: e.Event) -> Iterator[tuple[str, str]
     yield from (("undo", text) for text in life.undoing.take(version, event, known.settled if known else 0))
     yield from life.asking.take(event)
     yield from (("functions", text) for text in life.journals.take(event))
+
+
+def _queued_at_work(life: Life, event: e.Event) -> Iterator[tuple[str, str]]:
+    """Check that a step was queued while it was at work because its failure is held, as the next event tells."""
+    address, life.queued = life.queued, ""
+    if not isinstance(event, e.BreakpointHit) or event.error is None or not event.begun:
+        if address:
+            yield "attempts", f"StepQueued of {address} while it is at work"
+        return
+    step = life.steps.setdefault(event.address, Step())
+    if address != event.address or event.attempt != step.attempt:
+        yield "attempts", f"failure of attempt {event.attempt} of {event.address} is held, which is not at work"
+    step.at_work, step.held = False, True
 
 
 def _suspend(step: Step, event: e.StepSuspended) -> Iterator[tuple[str, str]]:
@@ -251,10 +276,13 @@ def _answer(
         yield rule, f"{event.NAME} of {event.address}, settled at version {step.settled}"
     attempt = 0 if isinstance(event, e.StepSkipped) else event.attempt
     given_up = isinstance(event, e.StepFailed) and (event.error.code == "given_up" or step.suspended)
-    if step.attempt and not given_up and (not step.at_work or attempt != step.attempt):
+    if isinstance(event, e.StepSkipped) and event.address.endswith(NOTIFY):
+        given_up = step.to_retry  # the approval was decided before it was tried again
+    open_ = step.at_work or step.held
+    if step.attempt and not given_up and (not open_ or attempt != step.attempt):
         state = f"attempt {step.attempt} is {'at work' if step.at_work else 'answered'}"
         yield "attempts", f"{event.NAME} of attempt {attempt} of {event.address}, but {state}"
-    step.at_work = False
+    step.at_work = step.held = False
     if isinstance(event, e.StepPostponed) or (isinstance(event, e.StepFailed) and event.retry_at is not None):
         step.to_retry = True
         return

@@ -19,6 +19,7 @@ RULES = {
     "undo": "what is owed is undone once, the newest first, and before the end",
     "approvals": "who is asked decides once, and the decisions say how an approval ends",
     "inputs": "an input for a handler that has paused is received once, and taken in its turn",
+    "breaks": "nothing but undo begins while an execution stands at a breakpoint",
     "functions": "a durable function makes each call once, and is given each result once",
     "limits": "no more hold a limit than may, and none comes before its time by a rate",
     "told": "the end of a child is told to its parent once, and as it was",
