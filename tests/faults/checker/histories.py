@@ -3,8 +3,9 @@
 The rules of steps, timers and signals are told here once more, from the events alone: a fold that is wrong in the same
 way as the decider would hide what they break. Those of `undoing`, `asking` and `journals` are too. That the fold takes
 every event, what it holds of limits, where it stands, and that what is open waits for a cause, is asked of the
-product's fold; so is what the index must have, by `reading`. Nobody else checks that fold here: see tests/core. Of an execution that has
-ended only its id is kept, so that a log of millions can be read; one that is undone after its end is read again.
+product's fold; so is what the index must have, by `reading`. Nobody else checks that fold here: see tests/core. Of an
+execution that has ended only its id is kept, so that a log of millions can be read; one that is undone after its end is
+read again.
 
 Comes from: `reading`. Goes to: `violations`; `notebook`, which compares the log with what others saw of it.
 """
