@@ -32,8 +32,12 @@ if TYPE_CHECKING:
     from daemon.settings import Settings
 
 PAGE = 500
-CHUNK = 50
-"""Executions that a process is given at once, at most."""
+CHUNK = 500
+"""Executions that a process is given at once, at most: it opens the store for them."""
+SHARES = 4
+"""Chunks for each process, at least: one may have the larger executions."""
+TOGETHER = 8
+"""Executions that a process verifies at once: the database is asked for one while another is folded."""
 SHOWN = 50
 
 
@@ -142,7 +146,7 @@ def _of_file(settings: Settings, path: Path, expected: Mapping[UUID, Head]) -> I
 
 def _of_store(settings: Settings, expected: Mapping[UUID, Head], processes: int, *, quiet: bool) -> Iterator[Proof]:
     ids, gone = asyncio.run(_all(settings, expected))
-    size = max(1, min(CHUNK, len(ids) // processes))
+    size = max(1, min(CHUNK, len(ids) // (processes * SHARES)))
     chunks = [ids[at : at + size] for at in range(0, len(ids), size)]
     with output.progress(quiet=quiet) as progress:
         task = progress.add_task("executions", total=len(ids))
@@ -195,7 +199,13 @@ def _in_a_process(settings: Settings, ids: Sequence[UUID], expected: Mapping[UUI
 async def _verified(settings: Settings, ids: Sequence[UUID], expected: Mapping[UUID, Head]) -> Sequence[Proof]:
     async with opened(settings) as store:
         verifier = Verifier(store, codec_of(settings))
-        return [await verifier.verify(key, expected.get(key)) for key in ids]
+        together = asyncio.Semaphore(TOGETHER)
+
+        async def verify(key: UUID) -> Proof:
+            async with together:
+                return await verifier.verify(key, expected.get(key))
+
+        return await asyncio.gather(*map(verify, ids))
 
 
 def _print(report: Report, *, as_json: bool) -> None:

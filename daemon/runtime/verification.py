@@ -77,6 +77,8 @@ class Verifier:
         self._store = store
         self._events = StoredEvents(store, codec)
         self._history = History(store.log, NoSnapshots())
+        self._definitions: dict[str, str] = {}
+        """Hash -> what is wrong with the definition; read once."""
 
     async def verify(self, execution_id: UUID, expected: Head | None = None) -> Proof:
         """Return what is found; with a head that was kept, whether the events up to it are those of then.
@@ -128,9 +130,12 @@ class Verifier:
         self, execution_id: UUID, end: _End, last: Entry, row: ExecutionRow | None
     ) -> AsyncIterator[Finding]:
         for key, version in end.definitions.items():
-            stored = await self._store.definitions.get(key)
-            wrong = f"definition {key} is missing"
-            if stored is None or (wrong := wrong_definition(key, stored.workflow, stored.document)):
+            if key not in self._definitions:
+                stored = await self._store.definitions.get(key)
+                missing = f"definition {key} is missing"
+                found = missing if stored is None else wrong_definition(key, stored.workflow, stored.document)
+                self._definitions[key] = found
+            if wrong := self._definitions[key]:
                 yield Finding(wrong, version)
         due = clean(execution_row(execution_id, end.state, last.event.at))
         if row is not None:  # times of which only the first, or a later one, is written
