@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 from msgspec import Struct
@@ -16,6 +15,7 @@ from daemon.cli import output
 from daemon.cli.faults import BadUsage
 from daemon.cli.options import Config, Json, settings_of
 from daemon.cli.sources import find, source_of
+from daemon.cli.spreading import in_processes
 from daemon.cli.stores import is_memory, opened
 from daemon.runtime.archive_file import ArchiveFile, BadFile
 from daemon.runtime.codec import codec_of
@@ -31,11 +31,10 @@ if TYPE_CHECKING:
 
     from daemon.settings import Settings
 
+    Asked: TypeAlias = tuple[UUID, Head | None]
+    """An execution, and the head of it that was kept."""
+
 PAGE = 500
-CHUNK = 500
-"""Executions that a process is given at once, at most: it opens the store for them."""
-SHARES = 4
-"""Chunks for each process, at least: one may have the larger executions."""
 TOGETHER = 8
 """Executions that a process verifies at once: the database is asked for one while another is folded."""
 SHOWN = 50
@@ -98,7 +97,7 @@ def verify(
     elif target is not None:
         with source_of(settings, None) as source:
             found = find(source, target)
-        proofs = asyncio.run(_verified(settings, [found], expected))
+        proofs = asyncio.run(_verified(settings, [(found, expected.get(found))]))
     else:
         proofs = _of_store(settings, expected, processes, quiet=as_json or head)
     report = Report()
@@ -146,11 +145,10 @@ def _of_file(settings: Settings, path: Path, expected: Mapping[UUID, Head]) -> I
 
 def _of_store(settings: Settings, expected: Mapping[UUID, Head], processes: int, *, quiet: bool) -> Iterator[Proof]:
     ids, gone = asyncio.run(_all(settings, expected))
-    size = max(1, min(CHUNK, len(ids) // (processes * SHARES)))
-    chunks = [ids[at : at + size] for at in range(0, len(ids), size)]
+    asked = [(key, expected.get(key)) for key in ids]
     with output.progress(quiet=quiet) as progress:
         task = progress.add_task("executions", total=len(ids))
-        for proofs in _in_processes(settings, chunks, expected, min(processes, len(chunks))):
+        for proofs in in_processes(partial(_in_a_process, settings), asked, processes):
             yield from proofs
             progress.advance(task, len(proofs))
     for execution_id in gone:
@@ -178,34 +176,20 @@ async def _all(settings: Settings, expected: Mapping[UUID, Head]) -> tuple[list[
         return list(found | dict.fromkeys(expected)), gone
 
 
-def _in_processes(
-    settings: Settings, chunks: Sequence[Sequence[UUID]], expected: Mapping[UUID, Head], processes: int
-) -> Iterator[Sequence[Proof]]:
-    if processes <= 1:
-        for chunk in chunks:
-            yield asyncio.run(_verified(settings, chunk, expected))
-        return
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        given = [(chunk, {key: expected[key] for key in chunk if key in expected}) for chunk in chunks]
-        under_way = [pool.submit(_in_a_process, settings, chunk, heads) for chunk, heads in given]
-        for done in as_completed(under_way):
-            yield done.result()
+def _in_a_process(settings: Settings, asked: Sequence[Asked]) -> Sequence[Proof]:
+    return asyncio.run(_verified(settings, asked))
 
 
-def _in_a_process(settings: Settings, ids: Sequence[UUID], expected: Mapping[UUID, Head]) -> Sequence[Proof]:
-    return asyncio.run(_verified(settings, ids, expected))
-
-
-async def _verified(settings: Settings, ids: Sequence[UUID], expected: Mapping[UUID, Head]) -> Sequence[Proof]:
+async def _verified(settings: Settings, asked: Sequence[Asked]) -> Sequence[Proof]:
     async with opened(settings) as store:
         verifier = Verifier(store, codec_of(settings))
         together = asyncio.Semaphore(TOGETHER)
 
-        async def verify(key: UUID) -> Proof:
+        async def verify(key: UUID, head: Head | None) -> Proof:
             async with together:
-                return await verifier.verify(key, expected.get(key))
+                return await verifier.verify(key, head)
 
-        return await asyncio.gather(*map(verify, ids))
+        return await asyncio.gather(*(verify(key, head) for key, head in asked))
 
 
 def _print(report: Report, *, as_json: bool) -> None:
