@@ -111,6 +111,18 @@ class DueTimer(Struct, frozen=True):
     due_at: datetime
 
 
+class DefinitionUse(Struct, frozen=True):
+    """The executions of one workflow that are pinned to one definition."""
+
+    definition: str
+    """Its hash."""
+    open: int
+    executions: int
+    oldest_open_at: datetime | None
+    """Start of the oldest that has not ended."""
+    last_started_at: datetime
+
+
 class IndexChange(Struct, frozen=True):
     """What one append changes in the index.
 
@@ -170,6 +182,12 @@ class Index(Protocol):
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """Return the number of executions by (workflow, status)."""
+
+    async def uses(self, workflow: str) -> Sequence[DefinitionUse]:
+        """Return which definitions the workflow's executions are pinned to, the last used first.
+
+        For people: it reads the rows of all executions of the workflow.
+        """
 
     async def busy(self, *, after: UUID | None, limit: int) -> Sequence[UUID]:
         """Return the executions that have a lease, in id order, those greater than `after`."""

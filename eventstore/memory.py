@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from eventstore.codec import Stored
 from eventstore.errors import Conflict, Fenced, Full
-from eventstore.index import DueTimer
+from eventstore.index import DefinitionUse, DueTimer
 from eventstore.leases import News
 from eventstore.memory_slots import MemorySlots
 from eventstore.memory_subjects import MemorySubjects
@@ -238,6 +238,19 @@ class MemoryIndex:
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """See `index.Index`."""
         return Counter((row.workflow, row.status) for row in self._rows.values())
+
+    async def uses(self, workflow: str) -> Sequence[DefinitionUse]:
+        """See `index.Index`."""
+        rows: dict[str, list[ExecutionRow]] = defaultdict(list)
+        for row in self._rows.values():
+            if row.workflow == workflow:
+                rows[row.definition].append(row)
+        found: list[DefinitionUse] = []
+        for definition, of_it in rows.items():
+            going = [row.started_at for row in of_it if row.finished_at is None]
+            last = max(row.started_at for row in of_it)
+            found.append(DefinitionUse(definition, len(going), len(of_it), min(going, default=None), last))
+        return sorted(sorted(found, key=attrgetter("definition")), key=attrgetter("last_started_at"), reverse=True)
 
     async def busy(self, *, after: UUID | None, limit: int) -> Sequence[UUID]:
         """See `index.Index`."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from eventstore.errors import Undecodable
-from eventstore.index import ApprovalRow, DueTimer, ForkRow
+from eventstore.index import ApprovalRow, DefinitionUse, DueTimer, ForkRow
 from eventstore.index_rows import execution_row
 from eventstore.log import StoredDefinition
 from eventstore.queries import statements
@@ -96,6 +96,16 @@ class SqlIndex:
         """See `index.Index`."""
         rows = await self._database.fetch(SQL["counts"], {})
         return {(workflow, status): count for workflow, status, count in rows}
+
+    async def uses(self, workflow: str) -> Sequence[DefinitionUse]:
+        """See `index.Index`."""
+        time_of = self._database.time_of
+        return [
+            DefinitionUse(definition, is_open, count, None if oldest is None else time_of(oldest), time_of(last))
+            for definition, is_open, count, oldest, last in await self._database.fetch(
+                SQL["uses"], {"workflow": workflow}
+            )
+        ]
 
     async def busy(self, *, after: UUID | None, limit: int) -> Sequence[UUID]:
         """See `index.Index`."""

@@ -19,6 +19,7 @@ from daemon.api import (
     errors,
     events_stream,
     executions,
+    gate,
     health,
     hooks,
     limits,
@@ -51,8 +52,9 @@ def create_app(daemon: Daemon) -> FastAPI:
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
     reading = (workflows, events_stream, debugging, replays, past, executions, streams, cache, limits, topics, health)
-    parts = (many, *reading, messages, undo, people, branches, migrations, archive, subjects, shadows, dead_letters)
-    for part in (*parts, retention, storage):
+    past_parts = (branches, gate, migrations, archive, shadows, retention)
+    parts = (many, *reading, messages, undo, people, *past_parts, subjects, dead_letters, storage)
+    for part in parts:
         app.include_router(part.routes)
     app.router.routes.append(hooks.route(daemon))
     app.router.routes.append(links.route(daemon))

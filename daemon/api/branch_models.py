@@ -6,7 +6,7 @@ from datetime import datetime  # noqa: TC003  pydantic resolves the annotations 
 from typing import Any
 from uuid import UUID  # noqa: TC003  pydantic resolves the annotations at run time
 
-from daemon.api.models import Model, Summary
+from daemon.api.models import Model, Severity, Status, Summary
 
 
 class UnderWay(Model):
@@ -94,3 +94,34 @@ class Migrated(Model):
     step: str
     reason: str
     refused: str
+
+
+class Verdict(Model):
+    """What another definition would have decided about an execution.
+
+    `version` of the first event that would be another, or null; `recorded` and `found` are both sides of it.
+    """
+
+    execution_id: UUID
+    workflow: str
+    status: Status
+    severity: Severity
+    action: str
+    events: int
+    version: int | None
+    at: datetime | None
+    step: str
+    recorded: Any
+    found: Any
+    reason: str
+
+
+class GateReport(Model):
+    """How many would have gone another way, at which node, how badly; the worst first. `next` is the next cursor."""
+
+    checked: int
+    by_severity: dict[str, int]
+    by_node: dict[str, int]
+    parted: list[Verdict]
+    failed: dict[str, str]
+    next: str | None

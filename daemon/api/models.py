@@ -9,6 +9,7 @@ from uuid import UUID  # noqa: TC003  pydantic resolves the annotations at run t
 from pydantic import BaseModel, ConfigDict
 
 Status = Literal["pending", "running", "paused", "compensating", "completed", "failed", "cancelled"]
+Severity = Literal["none", "minor", "major", "critical"]
 StepStatus = Literal[
     "queued",
     "limited",
@@ -277,3 +278,22 @@ class Workflows(Model):
     """The loaded workflows."""
 
     workflows: list[Workflow]
+
+
+class Version(Model):
+    """A definition, by its hash, and the executions that are pinned to it."""
+
+    definition: str
+    open: int
+    executions: int
+    oldest_open_at: datetime | None
+    last_started_at: datetime | None
+    first_seen_at: datetime | None
+    current: bool | None
+
+
+class Versions(Model):
+    """The definitions of a workflow, the last used first."""
+
+    workflow: str
+    versions: list[Version]

@@ -6,9 +6,7 @@ from datetime import datetime  # noqa: TC003  pydantic resolves the annotations 
 from typing import Any, Literal
 from uuid import UUID  # noqa: TC003  pydantic resolves the annotations at run time
 
-from daemon.api.models import Model, Status
-
-Severity = Literal["none", "minor", "major", "critical"]
+from daemon.api.models import Model, Severity, Status
 
 
 class Change(Model):

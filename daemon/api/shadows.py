@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
 from msgspec import Meta, Struct
-from msgspec.structs import replace
 
 from daemon.api import shadow_models as models
 from daemon.api.bodies import answer, read_json
+from daemon.api.definitions import plans_in
 from daemon.api.describe import ANSWERS, body_of
-from daemon.api.errors import BadRequest
 from daemon.api.executions import utc
 from daemon.api.parameters import Api  # noqa: TC001  fastapi resolves the annotations
-from daemon.core.errors import Misconfigured, SagadError, UnknownWorkflow
+from daemon.core.errors import SagadError, UnknownWorkflow
 from daemon.runtime.definitions import InputSchemas
 from daemon.runtime.shadow_check import Shadowed, report
 from daemon.runtime.shadow_range import Range, Shadows, executions_in
@@ -26,13 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from daemon.core.plan import Plan
-    from daemon.runtime.definitions import Compiler
     from daemon.runtime.shadow_range import Bound
 
 MOST = 200
 """Executions of one call."""
-FILE = "definition"
-"""What places in the text are said to be in."""
 
 Position = Annotated[int, Meta(ge=0, le=2**53)]
 
@@ -73,7 +69,7 @@ async def shadow(*, request: Request, daemon: Api) -> Response:
     Steps are given their recorded results; nothing is sent, nothing is written.
     """
     body = await read_json(request, daemon.settings.http.max_body_bytes, ShadowBody, NO_BODY)
-    plans = _plans(daemon.compiler, body.definition)
+    plans = plans_in(daemon.compiler, body.definition)
     workflows = tuple(sorted(plans)) if body.workflow is None else (body.workflow,)
     plan_for = partial(_plan_for, plans, body.workflow)
     for name in workflows:
@@ -92,17 +88,6 @@ async def shadow(*, request: Request, daemon: Api) -> Response:
         except (SagadError, StoreError) as error:
             failed[str(execution_id)] = str(error)
     return answer(report(found, failed))
-
-
-def _plans(compiler: Compiler, text: str) -> Mapping[str, Plan]:
-    """Compile the text; handlers that this daemon does not have are taken to be there."""
-    try:
-        loaded = replace(compiler, handlers=None, functions=None).load_text(text, FILE)
-    except Misconfigured as error:
-        raise BadRequest(f"the definition: {error}") from None
-    if not loaded.plans:
-        raise BadRequest("the body has no definition")
-    return {plan.definition.workflow: plan for plan in loaded.plans}
 
 
 def _plan_for(plans: Mapping[str, Plan], wanted: str | None, workflow: str) -> Plan:

@@ -14,6 +14,7 @@ from daemon.api.describe import ANSWERS, body_of
 from daemon.api.parameters import Actor, Api, IdempotencyKey, Wait  # noqa: TC001  FastAPI resolves the annotations
 from daemon.api.waiting import answered, finished, read_wait, room
 from daemon.core.state import Finished
+from daemon.runtime.versions import versions_view
 from daemon.runtime.views import definition_view, encode, summary_view
 
 SCHEMA_JSON = "application/schema+json"
@@ -45,6 +46,18 @@ async def list_workflows(daemon: Api) -> Response:
 async def show_workflow(*, daemon: Api, workflow: Workflow) -> Response:
     """Return a workflow's current definition."""
     return answer(definition_view(daemon.plans.current(workflow).definition))
+
+
+@routes.get("/workflows/{workflow}/versions", response_model=models.Versions, responses=ANSWERS[422, 503])
+async def list_versions(*, daemon: Api, workflow: Workflow) -> Response:
+    """List the definitions that the workflow's executions are pinned to, with how many are open.
+
+    A workflow that is not loaded any more has no current one. It reads the rows of all its executions.
+    """
+    loaded = workflow in daemon.plans.workflows()
+    current = daemon.plans.current(workflow).definition.hash if loaded else None
+    view = await versions_view(daemon.store.index, daemon.store.definitions, workflow, current=current)
+    return answer(view)
 
 
 @routes.get(

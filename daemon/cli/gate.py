@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,31 +20,23 @@ from daemon.cli.options import Config, ExecutionIdArgument, Json, settings_of
 from daemon.cli.sources import find, source_of
 from daemon.cli.spreading import spread
 from daemon.cli.stores import is_memory, opened
-from daemon.core.errors import ExecutionNotFound, Rejected, SagadError
-from daemon.core.events import ExecutionForked
-from daemon.core.state import INITIAL, NotStarted
+from daemon.core.errors import Rejected, SagadError
 from daemon.core.subjects import SubjectForgotten
 from daemon.runtime.clock import SystemClock
+from daemon.runtime.deciding_again import Gate, chosen
 from daemon.runtime.history import History
 from daemon.runtime.plans import Plans
-from daemon.runtime.projection import status_of
 from daemon.runtime.views import plain
-from daemon.runtime.what_if import SEVERITIES, Verdict, junit, report, verdict
+from daemon.runtime.what_if import SEVERITIES, Verdict, junit, report
 from eventstore.errors import StoreError
-from eventstore.index import ExecutionFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from uuid import UUID
 
     from daemon.core.plan import Plan
     from daemon.runtime.what_if import Report
     from daemon.settings import Settings
-    from eventstore.store import Store
-
-PAGE = 500
-OPEN = ("running", "pending", "paused", "compensating")
-CLOSED = ("completed", "failed", "cancelled")
 
 Definition = Annotated[
     Path, typer.Option("--definition", help="The file with the other definition.", show_default=False)
@@ -105,7 +96,7 @@ def check(
         raise BadUsage(f"there is no severity {allow!r}", hint=f"there are: {', '.join(SEVERITIES)}")
     settings = lasting(settings_of(config))
     plans = plans_in(settings, str(definition))
-    ids = asyncio.run(_chosen(settings, sorted(plans), sample))
+    ids = asyncio.run(_chosen(settings, plans, sample))
     work = partial(_in_a_process, settings, str(definition))
     found = report(*spread(work, ids, processes, quiet=as_json))
     if junit_file is not None:
@@ -132,28 +123,9 @@ def plans_in(settings: Settings, file: str) -> Mapping[str, Plan]:
     return {plan.definition.workflow: plan for plan in loaded.plans}
 
 
-async def _chosen(settings: Settings, workflows: Sequence[str], sample: int) -> list[UUID]:
-    """Return the open executions of the workflows, and a sample of the ended ones, the same each time."""
-    found: list[UUID] = []
+async def _chosen(settings: Settings, workflows: Iterable[str], sample: int) -> list[UUID]:
     async with opened(settings) as store:
-        for workflow in workflows:
-            for status in OPEN:
-                found += await _ids(store, workflow, status)
-            ended = [each for status in CLOSED for each in await _ids(store, workflow, status)]
-            found += random.Random(0).sample(ended, min(sample, len(ended)))  # noqa: S311  no secret
-    return found
-
-
-async def _ids(store: Store, workflow: str, status: str) -> list[UUID]:
-    found: list[UUID] = []
-    after: tuple[Any, UUID] | None = None
-    while True:
-        which = ExecutionFilter(workflow=workflow, status=status, limit=PAGE, after=after)
-        rows = await store.index.executions(which)
-        found += [row.execution_id for row in rows]
-        if len(rows) < PAGE:
-            return found
-        after = rows[-1].started_at, rows[-1].execution_id
+        return await chosen(store.index, sorted(workflows), sample)
 
 
 def _in_a_process(settings: Settings, file: str, ids: Sequence[UUID]) -> tuple[list[Verdict], dict[str, str]]:
@@ -167,31 +139,15 @@ async def _verdicts(settings: Settings, file: str, ids: Sequence[UUID]) -> tuple
     async with opened(settings) as store:
         history = History(store.log, store.snapshots, store.deletions)
         plans = Plans(store.definitions, plain_compiler_of(settings).compile_stored, SystemClock())
+        gate = Gate(history, plans, new)
         for execution_id in ids:
             try:
-                verdicts.append(await _verdict(history, plans, new, execution_id))
+                verdicts.append(await gate.verdict(execution_id))
             except SubjectForgotten:
                 continue  # it has ended, and has no values to decide on
             except (SagadError, StoreError) as error:
                 failed[str(execution_id)] = str(error)
     return verdicts, failed
-
-
-async def _verdict(history: History, plans: Plans, new: Mapping[str, Plan], execution_id: UUID) -> Verdict:
-    recorded = await history.events(execution_id)
-    if not recorded:
-        raise ExecutionNotFound(execution_id)
-    state = await history.load(execution_id, up_to_version=recorded[-1].version)
-    if isinstance(state, NotStarted):
-        raise Rejected("it has not started")
-    if state.workflow not in new:
-        raise Rejected(f"the file has no workflow {state.workflow!r}; it has: {', '.join(sorted(new))}")
-    base = INITIAL
-    if isinstance(forked := recorded[0].event, ExecutionForked):
-        base = await history.load(forked.source, up_to_version=forked.at_version)
-    old = await plans.pinned(state.definition)
-    events = [each.event for each in recorded]
-    return verdict(execution_id, old, new[state.workflow], events, base, status=status_of(state))
 
 
 def _lines(told: Verdict) -> Iterator[str]:

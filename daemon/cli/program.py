@@ -46,6 +46,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Show an execution as it went; or live a part of the log again under other definitions.",
     ),
     "daemons": ("reading:daemons", "Show the daemons that work on the store."),
+    "versions": ("versions:versions", "Show which definitions of a workflow still have open executions."),
     "limits": ("limiting:limits", "Show the limits that executions share, who holds them and who waits."),
     "signal": ("changing:signal", "Give an execution a signal."),
     "update": ("changing:update", "Give an execution an update, and print its result."),

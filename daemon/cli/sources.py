@@ -24,6 +24,7 @@ from daemon.runtime.history import History
 from daemon.runtime.plans import MissingDefinition, Plans
 from daemon.runtime.standings import limits_view, standings
 from daemon.runtime.undo import undo_view
+from daemon.runtime.versions import versions_view
 from daemon.runtime.views import daemons_view, event_view, execution_view, plain, row_view, state_view
 from daemon.runtime.why import parked, why
 from eventstore.errors import Undecodable
@@ -77,6 +78,9 @@ class Source(Protocol):
 
     def limits(self, name: str | None) -> dict[str, Any]:
         """Return the limits that executions share, or one with those that hold it and wait for it."""
+
+    def versions(self, workflow: str) -> dict[str, Any]:
+        """Return the definitions that the workflow's executions are pinned to."""
 
 
 @contextmanager
@@ -209,6 +213,11 @@ class StoreSource:
         view: dict[str, Any] = plain(self._run(limits_view(self._store.slots, self._shared, limit=name)))
         return view
 
+    def versions(self, workflow: str) -> dict[str, Any]:
+        """Return the definitions of the workflow; which one is current only a daemon knows."""
+        view: dict[str, Any] = plain(self._run(versions_view(self._store.index, self._store.definitions, workflow)))
+        return view
+
     def _existing(self, execution_id: UUID, after: int) -> Sequence[Recorded]:
         found = self._run(self._history.events(execution_id, after_version=after))
         if not found and self._run(self._store.index.execution(execution_id)) is None:
@@ -294,6 +303,11 @@ class DaemonSource:
     def limits(self, name: str | None) -> dict[str, Any]:
         """Return the limits that executions share."""
         view: dict[str, Any] = self._connection.get("/limits" if name is None else f"/limits/{quote(name)}")
+        return view
+
+    def versions(self, workflow: str) -> dict[str, Any]:
+        """Return the definitions of the workflow."""
+        view: dict[str, Any] = self._connection.get(f"/workflows/{quote(workflow, safe='')}/versions")
         return view
 
     def _finished(self, execution_id: UUID, after: int) -> bool:

@@ -16,8 +16,8 @@ from msgspec import Struct
 from daemon.core.commands import MigrateExecution
 from daemon.core.decide import decide
 from daemon.core.errors import ExecutionFinished, Rejected
-from daemon.core.events import ExecutionForked
-from daemon.core.state import INITIAL, Running
+from daemon.core.state import Running
+from daemon.runtime.deciding_again import past_of
 from daemon.runtime.projection import status_of
 from daemon.runtime.what_if import SEVERITIES, Severity, Verdict, verdict
 
@@ -89,11 +89,7 @@ class Migrations:
         if not isinstance(state, Running):
             raise ExecutionFinished(f"the execution {status_of(state)}: fork it to go on under another definition")
         old, new = await self._plans.pinned(state.definition), await self._new(state, wish.version)
-        recorded = await self._history.events(execution_id, up_to_version=state.version)
-        base = INITIAL
-        if recorded and isinstance(forked := recorded[0].event, ExecutionForked):
-            base = await self._history.load(forked.source, up_to_version=forked.at_version)
-        events = [each.event for each in recorded]
+        events, base = await past_of(self._history, execution_id, up_to_version=state.version)
         told = verdict(execution_id, old, new, events, base, status=status_of(state), names=wish.names)
         command = MigrateExecution(
             names=wish.names,

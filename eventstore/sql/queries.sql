@@ -86,6 +86,11 @@ FROM executions WHERE {conditions} ORDER BY started_at DESC, execution_id DESC L
 -- counts: executions by workflow and status
 SELECT workflow, status, count(*) FROM executions GROUP BY workflow, status;
 
+-- uses: the executions of a workflow by the definition that they are pinned to
+SELECT definition, count(*) FILTER (WHERE finished_at IS NULL), count(*),
+    min(started_at) FILTER (WHERE finished_at IS NULL), max(started_at)
+FROM executions WHERE workflow = :workflow GROUP BY definition ORDER BY max(started_at) DESC, definition;
+
 -- busy: executions that have a lease, from the first
 SELECT execution_id FROM leases ORDER BY execution_id LIMIT :limit;
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 WITH_TEXTS = {
     "/archive": "GET",
+    "/check": "POST",
+    "/executions/{execution_id}/what-if": "POST",
     "/as-of": "GET",
     "/executions/pause": "POST",
     "/executions/resume": "POST",

@@ -121,5 +121,15 @@ def test_the_gate_finds_what_would_go_another_way(sagad: Sagad, running: Running
     assert sagad("check", str(other), "--allow", "much").code == 2
     stranger = folder / "stranger.yaml"
     stranger.write_text("workflow: stranger\nnodes: {a: {task: reserve, with: {order: 1}}}\n")
-    assert "the file has no workflow 'order'" in sagad("what-if", order, "--definition", str(stranger)).err
+    assert "there is no new workflow 'order'; there are: stranger" in sagad("what-if", order, "--definition", str(stranger)).err
     assert running.process.poll() is None
+
+
+def test_versions_tell_which_definitions_are_in_use(sagad: Sagad, running: Running, order: str) -> None:
+    """From the store, and from the daemon, which knows the current one."""
+    [stored] = sagad("versions", "order", "--json").json["versions"]
+    assert (stored["current"], stored["executions"] >= 1) == (None, True)
+    shown = sagad("versions", "order", "--url", running.address).out
+    assert stored["definition"][:12] in shown
+    assert "current" in shown
+    assert sagad("versions", "nobody").code == 3

@@ -2,13 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from msgspec.structs import asdict, replace
 
-from eventstore.index import DueTimer, ExecutionChange, ExecutionFilter, ExecutionRow, ForkRow, IndexChange, TimerRow
+from eventstore.index import (
+    DefinitionUse,
+    DueTimer,
+    ExecutionChange,
+    ExecutionFilter,
+    ExecutionRow,
+    ForkRow,
+    IndexChange,
+    TimerRow,
+)
 from eventstore.store import Store
 from tests.support.stores import NOW, append, row, timer
 
@@ -177,6 +187,32 @@ async def test_counts_by_workflow_and_status(store: Store) -> None:
         one = uuid4()
         await put(store, one, IndexChange(row(one, workflow=workflow, status=status)))
     assert dict(await store.index.counts()) == {("a", "running"): 2, ("a", "failed"): 1, ("b", "completed"): 1}
+
+
+async def test_uses_of_definitions(store: Store) -> None:
+    """Of one workflow, the last used first; those that have ended are no open ones."""
+    special: list[dict[str, Any]] = [
+        {"definition": "old"},
+        {"definition": "old"},
+        {"definition": "old", "status": "completed", "finished_at": NOW},
+        {"definition": "new"},
+        {"definition": "gone", "status": "failed", "finished_at": NOW},
+        {"definition": "new", "workflow": "other"},
+    ]
+    start = {"old": 1, "new": 9, "gone": 0}
+
+    def at(number: int) -> datetime:
+        return NOW + timedelta(seconds=start[special[number]["definition"]], milliseconds=number)
+
+    for number, fields in enumerate(special):
+        one = uuid4()
+        await put(store, one, IndexChange(row(one, started_at=at(number), **fields)))
+    assert list(await store.index.uses("orders")) == [
+        DefinitionUse("new", 1, 1, at(3), at(3)),
+        DefinitionUse("old", 2, 3, at(0), at(2)),
+        DefinitionUse("gone", 0, 1, None, at(4)),
+    ]
+    assert list(await store.index.uses("nobody's")) == []
 
 
 async def test_busy_executions_by_page(store: Store) -> None:
