@@ -121,7 +121,10 @@ def test_the_gate_finds_what_would_go_another_way(sagad: Sagad, running: Running
     assert sagad("check", str(other), "--allow", "much").code == 2
     stranger = folder / "stranger.yaml"
     stranger.write_text("workflow: stranger\nnodes: {a: {task: reserve, with: {order: 1}}}\n")
-    assert "there is no new workflow 'order'; there are: stranger" in sagad("what-if", order, "--definition", str(stranger)).err
+    assert (
+        "there is no new workflow 'order'; there are: stranger"
+        in sagad("what-if", order, "--definition", str(stranger)).err
+    )
     assert running.process.poll() is None
 
 
