@@ -54,6 +54,7 @@ MAY_IMPORT = {
         "daemon.assembled",
         "daemon.settings",
     },
+    "daemon.client": {"daemon.client"},
     "triggers": {"triggers"},
     "eventstore": {"eventstore"},
 }
