@@ -28,7 +28,9 @@ class Execution(Past, Debugging):
 
     async def show(self, *, wait_s: float = 0.0) -> Answer:
         """Return it with its steps; wait so long for its end first, 600 s at most."""
-        return await self._link.ask("GET", self._path, wait_s=wait_s, wait=f"{round(wait_s * 1000)}ms" if wait_s else None)
+        return await self._link.ask(
+            "GET", self._path, wait_s=wait_s, wait=f"{round(wait_s * 1000)}ms" if wait_s else None
+        )
 
     async def result(self) -> Any:
         """Wait for its end, however long, and return its output.
