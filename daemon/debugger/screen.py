@@ -22,11 +22,11 @@ from textual.widgets.option_list import Option
 from daemon.core.address import node_of
 from daemon.core.errors import SagadError
 from daemon.core.evaluation import EvaluationError
+from daemon.debugger.breakpoints import Breakpoint
 from daemon.debugger.live_prompt import LivePrompt
-from daemon.debugger.looking import said, seen, step_at
+from daemon.debugger.looking import said, seen
 from daemon.debugger.outline import outline, statuses
 from daemon.debugger.prompt import Prompt
-from daemon.debugger.session import Breakpoint
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -270,7 +270,7 @@ def _seen(debuggee: Debuggee) -> str:
     """Return the step, and what templates see."""
     moment = debuggee.session.here
     parts: list[str] = []
-    if step := step_at(moment):
+    if step := debuggee.step():
         parts.append(f"step {_json(step)}")
     try:
         known = seen(moment, debuggee.session.outputs())

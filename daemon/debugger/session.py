@@ -5,17 +5,16 @@ less deep, `back` to the one before that is no deeper, `continue` and `reverse` 
 there is no such moment a move says so, and its caller decides: a recording ends there, an execution under way may have
 more.
 
-Comes from: `adapter`, `prompt`. Goes to: `looking`.
+Comes from: `adapter`, `prompt`. Goes to: `breakpoints`, `looking`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from daemon.core.address import node_of
 from daemon.core.evaluation import EvaluationError
+from daemon.debugger.breakpoints import Breakpoint, Fitting, counts, said_at
 from daemon.debugger.looking import evaluate
 from daemon.debugger.moments import Moment, Taken, moments
 
@@ -31,17 +30,6 @@ OTHERWISE = frozenset({"fails", "is held", "is edited"})
 """What a breakpoint that names a node does not stop at."""
 
 
-class Breakpoint(Struct, frozen=True):
-    """Where to stop. All that is given must fit; a condition alone fits where it becomes true."""
-
-    node: str = ""
-    """Id of a node, or the address of one of its steps."""
-    condition: str = ""
-    """Expression over what a template sees there; one that has no value does not fit."""
-    errors: str = ""
-    """`failed` fits where a step or the execution has failed for good, `attempt` where any attempt has."""
-
-
 class Session:
     """One execution that is looked at. `position` is the number of the moment among `moments`."""
 
@@ -50,7 +38,12 @@ class Session:
         self.moments: list[Moment] = []
         self.position = 0
         self.breakpoints: tuple[Breakpoint, ...] = ()
+        self._fitting: dict[Breakpoint, Fitting] = {}
         self.extend(taken)
+
+    def clear(self) -> None:
+        """Forget all decisions; the breakpoints stay."""
+        self.taken, self.moments, self._fitting = [], [], {}
 
     def extend(self, taken: Iterable[Taken]) -> None:
         """Add decisions that were taken since."""
@@ -95,10 +88,27 @@ class Session:
         return lambda number: bounds[how](self.moments[number])
 
     def hit(self, number: int) -> Breakpoint | None:
-        """Return the first breakpoint that fits a moment."""
-        return next((each for each in self.breakpoints if self._hits(each, number)), None)
+        """Return the first breakpoint that stops at a moment."""
+        return next((each for each in self.breakpoints if not each.log and self._hits(each, number)), None)
+
+    def logged(self, number: int) -> list[str]:
+        """Return what breakpoints say at a moment that do not stop there."""
+        moment = self.moments[number]
+
+        def value_of(text: str) -> object:
+            return evaluate(text, moment, self.outputs(number))
+
+        return [said_at(each.log, value_of) for each in self.breakpoints if each.log and self._hits(each, number)]
 
     def _hits(self, breakpoint_: Breakpoint, number: int) -> bool:
+        if not self._fits_at(breakpoint_, number):
+            return False
+        if not breakpoint_.hits:
+            return True
+        fitting = self._fitting.setdefault(breakpoint_, Fitting())
+        return counts(breakpoint_.hits, fitting.place_of(number, lambda each: self._fits_at(breakpoint_, each)))
+
+    def _fits_at(self, breakpoint_: Breakpoint, number: int) -> bool:
         moment = self.moments[number]
         if breakpoint_.errors and (moment.error is None or not (moment.final or breakpoint_.errors == "attempt")):
             return False

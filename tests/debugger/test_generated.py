@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from daemon.core.redeciding import redecide
+from daemon.debugger.breakpoints import Breakpoint
 from daemon.debugger.looking import frames, said, seen, step_at
 from daemon.debugger.moments import Taken
-from daemon.debugger.session import Breakpoint, Session
+from daemon.debugger.session import Session
 from tests.core.generator.executions import case
 
 CASES = 120

@@ -9,9 +9,10 @@ import pytest
 from daemon.core.evaluation import EvaluationError
 from daemon.core.redeciding import redecide
 from daemon.core.values import from_json
+from daemon.debugger.breakpoints import Breakpoint
 from daemon.debugger.looking import evaluate, frames, said, seen, step_at
 from daemon.debugger.moments import Taken
-from daemon.debugger.session import Breakpoint, Session
+from daemon.debugger.session import Session
 from tests.core.spec import Story
 
 if TYPE_CHECKING:
