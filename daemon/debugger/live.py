@@ -14,21 +14,22 @@ from urllib.parse import quote
 from daemon.core.errors import Rejected
 from daemon.core.events import BreakpointHit, ExecutionMigrated, ExecutionRewound
 from daemon.core.evolve_breaks import MOVES
-from daemon.core.redeciding import redecide
-from daemon.core.state import Finished, Running, cause
+from daemon.core.state import INITIAL, Finished, Running, cause
 from daemon.core.values import from_json
 from daemon.debugger.breakpoints import Breakpoint
 from daemon.debugger.debuggee import Debuggee
 from daemon.debugger.looking import to_be_sent
-from daemon.debugger.moments import Taken
+from daemon.debugger.recording import following
 from daemon.debugger.session import BACKWARDS, Session
 from daemon.debugger.values import INPUT, VARIABLES, expression_of, replaced
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from uuid import UUID
 
+    from daemon.core.state import State
     from daemon.core.state_breaks import Stop
+    from daemon.debugger.moments import Taken
     from daemon.debugger.remote import Remote
     from daemon.debugger.values import Place
 
@@ -47,6 +48,7 @@ class Live(Debuggee):
     def __init__(self, remote: Remote, execution_id: UUID) -> None:
         self.session = Session()
         self.note = ""
+        self._state: State = INITIAL
         self._remote = remote
         self._id = execution_id
 
@@ -224,9 +226,10 @@ class Live(Debuggee):
             self.session.clear()
             self._take(await self._remote.taken(self._id))
             return
-        plan = self.session.taken[-1].plan
-        self._take([Taken(plan, decision) for decision in redecide(plan, events, self._state)])
+        if self.session.last is not None:
+            self._take(following(self.session.last, events))
 
-    def _take(self, taken: Sequence[Taken]) -> None:
+    def _take(self, taken: Iterable[Taken]) -> None:
         self.session.extend(taken)
-        self._state = self.session.taken[-1].decision.after
+        if self.session.last is not None:
+            self._state = self.session.last.after

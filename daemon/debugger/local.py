@@ -17,7 +17,7 @@ from msgspec.structs import replace as changed
 from daemon.core.calls import node_at
 from daemon.core.commands import EditAtBreakpoint
 from daemon.core.errors import Rejected, UnknownWorkflow
-from daemon.core.redeciding import redecide
+from daemon.core.evolve import evolve
 from daemon.core.state import INITIAL, Finished, Running, cause
 from daemon.core.values import bounded_json, from_json, to_json
 from daemon.debugger.debuggee import Debuggee
@@ -87,9 +87,9 @@ class Local(Debuggee):
     async def read(self) -> bool:
         """Take over what was decided since; tell whether it was anything."""
         recorded = await self._daemon.history.events(self._id, after_version=self._state.version)
-        for decision in redecide(self._plan, [each.event for each in recorded], self._state):
-            self.session.extend([Taken(self._plan, decision)])
-            self._state = decision.after
+        for each in recorded:
+            before, self._state = self._state, evolve(self._state, each.event)
+            self.session.extend([Taken(self._plan, each.event, before, self._state)])
         return bool(recorded)
 
     @property

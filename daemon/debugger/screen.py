@@ -80,7 +80,6 @@ class Screen(App[None]):
         console = Console(file=self._said, width=200, no_color=True)
         self._prompt = prompt(debuggee, _nothing, console)
         self._leaves: dict[str, TreeNode[str]] = {}
-        self._found: list[int] = []
 
     def compose(self) -> ComposeResult:
         """Lay the panes out."""
@@ -146,7 +145,7 @@ class Screen(App[None]):
         """Go to the moment of an event, or the next after it."""
         place = int(event.option.id or 0)
         session = self._debuggee.session
-        later = (number for number, at in enumerate(self._places()) if at >= place)
+        later = (number for number, moment in enumerate(session.moments) if moment.number >= place)
         session.position = next(later, len(session.moments) - 1)
         self._show()
 
@@ -211,28 +210,14 @@ class Screen(App[None]):
         errors = any(each.errors for each in session.breakpoints)
         self.query_one("#graph").border_subtitle = "stops at errors" if errors else ""
 
-    def _places(self) -> list[int]:
-        """Return of each moment which event it follows, among all."""
-        session = self._debuggee.session
-        if len(self._found) != len(session.moments):
-            events = (event for taken in session.taken for event in taken.decision.events)
-            places = {id(event): place for place, event in enumerate(events)}
-            self._found = [places[id(moment.event)] for moment in session.moments]
-        return self._found
-
     def _list_events(self) -> None:
         session, listed = self._debuggee.session, self.query_one("#events", OptionList)
-        place = self._places()[session.position]
-        told: list[tuple[int, Event]] = []
-        for taken in session.taken:
-            events = taken.decision.events
-            first = taken.decision.after.version - len(events) + 1
-            told += ((first + index, event) for index, event in enumerate(events))
+        place = session.here.number
         start = max(place - AROUND, 0)
         listed.clear_options()
         listed.add_options(
             Option(_event(version, event, now=at == place), id=str(at))
-            for at, (version, event) in enumerate(told[start : place + AROUND], start)
+            for at, (version, event) in enumerate(session.events[start : place + AROUND], start)
         )
         listed.highlighted = place - start
 

@@ -16,10 +16,12 @@ from daemon.core.address import node_of
 from daemon.core.evaluation import EvaluationError
 from daemon.debugger.breakpoints import Breakpoint, Fitting, counts, said_at
 from daemon.debugger.looking import evaluate
-from daemon.debugger.moments import Moment, Taken, moments
+from daemon.debugger.moments import Moment, Taken, moment, output_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from daemon.core.events import Event
 
 BACKWARDS = frozenset({"back", "reverse"})
 BREAKING = frozenset({"continue", "reverse"})
@@ -34,7 +36,9 @@ class Session:
     """One execution that is looked at. `position` is the number of the moment among `moments`."""
 
     def __init__(self, taken: Iterable[Taken] = ()) -> None:
-        self.taken: list[Taken] = []
+        self.events: list[tuple[int, Event]] = []
+        """All that were recorded, with their versions; a moment has the number of its own among them."""
+        self.last: Taken | None = None
         self.moments: list[Moment] = []
         self.position = 0
         self.breakpoints: tuple[Breakpoint, ...] = ()
@@ -42,14 +46,16 @@ class Session:
         self.extend(taken)
 
     def clear(self) -> None:
-        """Forget all decisions; the breakpoints stay."""
-        self.taken, self.moments, self._fitting = [], [], {}
+        """Forget all events; the breakpoints stay."""
+        self.events, self.last, self.moments, self._fitting = [], None, [], {}
 
     def extend(self, taken: Iterable[Taken]) -> None:
-        """Add decisions that were taken since."""
+        """Add events that were recorded since."""
         for each in taken:
-            self.moments += moments(len(self.taken), each)
-            self.taken.append(each)
+            if (found := moment(len(self.events), each)) is not None:
+                self.moments.append(found)
+            self.events.append((each.after.version, each.event))
+            self.last = each
 
     @property
     def here(self) -> Moment:
@@ -130,13 +136,12 @@ class Session:
 
     def outputs(self, number: int | None = None) -> Callable[[str], object]:
         """Return what gives the recorded output of a step, also of one that has left the state since."""
-        moment = self.here if number is None else self.moments[number]
+        upto = (self.here if number is None else self.moments[number]).number
 
         def output(address: str) -> object:
-            for taken in reversed(self.taken[: moment.number + 1]):
-                for event in reversed(taken.decision.events):
-                    if getattr(event, "address", None) == address and hasattr(event, "output"):
-                        return event.output
+            for _, event in reversed(self.events[: upto + 1]):
+                if (found := output_in(event, address)) is not None:
+                    return found
             raise KeyError(address)
 
         return output

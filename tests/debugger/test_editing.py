@@ -1,4 +1,4 @@
-"""What an editor can have done to an execution, over the wire: values set, steps skipped, tried again, given results."""
+"""What an editor can have done to an execution, over the wire: values set, steps skipped and tried again."""
 
 from __future__ import annotations
 
