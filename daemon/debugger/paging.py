@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from daemon.core.values import Json
     from daemon.runtime.history import History
     from daemon.runtime.plans import Plans
-    from eventstore.log import Recorded
 
 EVERY = 1_000
 """Events between two marks, and those that are read at once."""
@@ -155,8 +154,8 @@ class Pages:
         while True:
             leg = way.legs[mark.leg]
             last = mark.version + EVERY if leg.up_to is None else min(mark.version + EVERY, leg.up_to)
-            recorded = await self._history.events(leg.execution_id, after_version=mark.version, up_to_version=last)
-            if recorded:
+            page = await self._history.events(leg.execution_id, after_version=mark.version, up_to_version=last)
+            if recorded := [(each.version, each.event) for each in page]:
                 taken, mark = await self._taken(leg, mark, recorded)
                 yield mark, taken
             elif mark.leg + 1 < len(way.legs):
@@ -164,15 +163,16 @@ class Pages:
             else:
                 return
 
-    async def _taken(self, leg: Leg, mark: Mark, recorded: Sequence[Recorded]) -> tuple[Sequence[Taken], Mark]:
-        events = [each.event for each in recorded]
+    async def _taken(self, leg: Leg, mark: Mark, recorded: Sequence[tuple[int, Event]]) -> tuple[Sequence[Taken], Mark]:
         plans = {
-            each.definition: await self._plans.pinned(each.definition) for each in events if isinstance(each, PINNING)
+            event.definition: await self._plans.pinned(event.definition)
+            for _, event in recorded
+            if isinstance(event, PINNING)
         }
         rewound = {
-            each.version: await self._history.load(leg.execution_id, up_to_version=each.version)
-            for each in recorded
-            if isinstance(each.event, ExecutionRewound)
+            version: await self._history.load(leg.execution_id, up_to_version=version)
+            for version, event in recorded
+            if isinstance(event, ExecutionRewound)
         }
         try:
             return await asyncio.to_thread(_fold, mark, recorded, plans, rewound)  # so a daemon goes on meanwhile
@@ -207,16 +207,16 @@ def _leg_of(way: Way, found: Moment) -> int:
 
 
 def _fold(
-    mark: Mark, recorded: Sequence[Recorded], plans: Mapping[str, Plan], rewound: Mapping[int, State]
+    mark: Mark, recorded: Sequence[tuple[int, Event]], plans: Mapping[str, Plan], rewound: Mapping[int, State]
 ) -> tuple[Sequence[Taken], Mark]:
     """Return the events with the states around them, and the mark after them; those before the start are left out."""
     state, plan, taken = mark.state, mark.plan, list[Taken]()
-    for each in recorded:
-        before, event = state, each.event
-        state = rewound[each.version] if isinstance(event, ExecutionRewound) else evolve(state, event)
+    for version, event in recorded:
+        before = state
+        state = rewound[version] if isinstance(event, ExecutionRewound) else evolve(state, event)
         plan = plans[event.definition] if isinstance(event, PINNING) else plan
         if plan is not None:
             taken.append(Taken(plan, event, before, state))
     moments = mark.moments + sum(map(is_moment, taken))
-    end = Mark(mark.leg, recorded[-1].version, mark.events + len(taken), moments, state, plan)
+    end = Mark(mark.leg, recorded[-1][0], mark.events + len(taken), moments, state, plan)
     return taken, end
