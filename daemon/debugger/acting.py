@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SKIP, RETRY, EDIT = "sagad/skip", "sagad/retry", "sagad/edit"
 ABILITIES = {"supportsSetVariable": True, "supportsSetExpression": True, "supportsRestartFrame": True}
 """Of an execution that can be told what to go on with."""
+WHILE_LIVE = {"supportsHitConditionalBreakpoints": False}
+"""Of one that goes on in a daemon besides."""
 GOES_ON = frozenset({SKIP, RETRY, "restartFrame"})
 """Requests after which the execution goes on; so it does after an edit of what a step has given."""
 VARIABLES_OF_EDIT = frozenset({"variables", "input", "output"})

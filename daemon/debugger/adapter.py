@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from daemon.core.errors import SagadError
 from daemon.core.evaluation import EvaluationError
 from daemon.core.events import BreakpointHit
-from daemon.debugger.acting import ABILITIES, EDIT, Acting
+from daemon.debugger.acting import ABILITIES, EDIT, WHILE_LIVE, Acting
 from daemon.debugger.asked import FILTERS, Asked, at_errors, by_name, in_lines
 from daemon.debugger.looking import said
 from daemon.debugger.showing import Showing
@@ -142,7 +142,7 @@ class Adapter:
         """Do what an answer is followed by."""
         if command in ("launch", "attach"):
             if self._debuggee is not None and self._debuggee.changes:
-                self._event("capabilities", {"capabilities": ABILITIES})
+                self._event("capabilities", {"capabilities": ABILITIES | (WHILE_LIVE if self._live else {})})
             self._event("initialized")
         elif self._acting is not None and self._acting.goes_on(command, arguments):
             self._go(GO_ON, "step")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.core.events import BreakpointEdited
 from daemon.core.values import from_json
-from daemon.debugger.acting import ABILITIES, EDIT, RETRY, SKIP
+from daemon.debugger.acting import ABILITIES, EDIT, RETRY, SKIP, WHILE_LIVE
 from tests.debugger.conftest import LINES, LIVE_LINES, Going, Played, editor
 from tests.debugger.test_dap import launched
 from tests.debugger.test_terminal import ROOT
@@ -37,6 +37,7 @@ async def attached(client: DapClient, going: Going, *nodes: str, filters: tuple[
     await client.request("initialize", supportsInvalidatedEvent=True)
     file = str(going.folder / "workflows.yaml")
     await client.request("attach", execution=str(going.target), live=True, url=going.url, program=file)
+    assert (await client.event("capabilities"))["capabilities"] == ABILITIES | WHILE_LIVE
     await client.request("setFunctionBreakpoints", breakpoints=[{"name": node} for node in nodes])
     await client.request("setExceptionBreakpoints", filters=list(filters))
     await client.request("configurationDone")
