@@ -51,3 +51,7 @@ class Undecodable(StoreError):
 
 class Unusable(StoreError):
     """Found at open: the URL, its database or its schema cannot work as configured. The message says what to change."""
+
+
+class KeyMissing(Unusable):
+    """The store is encrypted with a key that is not in the settings."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
-from eventstore.errors import Unusable
+from eventstore.errors import KeyMissing, Unusable
 from eventstore.memory import MemoryCursors, MemoryDefinitions, MemoryIndex, MemoryLog
 from eventstore.memory_archive import MemoryArchive
 from eventstore.memory_dead_letters import MemoryDeadLetters
@@ -181,7 +181,7 @@ def _check_at_rest(store: Store, used: Sequence[str], known: Sequence[str]) -> N
     if missing := sorted(set(used) - set(known)):
         named = f"the key {', '.join(missing)}, which is not in [encryption] at_rest_keys"
         there = f"these are {', '.join(known)}" if known else "there is none"
-        raise Unusable(f"{store.url} is encrypted at rest with {named}: {there}")
+        raise KeyMissing(f"{store.url} is encrypted at rest with {named}: {there}")
 
 
 def _sealing(store: Store, codec: Codec) -> Store:

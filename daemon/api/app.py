@@ -40,6 +40,7 @@ from daemon.api import (
     workflows,
 )
 from daemon.api.auth import Authentication
+from daemon.debugger.paging import Pages
 
 if TYPE_CHECKING:
     from daemon.api.ports import Daemon
@@ -49,6 +50,7 @@ def create_app(daemon: Daemon) -> FastAPI:
     """Return the application. It starts and stops nothing itself."""
     app = FastAPI(title="sagad", version=version("sagad"), docs_url=None, redoc_url=None)
     app.state.daemon = daemon
+    app.state.pages = Pages(daemon.history, daemon.plans)
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
     reading = (workflows, events_stream, debugging, replays, past, executions, streams, cache, limits, topics, health)

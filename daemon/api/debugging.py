@@ -13,19 +13,17 @@ from daemon.api import debugging_models, models
 from daemon.api.bodies import answer, changed, read_json
 from daemon.api.describe import ANSWERS, body_of
 from daemon.api.errors import BadRequest
-from daemon.api.parameters import Actor, Api, ExecutionId  # noqa: TC001  FastAPI resolves the annotations
+from daemon.api.parameters import Actor, Api, ExecutionId, MomentPages  # noqa: TC001  FastAPI resolves the annotations
 from daemon.api.waiting import answered
 from daemon.core.break_events import Breakpoint
 from daemon.core.commands import EditAtBreakpoint, LeaveBreakpoint, SetBreakpoints
-from daemon.core.errors import ExecutionFinished, Rejected, UnknownName
+from daemon.core.errors import ExecutionFinished, Rejected
 from daemon.core.evaluation import EvaluationError
 from daemon.core.events import InputEdit
 from daemon.core.state import Finished, Running
 from daemon.core.values import bounded_json
 from daemon.debugger.lines import recorded_lines
 from daemon.debugger.looking import evaluate
-from daemon.debugger.recording import recording
-from daemon.debugger.session import Session
 from daemon.debugger.viewing import moment_view, moment_views, stop_view
 from daemon.nodes import all_node_types
 
@@ -172,14 +170,14 @@ async def leave(
 )
 async def list_moments(
     *,
-    daemon: Api,
+    pages: MomentPages,
     execution_id: ExecutionId,
     from_: Annotated[int, Query(alias="from", ge=1, le=2**53, description="The first one's number.")] = 1,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
     """Return the places where a debugger can stop in what was recorded: steps that begin and fail, starts and ends."""
-    taken = await recording(daemon.history, daemon.plans, execution_id)
-    return answer(await asyncio.to_thread(lambda: moment_views(Session(taken), from_, limit, all_node_types())))
+    found, count = await pages.page(execution_id, from_, limit)
+    return answer(await asyncio.to_thread(moment_views, found, from_, count, all_node_types()))
 
 
 @routes.get(
@@ -187,10 +185,10 @@ async def list_moments(
     response_model=debugging_models.MomentSeen,
     responses=ANSWERS[404, 409, 422, 500, 503],
 )
-async def show_moment(*, daemon: Api, execution_id: ExecutionId, number: Number) -> Response:
+async def show_moment(*, pages: MomentPages, execution_id: ExecutionId, number: Number) -> Response:
     """Return what templates see at a moment, the step, what is around it, and all that the fold of the events knows."""
-    session = await _session(daemon, execution_id, number)
-    return answer(await asyncio.to_thread(lambda: moment_view(execution_id, session, all_node_types())))
+    found = await pages.one(execution_id, number)
+    return answer(await asyncio.to_thread(moment_view, execution_id, found, all_node_types()))
 
 
 @routes.post(
@@ -201,17 +199,17 @@ async def show_moment(*, daemon: Api, execution_id: ExecutionId, number: Number)
         EvaluateBody, "An expression, with or without `{{ }}`.", {"expression": "input.total * 2"}, required=True
     ),
 )
-async def evaluate_at(*, request: Request, daemon: Api, execution_id: ExecutionId) -> Response:
+async def evaluate_at(*, request: Request, daemon: Api, pages: MomentPages, execution_id: ExecutionId) -> Response:
     """Return the value of an expression over what templates see at a moment, the newest if none is named."""
     body = await read_json(request, daemon.settings.http.max_body_bytes, EvaluateBody, NO_EXPRESSION)
     if body is NO_EXPRESSION:
         raise BadRequest("the body is missing; it says what is asked: `expression`")
-    session = await _session(daemon, execution_id, body.moment)
+    found = await pages.one(execution_id, body.moment)
     try:
-        value = await asyncio.to_thread(evaluate, body.expression, session.here, session.outputs(), body.turn)
+        value = await asyncio.to_thread(evaluate, body.expression, found.moment, found.outputs, body.turn)
     except EvaluationError as error:
         raise BadRequest(str(error)) from None
-    return answer({"value": value, "moment": session.position + 1, "version": session.here.version})
+    return answer({"value": value, "moment": found.number, "version": found.moment.version})
 
 
 @routes.get(
@@ -245,17 +243,6 @@ async def definition(
 def points_of(points: Sequence[Point]) -> tuple[Breakpoint, ...]:
     """Return the breakpoints of a body."""
     return tuple(Breakpoint(node=each.node, condition=each.condition, errors=each.errors) for each in points)
-
-
-async def _session(daemon: Daemon, execution_id: UUID, number: int | None) -> Session:
-    """Return the execution's session at a moment. Raises UnknownName when there is none of this number."""
-    taken = await recording(daemon.history, daemon.plans, execution_id)
-    session = await asyncio.to_thread(Session, taken)
-    count = len(session.moments)
-    if not 1 <= (number or count) <= count:
-        raise UnknownName(f"there is no moment {number}; the execution has {count}")
-    session.position = (number or count) - 1
-    return session
 
 
 async def _stop(daemon: Daemon, execution_id: UUID, named: int | None) -> int:

@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import Depends, Header, Path, Query, Request
 
 from daemon.api.ports import Daemon
+from daemon.debugger.paging import Pages
 
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 
@@ -17,7 +18,13 @@ def _daemon(request: Request) -> Daemon:
     return found
 
 
+def _pages(request: Request) -> Pages:
+    found: Pages = request.app.state.pages
+    return found
+
+
 Api = Annotated[Daemon, Depends(_daemon)]
+MomentPages = Annotated[Pages, Depends(_pages)]
 Name = Annotated[str, Query(max_length=255, pattern=PRINTABLE)]
 ExecutionId = Annotated[UUID, Path(description="The execution's id.")]
 Actor = Annotated[

@@ -13,7 +13,7 @@ from daemon.api.events_stream import SSE
 from daemon.api.parameters import Api, ExecutionId  # noqa: TC001  FastAPI resolves the annotations
 from daemon.api.waiting import POLL_S
 from daemon.debugger.playing import play
-from daemon.debugger.recording import recording
+from daemon.debugger.recording import recorded_events
 from daemon.debugger.viewing import played_view
 from daemon.runtime.views import encode
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from daemon.api.ports import Daemon
-    from daemon.debugger.moments import Taken
+    from daemon.core.events import Event
 
 routes = APIRouter(tags=["debugging"])
 
@@ -46,10 +46,10 @@ async def replay(
     longest_pause: Annotated[float | None, Query(ge=0, le=1e9, description="In seconds: no pause is longer.")] = None,
 ) -> StreamingResponse:
     """Stream the events of an execution as it went, of a fork those of its source before. Ends with the last one."""
-    taken = await recording(daemon.history, daemon.plans, execution_id)
+    recorded = await recorded_events(daemon.history, execution_id)
     longest = None if longest_pause is None else timedelta(seconds=longest_pause)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_written(daemon, taken, speed, longest), media_type=SSE, headers=headers)
+    return StreamingResponse(_written(daemon, recorded, speed, longest), media_type=SSE, headers=headers)
 
 
 class _WhileItRuns:
@@ -68,10 +68,10 @@ class _WhileItRuns:
 
 
 async def _written(
-    daemon: Daemon, taken: Sequence[Taken], speed: float | None, longest: timedelta | None
+    daemon: Daemon, recorded: Sequence[tuple[int, Event]], speed: float | None, longest: timedelta | None
 ) -> AsyncIterator[bytes]:
     number = 0
-    async for each in play(taken, _WhileItRuns(daemon), speed=speed, longest=longest):
+    async for each in play(recorded, _WhileItRuns(daemon), speed=speed, longest=longest):
         if daemon.stopping:
             return
         number += 1

@@ -223,7 +223,8 @@ async def recorded(settings: Settings, text: str) -> AsyncIterator[Recorded]:
     async with opened(settings) as store:
         plans = Plans(store.definitions, plain_compiler_of(settings).compile_stored, SystemClock())
         taken = await recording(History(store.log, store.snapshots, store.deletions), plans, await found(store, text))
-    yield Recorded(Session(taken))
+        session = await asyncio.to_thread(Session, taken)
+    yield Recorded(session)
 
 
 async def found(store: Store, text: str) -> UUID:

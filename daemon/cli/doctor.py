@@ -18,6 +18,7 @@ from daemon.cli.checking import plain_compiler_of
 from daemon.cli.faults import BadUsage
 from daemon.cli.findings import Finding, broken, doubtful, fine, problems
 from daemon.cli.health_checks import check_address, check_connections, check_kafka, check_rabbitmq, check_store
+from daemon.cli.key_checks import check_key_file, check_subjects_have_keys
 from daemon.cli.options import Config, Json, settings_of
 from daemon.cli.publishing import filled_settings
 from daemon.core.errors import Misconfigured
@@ -34,7 +35,7 @@ NEEDS = {"kafka": "bootstrap", "rabbitmq": "url"}
 
 
 def doctor(*, as_json: Json = False, config: Config = None) -> None:
-    """Check settings, store, brokers, definitions and handlers; say how to mend each.
+    """Check settings, store, keys, brokers, definitions and handlers; say how to mend each.
 
     Exit code 1 when something is broken.
     """
@@ -62,6 +63,7 @@ def examine(config: Path | None) -> list[Finding]:
     place = str(settings.file) if settings.file is not None else "defaults and environment; there is no sagad.toml"
     return [
         fine("settings", place),
+        *check_key_file(settings),
         *asyncio.run(_outside(settings)),
         *check_definitions(settings),
         *check_address(settings),
@@ -91,6 +93,7 @@ def check_definitions(settings: Settings) -> list[Finding]:
         *found,
         *(finding for plan in loaded.plans for finding in _check_triggers(plan, settings)),
         *_check_workers(loaded.plans, settings),
+        *check_subjects_have_keys(loaded.plans, settings),
     ]
 
 

@@ -17,6 +17,7 @@ from aiokafka.client import AIOKafkaClient
 from daemon.cli.connection import Connection
 from daemon.cli.faults import CommandError
 from daemon.cli.findings import Finding, broken, doubtful, fine
+from daemon.cli.key_checks import check_keys, lost_at_rest
 from daemon.cli.stores import is_memory, missing_file, opened
 from daemon.core.errors import Misconfigured
 from daemon.nodes.context import StepFailure
@@ -24,7 +25,7 @@ from daemon.nodes.statements import Statement
 from daemon.runtime.brokers import kafka_connection, rabbit_connection
 from daemon.runtime.databases import Databases
 from daemon.runtime.secrets import SecretResolver
-from eventstore.errors import StoreError
+from eventstore.errors import KeyMissing, StoreError
 from eventstore.index import ExecutionFilter
 from triggers.kafka_client import LOST as KAFKA_LOST
 from triggers.kafka_client import client_arguments
@@ -53,7 +54,9 @@ async def check_store(settings: Settings) -> list[Finding]:
         return [doubtful("store", f"{missing} is not there yet", "`sagad run` or `sagad migrate` makes it")]
     try:
         async with asyncio.timeout(WAIT_S * 2), opened(settings) as store:
-            return await _check_open(store)
+            return [*await _check_open(store), *await check_keys(store, settings)]
+    except KeyMissing as error:
+        return [lost_at_rest(str(error))]
     except StoreError as error:
         return [broken("store", str(error), "start the database, or change [store] url")]
     except Misconfigured as error:

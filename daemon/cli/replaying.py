@@ -112,7 +112,7 @@ async def _replay(
 ) -> None:
     async with opening as debuggee:
         most = None if longest is None else timedelta(seconds=longest)
-        async for each in play(debuggee.session.taken, SystemClock(), speed=speed, longest=most):
+        async for each in play(debuggee.session.events, SystemClock(), speed=speed, longest=most):
             if as_json:
                 output.print_line(played_view(each))
             else:

@@ -42,6 +42,9 @@ class EditAtBreakpoint(Struct, frozen=True, gc=False, kw_only=True):
     """Change what the execution goes on with. Identity: the stop, and what it is changed to."""
 
     stop: int
+    """0 for an execution that is held by other means than a breakpoint: then only variables can be changed."""
+    address: str = ""
+    """Of the step that it is held at by these; told by the event."""
     variables: Mapping[str, Json] = {}
     input: InputEdit | None = None
     """Of the step that it stands at."""

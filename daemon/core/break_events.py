@@ -86,6 +86,7 @@ class BreakpointEdited(Struct, frozen=True, gc=False, kw_only=True, omit_default
 
     address: str
     stop: int
+    """0 where the execution was held by other means than a breakpoint."""
     variables: Mapping[str, Json] = {}
     input: InputEdit | None = None
     """What the step's handler is sent in place of what its templates give; without secrets. None leaves that."""

@@ -128,26 +128,29 @@ def _check_leaving(draft: Draft, stop: Stop, command: c.LeaveBreakpoint) -> None
 
 def _edit(draft: Draft, command: c.EditAtBreakpoint) -> None:
     stop = _stop(draft, command.stop)
-    if stop is None:
+    if stop is None and command.stop:
         return
+    address = command.address if stop is None else stop.address
     running, declared = draft.running, draft.plan.definition.variables
     for name in command.variables:
         if name not in declared:
             raise Rejected(f"the workflow has no variable {name!r}; {did_you_mean(name, declared)}")
-    if command.input is not None and draft.node(stop.address).type.execute is None:
-        raise Rejected(f"step {stop.address} has no handler that is sent an input: edit variables, or skip it")
+    if command.input is not None and stop is None:
+        raise Rejected("the execution does not stand at a breakpoint: only variables can be changed")
+    if command.input is not None and draft.node(address).type.execute is None:
+        raise Rejected(f"step {address} has no handler that is sent an input: edit variables, or skip it")
     for value in (*command.variables.values(), *(() if command.input is None else (command.input.value,))):
-        if (problem := too_large(draft, stop.address, value)) is not None:
+        if (problem := too_large(draft, address, value)) is not None:
             raise Rejected(problem.message)
     changed = {name: value for name, value in command.variables.items() if running.variables.get(name) != value}
-    step, edited = running.steps.get(stop.address), running.breaking is not None and running.breaking.edited
+    step, edited = running.steps.get(address), running.breaking is not None and running.breaking.edited
     new = command.input
-    if new is not None and edited and stop.address in edited and isinstance(step, Queued) and step.input == new.value:
+    if new is not None and edited and address in edited and isinstance(step, Queued) and step.input == new.value:
         new = None
     if changed or new is not None:
         draft.emit(
             e.BreakpointEdited(
-                address=stop.address, stop=stop.version, variables=changed, input=new, actor=command.actor, at=draft.at
+                address=address, stop=command.stop, variables=changed, input=new, actor=command.actor, at=draft.at
             )
         )
 

@@ -26,7 +26,12 @@ def _left(_: object, first: e.BreakpointLeft, __: object) -> Iterator[c.Command]
 
 def _edited(_: object, first: e.BreakpointEdited, __: object) -> Iterator[c.Command]:
     yield c.EditAtBreakpoint(
-        stop=first.stop, variables=first.variables, input=first.input, actor=first.actor, at=first.at
+        stop=first.stop,
+        address="" if first.stop else first.address,
+        variables=first.variables,
+        input=first.input,
+        actor=first.actor,
+        at=first.at,
     )
 
 

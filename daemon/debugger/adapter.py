@@ -13,11 +13,11 @@ from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from daemon.core.errors import SagadError
-from daemon.core.evaluation import EvaluationError, ExpressionError
+from daemon.core.evaluation import EvaluationError
 from daemon.core.events import BreakpointHit
-from daemon.core.expressions import compile_expression
+from daemon.debugger.acting import ABILITIES, EDIT, WHILE_LIVE, Acting
+from daemon.debugger.asked import FILTERS, Asked, at_errors, by_name, in_lines
 from daemon.debugger.looking import said
-from daemon.debugger.session import Breakpoint
 from daemon.debugger.showing import Showing
 from daemon.debugger.wire import BadMessage, read_message, write_message
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from daemon.core.node import NodeType
+    from daemon.debugger.breakpoints import Breakpoint
     from daemon.debugger.debuggee import Debuggee
     from daemon.debugger.moments import Moment
 
@@ -43,15 +44,22 @@ CAPABILITIES = {
     "supportsConfigurationDoneRequest": True,
     "supportsStepBack": True,
     "supportsConditionalBreakpoints": True,
+    "supportsHitConditionalBreakpoints": True,
+    "supportsLogPoints": True,
     "supportsFunctionBreakpoints": True,
+    "supportsGotoTargetsRequest": True,
     "supportsEvaluateForHovers": True,
     "supportsExceptionInfoRequest": True,
     "supportsTerminateRequest": True,
+    "supportsExceptionFilterOptions": True,
     "exceptionBreakpointFilters": [
-        {"filter": "failed", "label": "Steps that fail for good", "default": True},
-        {"filter": "attempt", "label": "Every attempt that fails", "default": False},
+        {"filter": name, "label": label, "default": name == "failed", "supportsCondition": True}
+        for name, label in FILTERS.items()
     ],
 }
+"""Of any execution; what can be done to one that is not only looked at is told when it is there: `acting.ABILITIES`."""
+GO_ON = "go on"
+"""A move to where the execution is after it was told something."""
 
 
 class Refusal(Exception):
@@ -76,8 +84,10 @@ class Adapter:
         self._stack = AsyncExitStack()
         self._debuggee: Debuggee | None = None
         self._showing: Showing | None = None
+        self._acting: Acting | None = None
         self._moving: asyncio.Task[None] | None = None
         self._stop_on_entry = True
+        self._invalidates = False
         self._breakpoints: dict[Any, tuple[Breakpoint, ...]] = {}
         self._requests: Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Any]]] = {
             "initialize": self._initialize,
@@ -88,6 +98,7 @@ class Adapter:
             "setFunctionBreakpoints": self._set_function_breakpoints,
             "setExceptionBreakpoints": self._set_exception_breakpoints,
             "pause": self._pause,
+            "goto": self._goto,
         }
 
     async def serve(self) -> None:
@@ -105,14 +116,17 @@ class Adapter:
 
     async def _answer(self, request: Mapping[str, Any]) -> None:
         command = str(request.get("command"))
+        arguments = request.get("arguments") or {}
         response = {"type": "response", "request_seq": request.get("seq", 0), "command": command, "success": True}
         try:
-            arguments = request.get("arguments") or {}
             if command in self._requests:
                 response["body"] = await self._requests[command](arguments)
             elif command in MOVES:
                 response["body"] = {"allThreadsContinued": True}
                 self._refuse_while_moving()
+            elif self._acting is not None and command in self._acting.requests:
+                self._refuse_while_moving()
+                response["body"] = await self._acting.requests[command](arguments)
             elif command in ("disconnect", "terminate"):
                 await self._halt()
             else:
@@ -122,12 +136,22 @@ class Adapter:
             response["body"] = {"error": {"id": 1, "format": str(error), "showUser": command in ("launch", "attach")}}
         self._send(response)
         if response["success"]:
-            self._after(command)
+            self._after(command, arguments)
 
-    def _after(self, command: str) -> None:
+    def _after(self, command: str, arguments: Mapping[str, Any]) -> None:
         """Do what an answer is followed by."""
         if command in ("launch", "attach"):
+            if self._debuggee is not None and self._debuggee.changes:
+                self._event("capabilities", {"capabilities": ABILITIES | (WHILE_LIVE if self._live else {})})
             self._event("initialized")
+        elif self._acting is not None and self._acting.goes_on(command, arguments):
+            self._go(GO_ON, "step")
+        elif command in ("setVariable", "setExpression", EDIT):
+            self._shown_by().follow()
+            if self._invalidates:
+                self._event("invalidated", {"areas": ["stacks", "variables"], "threadId": THREAD})
+        elif command == "goto":
+            self._stopped("goto")
         elif command in MOVES:
             self._go(MOVES[command], "step")
         elif command == "configurationDone":
@@ -140,7 +164,8 @@ class Adapter:
         elif command == "terminate":
             self._event("terminated")
 
-    async def _initialize(self, _: Mapping[str, Any]) -> Any:
+    async def _initialize(self, arguments: Mapping[str, Any]) -> Any:
+        self._invalidates = arguments.get("supportsInvalidatedEvent") is True
         return CAPABILITIES
 
     async def _launch(self, arguments: Mapping[str, Any]) -> None:
@@ -149,7 +174,8 @@ class Adapter:
         self._stop_on_entry = arguments.get("stopOnEntry", True) is not False
         debuggee = await self._stack.enter_async_context(self._open(arguments))
         self._debuggee = debuggee
-        self._showing = Showing(debuggee.session, arguments.get("program"), self._node_types)
+        self._showing = Showing(debuggee, arguments.get("program"), self._node_types)
+        self._acting = Acting(debuggee, self._showing)
 
     async def _configured(self, _: Mapping[str, Any]) -> None:
         self._shown_by()
@@ -158,40 +184,23 @@ class Adapter:
         showing = self._shown_by()
         source = arguments.get("source", {})
         key = source.get("path") or source.get("sourceReference")
-        lines = showing.lines_in(source)
-        found: list[Breakpoint] = []
-        answers = []
-        for wanted in arguments.get("breakpoints", ()):
-            node = None if lines is None else lines.node_at(wanted.get("line", 0))
-            breakpoint_ = Breakpoint(node=node or "", condition=wanted.get("condition") or "")
-            message = "no node of this workflow stands here" if node is None else _mistake(breakpoint_.condition)
-            answers.append(_told(message) | {"line": wanted.get("line", 0)})
-            if lines is not None and node is not None and not message:
-                answers[-1]["line"] = lines.line_of(node)
-                found.append(breakpoint_)
-        await self._break_at(key, found)
-        return {"breakpoints": answers}
+        return await self._break_at(key, in_lines(arguments, showing.lines_in(source), live=self._live))
 
     async def _set_function_breakpoints(self, arguments: Mapping[str, Any]) -> Any:
-        wanted = [
-            Breakpoint(node=each.get("name", ""), condition=each.get("condition") or "")
-            for each in arguments.get("breakpoints", ())
-        ]
-        mistakes = [_mistake(each.condition) for each in wanted]
-        await self._break_at("nodes", [each for each, wrong in zip(wanted, mistakes, strict=True) if not wrong])
-        return {"breakpoints": [_told(message) for message in mistakes]}
+        return await self._break_at("nodes", by_name(arguments, live=self._live))
 
     async def _set_exception_breakpoints(self, arguments: Mapping[str, Any]) -> Any:
-        known = ("failed", "attempt")
-        await self._break_at(
-            "errors", [Breakpoint(errors=each) for each in arguments.get("filters", ()) if each in known]
-        )
-        return {}
+        return await self._break_at("errors", at_errors(arguments, live=self._live))
 
-    async def _break_at(self, key: Any, found: list[Breakpoint]) -> None:
-        self._breakpoints[key] = tuple(found)
+    async def _break_at(self, key: Any, asked: Asked) -> Any:
+        self._breakpoints[key] = tuple(asked.holding)
         if self._debuggee is not None:
             await self._debuggee.break_at([each for some in self._breakpoints.values() for each in some])
+        return {"breakpoints": asked.answers}
+
+    @property
+    def _live(self) -> bool:
+        return self._debuggee is not None and self._debuggee.live
 
     def _shown(self, command: str, arguments: Mapping[str, Any]) -> Any:
         """Answer what only looks."""
@@ -207,6 +216,10 @@ class Adapter:
                 return showing.variables(arguments.get("variablesReference", 0))
             case "evaluate":
                 return showing.evaluated(str(arguments.get("expression", "")), arguments.get("frameId"))
+            case "gotoTargets":
+                lines = showing.lines_in(arguments.get("source", {}))
+                node = None if lines is None else lines.node_at(arguments.get("line", 0))
+                return {"targets": [] if node is None else showing.places_at(node)}
             case "exceptionInfo":
                 return showing.error()
             case "source":
@@ -220,6 +233,14 @@ class Adapter:
         if self._moving is not None and (self._debuggee is None or not await self._debuggee.stop_next()):
             await self._halt()
             self._stopped("pause")
+
+    async def _goto(self, arguments: Mapping[str, Any]) -> None:
+        """Look at another moment; the execution is where it was."""
+        self._refuse_while_moving()
+        session, number = self._shown_by().session, arguments.get("targetId")
+        if not isinstance(number, int) or not 0 <= number < len(session.moments):
+            raise Refusal("there is no such place")
+        session.position = number
 
     def _shown_by(self) -> Showing:
         if self._showing is None:
@@ -238,9 +259,10 @@ class Adapter:
         """Move, and say where that has led; a fault of the execution's own is told, and ends the session."""
         if self._debuggee is None:
             return
-        session = self._debuggee.session
+        debuggee, session = self._debuggee, self._debuggee.session
+        before = session.position
         try:
-            found = await self._debuggee.move(how)
+            found = await (debuggee.go_on() if how == GO_ON else debuggee.move(how))
         except SagadError as error:
             self._moving = None
             self._event("output", {"category": "stderr", "output": f"{error}\n"})
@@ -252,8 +274,14 @@ class Adapter:
         elif hit is not None and how in ("continue", "reverse"):
             reason = "exception" if hit.errors else "breakpoint"
         self._moving = None
-        more = "" if found else self._debuggee.note or "there is nothing more this way"
-        self._stopped(reason if found else "step", more)
+        for number in range(before + 1, session.position + 1):
+            for text in session.logged(number):
+                self._event("output", {"category": "console", "output": f"{text}\n"})
+        if found:
+            self._stopped(reason)
+            return
+        unrecorded = debuggee.failure() is not session.here.error
+        self._stopped("exception" if unrecorded else "step", debuggee.note or "there is nothing more this way")
 
     async def _halt(self) -> None:
         moving, self._moving = self._moving, None
@@ -285,17 +313,3 @@ def held_by(moment: Moment) -> str:
     if moment.event.error is not None:
         return "exception"
     return "step" if moment.event.breakpoint is None else "breakpoint"
-
-
-def _mistake(condition: str) -> str:
-    """Return what is wrong with a condition; empty for nothing."""
-    try:
-        if condition:
-            compile_expression(condition)
-    except ExpressionError as error:
-        return str(error)
-    return ""
-
-
-def _told(message: str) -> dict[str, Any]:
-    return {"verified": False, "message": message} if message else {"verified": True}

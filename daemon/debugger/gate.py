@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from daemon.debugger.values import replaced
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from daemon.core.node import NodeType
+    from daemon.debugger.values import Place
 
 
 class Give(Struct, frozen=True):
@@ -32,9 +35,13 @@ Order = Literal["run", "record"] | Give
 class Held:
     """An attempt that waits for an order: to begin, or with its answer to be recorded."""
 
-    def __init__(self, address: str, attempt: int) -> None:
+    def __init__(self, address: str, attempt: int, value: Any) -> None:
         self.address = address
         self.attempt = attempt
+        self.input = value
+        """What its handler is to be sent, with secrets."""
+        self.edits: dict[Place, Any] = {}
+        """What was put into the input by hand, by where in it; the later ones last."""
         self.waits = True
         """Whether an order is waited for; else its handler is at work, or its answer on the way to the log."""
         self.answered = False
@@ -43,6 +50,11 @@ class Held:
         self.answer: Any = None
         self.error: Exception | None = None
         self._orders: asyncio.Queue[Order] = asyncio.Queue()
+
+    def edit(self, place: Place, value: Any) -> None:
+        """Have its handler sent this at a place of the input. Raises Rejected for no such place."""
+        self.input = replaced(self.input, place, value)
+        self.edits = {**{each: given for each, given in self.edits.items() if each != place}, place: value}
 
     def order(self, order: Order) -> None:
         """Let it go on."""
@@ -81,17 +93,17 @@ class Gate:
             self._execution = self._execution or context.execution_id
             if context.execution_id != self._execution:
                 return await execute(context, value)
-            return await self._pass(Held(context.address, context.attempt), execute, context, value)
+            return await self._pass(Held(context.address, context.attempt, value), execute, context)
 
         return replace(node_type, execute=held)
 
-    async def _pass(self, held: Held, execute: Any, context: Any, value: Any) -> Any:
+    async def _pass(self, held: Held, execute: Any, context: Any) -> Any:
         self.held.append(held)
         self.changed.set()
         try:
             while (order := await held.ordered()) == "run":
                 try:
-                    held.has(await execute(context, deepcopy(value)), None)
+                    held.has(await execute(context, deepcopy(held.input)), None)
                 except Exception as error:  # noqa: BLE001  it is raised again, unless another answer is given
                     held.has(None, error)
                 self.changed.set()

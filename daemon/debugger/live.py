@@ -11,20 +11,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from daemon.core.errors import Rejected
 from daemon.core.events import BreakpointHit, ExecutionMigrated, ExecutionRewound
 from daemon.core.evolve_breaks import MOVES
-from daemon.core.redeciding import redecide
-from daemon.core.state import Finished, Running, cause
+from daemon.core.state import INITIAL, Finished, Running, cause
+from daemon.core.values import from_json
+from daemon.debugger.breakpoints import Breakpoint
 from daemon.debugger.debuggee import Debuggee
-from daemon.debugger.moments import Taken
-from daemon.debugger.session import BACKWARDS, Breakpoint, Session
+from daemon.debugger.looking import to_be_sent
+from daemon.debugger.recording import following
+from daemon.debugger.session import BACKWARDS, Session
+from daemon.debugger.values import INPUT, VARIABLES, expression_of, replaced
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from uuid import UUID
 
+    from daemon.core.state import State
     from daemon.core.state_breaks import Stop
+    from daemon.debugger.moments import Taken
     from daemon.debugger.remote import Remote
+    from daemon.debugger.values import Place
 
 OUTSIDE = frozenset({"signal", "person", "pause"})
 """Causes that nothing but somebody outside ends."""
@@ -36,10 +43,12 @@ class Live(Debuggee):
     """The execution. Its methods raise what those of `Remote` raise."""
 
     live = True
+    changes = True
 
     def __init__(self, remote: Remote, execution_id: UUID) -> None:
         self.session = Session()
         self.note = ""
+        self._state: State = INITIAL
         self._remote = remote
         self._id = execution_id
 
@@ -88,21 +97,72 @@ class Live(Debuggee):
                 await self.stop_next()
         return await self._stands()
 
-    async def skip(self, output: Any, port: str = "out") -> bool:
-        """Give the step that it stands at this output; then as `move`."""
+    def refusal(self) -> str:
+        """See `Debuggee`."""
+        stop, here = self.stop, self.session.here
+        if isinstance(self._state, Finished):
+            return f"the execution has ended: {self._state.status}"
+        if stop is None:
+            return "the execution does not stand at a breakpoint"
+        if here.address != stop.address or here.version < stop.version:
+            return f"this is the past; go forwards to {stop.address}, where the execution stands"
+        return ""
+
+    def settable(self, place: Place) -> bool:
+        """See `Debuggee`. What a step is to be sent can be put as a whole only where it has secrets."""
+        if self.refusal():
+            return False
+        if place[:2] != INPUT:
+            return place[0] == VARIABLES and len(place) > 1
+        sent = to_be_sent(self.session.here, self.session.outputs())
+        return sent is not None and (place == INPUT or not sent.secrets)
+
+    async def put(self, place: Place, value: Any) -> None:
+        """See `Debuggee`. It is an event of the execution."""
+        if problem := self.refusal():
+            raise Rejected(problem)
+        if not self.settable(place):
+            raise Rejected(f"{expression_of(place)} cannot be set; a variable of the execution can, and step.input")
+        if place[:2] == INPUT:
+            await self.edit(input=replaced(self.step().get("input"), place[2:], value))
+        else:
+            name = str(place[1])
+            variables = self.session.here.context.variables
+            old = from_json(variables[name]) if name in variables else None
+            await self.edit(variables={name: replaced(old, place[2:], value)})
+
+    async def skip(self, output: Any, port: str = "out") -> None:
+        """See `Debuggee`; of the step that it stands at."""
         await self._leave("skip", output=output, port=port)
+
+    async def answer(self, output: Any) -> None:
+        """See `Debuggee`; of a step that has failed."""
+        if self.session.here.error is None:
+            raise Rejected("the step that the execution stands at has not failed; skip it, and its handler is not sent")
+        await self.skip(output)
+
+    async def retry(self) -> None:
+        """See `Debuggee`; of a step that has failed."""
+        await self._leave("retry")
+
+    async def go_on(self) -> bool:
+        """See `Debuggee`."""
+        self.note = ""
         return await self._stands()
 
-    async def retry(self) -> bool:
-        """Try the step again that has failed; then as `move`."""
-        await self._leave("retry")
-        return await self._stands()
+    def step(self) -> dict[str, Any]:
+        """See `Debuggee`: with what a step is to be sent that has not begun."""
+        shown = super().step()
+        sent = to_be_sent(self.session.here, self.session.outputs())
+        return shown if sent is None else {**shown, "input": sent.input}
 
     async def edit(self, **changes: Any) -> None:
         """Change `variables`, or the `input` of the step that it stands at."""
         await self._remote.post(f"/executions/{self._id}/debug/edit", changes)
         await self._read()
         self.session.position = len(self.session.moments) - 1
+        if self.stop is not None:
+            self._to_the_stop(self.stop)
 
     async def signal(self, name: str, value: Any) -> None:
         """Give it a signal."""
@@ -119,7 +179,11 @@ class Live(Debuggee):
             await self._read()
 
     async def _break(self, breakpoints: Sequence[Breakpoint], *, stop_next: bool = False) -> None:
-        points = [{"node": each.node, "condition": each.condition, "errors": bool(each.errors)} for each in breakpoints]
+        points = [
+            {"node": each.node, "condition": each.condition, "errors": bool(each.errors)}
+            for each in breakpoints
+            if not each.log  # that is said here, of what was decided
+        ]
         await self._remote.put(f"/executions/{self._id}/breakpoints", {"breakpoints": points, "next": stop_next})
 
     async def _leave(self, how: str, **more: Any) -> None:
@@ -159,12 +223,13 @@ class Live(Debuggee):
         """Take over what was decided since."""
         events = await self._remote.events(self._id, after=self._state.version)
         if any(isinstance(each, ExecutionRewound | ExecutionMigrated) for each in events):
-            self.session.taken, self.session.moments = [], []
+            self.session.clear()
             self._take(await self._remote.taken(self._id))
             return
-        plan = self.session.taken[-1].plan
-        self._take([Taken(plan, decision) for decision in redecide(plan, events, self._state)])
+        if self.session.last is not None:
+            self._take(following(self.session.last, events))
 
-    def _take(self, taken: Sequence[Taken]) -> None:
+    def _take(self, taken: Iterable[Taken]) -> None:
         self.session.extend(taken)
-        self._state = self.session.taken[-1].decision.after
+        if self.session.last is not None:
+            self._state = self.session.last.after

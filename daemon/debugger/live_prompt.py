@@ -44,7 +44,7 @@ class LivePrompt(Prompt):
             "wait": lambda _: self._go(live.move(WAIT)),
             "pause": self._pause,
             "skip": self._skip,
-            "retry": lambda _: self._go(live.retry()),
+            "retry": self._retry,
             "set": self._set,
             "input": self._input,
             "signal": self._signal,
@@ -78,7 +78,12 @@ class LivePrompt(Prompt):
         text, by, port = rest.rpartition(" by ")
         if not by or not port.isidentifier():
             text, port = rest, "out"
-        await self._go(self._live.skip(_json(text or "null"), port))
+        await self._live.skip(_json(text or "null"), port)
+        await self._go(self._live.go_on())
+
+    async def _retry(self, _: str) -> None:
+        await self._live.retry()
+        await self._go(self._live.go_on())
 
     async def _set(self, rest: str) -> None:
         name, _, value = rest.partition(" ")

@@ -14,17 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace as changed
 
+from daemon.core.calls import node_at
+from daemon.core.commands import EditAtBreakpoint
 from daemon.core.errors import Rejected, UnknownWorkflow
-from daemon.core.redeciding import redecide
-from daemon.core.state import INITIAL, Finished, cause
-from daemon.core.values import to_json
+from daemon.core.evolve import evolve
+from daemon.core.state import INITIAL, Finished, Running, cause
+from daemon.core.values import bounded_json, from_json, to_json
 from daemon.debugger.debuggee import Debuggee
 from daemon.debugger.gate import Gate, Give, Held
 from daemon.debugger.moments import Taken
 from daemon.debugger.session import Session
+from daemon.debugger.values import ANSWER, INPUT, VARIABLES, expression_of, replaced
 from daemon.main import open_daemon
 from daemon.nodes import all_node_types
+from daemon.nodes.answers import Port
 from daemon.runtime.leases import first_of
+from daemon.runtime.step_errors import describe
 from daemon.settings import Store
 
 if TYPE_CHECKING:
@@ -35,11 +40,16 @@ if TYPE_CHECKING:
 
     from daemon.assembled import Daemon
     from daemon.core.plan import Plan
+    from daemon.core.state import State
+    from daemon.core.step_error import StepError
+    from daemon.debugger.values import Place
     from daemon.settings import Settings
 
 
 class Local(Debuggee):
     """The execution."""
+
+    changes = True
 
     def __init__(self, daemon: Daemon, gate: Gate, plan: Plan, execution_id: UUID, hint: asyncio.Event) -> None:
         self.session = Session()
@@ -49,7 +59,7 @@ class Local(Debuggee):
         self._plan = plan
         self._id = execution_id
         self._hint = hint
-        self._state = INITIAL
+        self._state: State = INITIAL
 
     async def more(self, how: str) -> bool:
         """Let it go on; return when something was decided, False where it waits for whoever debugs it."""
@@ -77,9 +87,9 @@ class Local(Debuggee):
     async def read(self) -> bool:
         """Take over what was decided since; tell whether it was anything."""
         recorded = await self._daemon.history.events(self._id, after_version=self._state.version)
-        for decision in redecide(self._plan, [each.event for each in recorded], self._state):
-            self.session.extend([Taken(self._plan, decision)])
-            self._state = decision.after
+        for each in recorded:
+            before, self._state = self._state, evolve(self._state, each.event)
+            self.session.extend([Taken(self._plan, each.event, before, self._state)])
         return bool(recorded)
 
     @property
@@ -87,24 +97,105 @@ class Local(Debuggee):
         """The step whose answer has been seen and is not recorded yet."""
         return next((each for each in self._gate.held if each.waits and each.shown), None)
 
-    def skip(self, value: Any) -> None:
-        """Have the step that is next answer this, without its handler. Raises Rejected when none waits to begin."""
-        held = None if self.answered is not None else self._next()
+    def refusal(self) -> str:
+        """See `Debuggee`. What was decided before the step that is held is the past."""
+        if isinstance(self._state, Finished):
+            return f"the execution has ended: {self._state.status}"
+        if self._held() is None and not self.session.newest:
+            return "this is the past; go forwards to where the execution is held"
+        return ""
+
+    def settable(self, place: Place) -> bool:
+        """See `Debuggee`."""
+        if self.refusal():
+            return False
+        return (place[0] == VARIABLES and len(place) > 1) or (self._held() is not None and place[:2] in (INPUT, ANSWER))
+
+    async def put(self, place: Place, value: Any) -> None:
+        """See `Debuggee`; the `answer` of the step that is not recorded yet can be put too."""
+        if problem := self.refusal():
+            raise Rejected(problem)
+        held = self._held()
+        if place[:2] == INPUT and held is not None:
+            held.edit(place[2:], value)
+        elif place[:2] == ANSWER and held is not None and held.answered:
+            held.answer, held.error = replaced(held.answer, place[2:], value), None
+        elif place[0] == VARIABLES and len(place) > 1:
+            await self._set(str(place[1]), replaced(self._variable(place[1]), place[2:], value))
+        else:
+            raise Rejected(f"{expression_of(place)} cannot be set; a variable of the execution can, and step.input")
+
+    async def skip(self, output: Any, port: str = "out") -> None:
+        """See `Debuggee`; of the step that is next."""
+        held = self.answered or self._next()
         if held is None:
             raise Rejected("no step waits to begin")
-        held.order(Give(value))
+        if port != "out" and port not in (ports := self._ports(held.address)):
+            raise Rejected(f"step {held.address} has no port {port!r} to be left by; it has: {', '.join(ports)}")
+        held.order(Give(output if port == "out" else Port(port, output)))
 
-    def edit(self, value: Any) -> None:
-        """Have this recorded in place of the answer that was seen. Raises Rejected when there is none."""
-        self._seen().order(Give(value))
+    async def answer(self, output: Any) -> None:
+        """See `Debuggee`; of an answer that was seen."""
+        self._seen().order(Give(output))
 
-    def retry(self) -> None:
-        """Run the handler again in place of recording what it has answered. Raises Rejected when it has not."""
+    async def retry(self) -> None:
+        """See `Debuggee`; in place of recording what its handler has answered."""
         self._seen().order("run")
+
+    async def go_on(self) -> bool:
+        """See `Debuggee`."""
+        self.session.position = len(self.session.moments) - 1
+        return await self.move("into")
+
+    def step(self) -> dict[str, Any]:
+        """See `Debuggee`: with what was put into the input, and the answer that is not recorded yet."""
+        shown, held = super().step(), self._held()
+        if held is None:
+            return shown
+        for place, value in held.edits.items():
+            shown["input"] = replaced(shown.get("input"), place, value)
+        if held.answered and held.error is None:
+            shown["answer"] = _plain(held.answer)
+        return shown
+
+    def failure(self) -> StepError | None:
+        """See `Debuggee`: also one that is not recorded yet."""
+        held = self._held()
+        if held is None or held.error is None:
+            return super().failure()
+        return describe(held.error, held.attempt)[0]
 
     async def signal(self, name: str, value: Any) -> None:
         """Give it a signal. Raises Rejected when its workflow takes none of this name or with this data."""
         await self._daemon.intake.signal(self._id, name, value, actor="debugger")
+
+    def _held(self) -> Held | None:
+        """Return the step that is held and looked at."""
+        here = self.session.here
+        attempt = getattr(here.context.steps.get(here.address), "attempt", None)
+        fitting = (each for each in self._gate.held if (each.address, each.attempt) == (here.address, attempt))
+        return next(fitting, None)
+
+    async def _set(self, name: str, value: Any) -> None:
+        """Change a variable, and stand at that."""
+        edit = EditAtBreakpoint(
+            stop=0,
+            address=self.session.here.address,
+            variables={name: bounded_json(value)},
+            actor="debugger",
+            at=self._daemon.clock.now(),
+        )
+        await self._daemon.engine.send(self._id, edit)
+        if await self.read():
+            self.session.position = len(self.session.moments) - 1
+
+    def _variable(self, name: str | int) -> Any:
+        variables = self._state.variables if isinstance(self._state, Running) else {}
+        return from_json(variables[str(name)]) if name in variables else None
+
+    def _ports(self, address: str) -> list[str]:
+        found = node_at(self._plan, self.session.here.context, address)
+        return [port for port in found.ports if port != "error"]
 
     def _seen(self) -> Held:
         held = self.answered
@@ -140,6 +231,14 @@ def told(held: Held) -> str:
     else:
         what = f"has answered {_short(held.answer)}"
     return f"{held.address} {what}. It is not recorded yet: go on, edit it, or retry."
+
+
+def _plain(answer: Any) -> Any:
+    """Return an answer as it can be shown."""
+    try:
+        return from_json(to_json(answer))
+    except (TypeError, ValueError):
+        return repr(answer)
 
 
 def _short(value: Any) -> str:

@@ -13,10 +13,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from daemon.core.address import LOOKUP, NOTIFY, PAGE, UNDO, node_of, split_turn, turn_around
+from daemon.core.calls import node_at
 from daemon.core.evaluation import EvaluationError, ExpressionError
 from daemon.core.expressions import compile_expression
+from daemon.core.node import Beginning, Run
 from daemon.core.scope import Scope
-from daemon.core.state import Succeeded, Turn
+from daemon.core.state import Queued, Succeeded, Turn
+from daemon.core.values import NULL, from_json
 from daemon.runtime.views import step_view
 
 if TYPE_CHECKING:
@@ -112,6 +115,24 @@ def step_at(moment: Moment) -> dict[str, Any]:
         return {}
     shown: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(step_view(moment.address, steps[moment.address])))
     return {name: value for name, value in shown.items() if value is not None}
+
+
+def to_be_sent(moment: Moment, output: Callable[[str], object]) -> Run | None:
+    """Return what the handler is to be sent of a step that is held before it begins; None where that is not known."""
+    state, step = moment.context, moment.context.steps.get(moment.address)
+    if not isinstance(step, Queued) or moment.state is not state:
+        return None
+    node = node_at(moment.plan, state, moment.address)
+    if node.type.execute is None:
+        return None
+    by_hand = state.breaking is not None and moment.address in state.breaking.edited
+    if by_hand or step.attempt > 1 or step.input != NULL:
+        return Run(from_json(step.input), step.secrets)
+    try:
+        asked = node.type.begin(node.config, Beginning(context(moment, output), (), moment.at))
+    except EvaluationError:
+        return None
+    return asked if isinstance(asked, Run) else None
 
 
 def said(moment: Moment) -> str:

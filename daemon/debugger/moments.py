@@ -1,7 +1,7 @@
 """Where a debugger can stop in an execution: at the beginnings and failures of its steps, its start and its end. Pure.
 
-One decision may begin many steps and settle those that need no handler, so a moment is a place inside a decision. Its
-state is what the fold of the events gives there: nothing is evaluated again.
+One decision may begin many steps and settle those that need no handler, so a moment is a place inside a decision: after
+one of its events. Its state is what the fold of the events gives there: nothing is decided or evaluated again.
 
 Comes from: `recording`, `local`. Goes to: `session`.
 """
@@ -9,19 +9,14 @@ Comes from: `recording`, `local`. Goes to: `session`.
 from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003  msgspec reads it
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from daemon.core import events as e
 from daemon.core.address import turn_around
-from daemon.core.evolve import evolve
 from daemon.core.plan import Plan
-from daemon.core.redeciding import Redecided
 from daemon.core.state import NotStarted, Queued, Running, State
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from daemon.core.values import Json  # noqa: TC001
 
 _STARTS = {
     e.ExecutionStarted: "starts",
@@ -36,17 +31,19 @@ _AT_ONCE = (e.StepSucceeded, e.StepCached)
 
 
 class Taken(Struct, frozen=True):
-    """One decision that was taken, and the plan that it followed."""
+    """One event that was recorded, the plan that it followed, and the states around it."""
 
     plan: Plan
-    decision: Redecided
+    event: e.Event
+    before: State
+    after: State
 
 
 class Moment(Struct, frozen=True):
     """A place where a debugger can stop: just after `event`."""
 
     number: int
-    """Of its decision, from 0."""
+    """Of its event among all, from 0."""
     version: int
     """The execution's: of a fork's source, before the fork."""
     address: str
@@ -80,16 +77,24 @@ class Moment(Struct, frozen=True):
         return not isinstance(self.event, e.StepFailed) or self.event.retry_at is None
 
 
-def moments(number: int, taken: Taken) -> Iterator[Moment]:
-    """Give the moments of one decision, in order; `number` is its place among all."""
-    decision, state = taken.decision, taken.decision.before
-    for index, event in enumerate(decision.events):
-        before = state
-        state = decision.after if index == len(decision.events) - 1 else evolve(state, event)
-        address, what = _said(event, before, state)
-        context = state if isinstance(state, Running) else before
-        if what and isinstance(context, Running):
-            yield Moment(number, state.version, address, what, event, state, context, taken.plan)
+def moment(number: int, taken: Taken) -> Moment | None:
+    """Return the moment just after an event, which is the one with the number among all; None where nobody stops."""
+    address, what = _said(taken.event, taken.before, taken.after)
+    context = taken.after if isinstance(taken.after, Running) else taken.before
+    if not what or not isinstance(context, Running):
+        return None
+    return Moment(number, taken.after.version, address, what, taken.event, taken.after, context, taken.plan)
+
+
+def output_in(event: e.Event, address: str) -> Json | None:
+    """Return what an event tells that the step has given; None when it does not."""
+    given: Json | None = getattr(event, "output", None) if getattr(event, "address", None) == address else None
+    return given
+
+
+def is_moment(taken: Taken) -> bool:
+    """Tell whether there is a moment just after the event."""
+    return moment(0, taken) is not None
 
 
 def _said(event: e.Event, before: State, after: State) -> tuple[str, str]:

@@ -16,7 +16,6 @@ from daemon.core.events import Event
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
-    from daemon.debugger.moments import Taken
     from daemon.runtime.clock import Clock
 
 _TOLD_BESIDE = ("at", "address", "execution_id", "definition")
@@ -43,14 +42,14 @@ class Played(Struct, frozen=True):
 
 
 async def play(
-    taken: Iterable[Taken], clock: Clock, *, speed: float | None, longest: timedelta | None = None
+    recorded: Iterable[tuple[int, Event]], clock: Clock, *, speed: float | None, longest: timedelta | None = None
 ) -> AsyncIterator[Played]:
-    """Give the events of the decisions, each when it is its turn: `speed` 10 is ten times as fast as it went.
+    """Give the events, with their versions, each when it is its turn: `speed` 10 is ten times as fast as it went.
 
     None is as fast as can be. No pause is longer than `longest`.
     """
     shown = timedelta(0)
-    for each in _events(taken):
+    for each in _events(recorded):
         pause = (each.since_start - shown) / speed if speed is not None else timedelta(0)
         pause = pause if longest is None else min(pause, longest)
         if pause > timedelta(0):
@@ -59,11 +58,8 @@ async def play(
         yield each
 
 
-def _events(taken: Iterable[Taken]) -> Iterator[Played]:
+def _events(recorded: Iterable[tuple[int, Event]]) -> Iterator[Played]:
     start = None
-    for each in taken:
-        events = each.decision.events
-        first = each.decision.after.version - len(events) + 1
-        for index, event in enumerate(events):
-            start = start or event.at
-            yield Played(first + index, event.at - start, event)
+    for version, event in recorded:
+        start = start or event.at
+        yield Played(version, event.at - start, event)

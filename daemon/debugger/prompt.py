@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from daemon.core.errors import SagadError
 from daemon.core.evaluation import EvaluationError, ExpressionError
 from daemon.core.expressions import compile_expression
+from daemon.debugger.breakpoints import Breakpoint
 from daemon.debugger.local import Local
-from daemon.debugger.looking import evaluate, frames, said, seen, step_at
-from daemon.debugger.session import Breakpoint
+from daemon.debugger.looking import evaluate, frames, said, seen
+from daemon.debugger.values import INPUT, VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -38,7 +39,7 @@ MOVES = {
     "reverse": "reverse",
     "r": "reverse",
 }
-LOCAL = frozenset({"skip", "edit", "retry", "signal"})
+LOCAL = frozenset({"skip", "edit", "retry", "set", "input", "signal"})
 HELP = """\
 next, step, out     to the next step; into loops and fan-outs; out of them
 back                to the step before
@@ -56,6 +57,8 @@ LOCAL_HELP = """\
 skip JSON           give the next step this answer, without its handler
 edit JSON           record this in place of what a step has answered
 retry               run its handler again, in place of recording its answer
+set NAME JSON       change a variable of the execution
+input JSON          have the handler of the step that is held sent this
 signal NAME [JSON]  give the execution a signal"""
 
 
@@ -135,28 +138,36 @@ class Prompt:
 
     async def _act(self, local: Local, name: str, rest: str) -> None:
         """Do what only an execution under way can be told; then go on to what comes of it."""
-        signal, _, data = rest.partition(" ")
+        first, _, data = rest.partition(" ")
         try:
-            value = json.loads((data if name == "signal" else rest).strip() or "null")
+            value = json.loads((data if name in ("signal", "set") else rest).strip() or "null")
         except ValueError as error:
             self._say(f"That is not JSON: {error}")
             return
         try:
-            if name == "signal":
-                await local.signal(signal, value)
-                await local.read()
-                self._session.move("into")
-                self._stand()
-                return
-            if name == "retry":
-                local.retry()
+            if await self._told(local, name, first, value):
+                await self._go(local.go_on())
             else:
-                (local.skip if name == "skip" else local.edit)(value)
+                self._stand()
         except SagadError as error:
             self._say(str(error))
-            return
-        self._session.position = len(self._session.moments) - 1
-        await self._move("into")
+
+    async def _told(self, local: Local, name: str, first: str, value: Any) -> bool:
+        """Tell the execution; return whether it goes on then."""
+        match name:
+            case "skip":
+                await local.skip(value)
+            case "edit":
+                await local.answer(value)
+            case "retry":
+                await local.retry()
+            case "signal":
+                await local.signal(first, value)
+                await local.read()
+                self._session.move("into")
+            case _:
+                await local.put((VARIABLES, first) if name == "set" else INPUT, value)
+        return name in ("skip", "edit", "retry")
 
     def _stand(self) -> None:
         moment = self._session.here
@@ -196,7 +207,7 @@ class Prompt:
     def _show(self, rest: str) -> None:
         moment = self._session.here
         if not rest:
-            self._value(step_at(moment))
+            self._value(self._debuggee.step())
             return
         try:
             known = seen(moment, self._session.outputs())

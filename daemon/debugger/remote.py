@@ -70,7 +70,7 @@ class Remote:
         if isinstance(first, ExecutionForked):
             before = await self.taken(first.source, up_to=first.at_version)
         plans = {each: await self.plan(execution_id, each) for each in definitions_in(own)}
-        base = before[-1].decision.after if before else INITIAL
+        base = before[-1].after if before else INITIAL
         return [*before, *taken_of(own, plans, base)]
 
     async def put(self, path: str, body: Any) -> None:

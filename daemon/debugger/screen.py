@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rich.console import Console
 from rich.text import Text
 from textual.app import App
+from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Footer, Header, Input, OptionList, RichLog, Static, Tree
 from textual.widgets.option_list import Option
@@ -22,13 +23,15 @@ from textual.widgets.option_list import Option
 from daemon.core.address import node_of
 from daemon.core.errors import SagadError
 from daemon.core.evaluation import EvaluationError
+from daemon.debugger.breakpoints import Breakpoint
 from daemon.debugger.live_prompt import LivePrompt
-from daemon.debugger.looking import said, seen, step_at
+from daemon.debugger.looking import said, seen
 from daemon.debugger.outline import outline, statuses
 from daemon.debugger.prompt import Prompt
-from daemon.debugger.session import Breakpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from textual.app import ComposeResult
     from textual.widgets.tree import TreeNode
 
@@ -46,18 +49,39 @@ SIGNS = {
 }
 """By status; what is not here waits for something."""
 WAITS, UNREACHED = ("…", "cyan"), ("·", "dim")
+TOLD_FIRST = ("status", "attempt", "error", "answer", "output", "input")
+NARROWEST = 20
+"""Columns that the state is written for at least."""
 SHOWN = ("loop", "parallel", "vars", "steps", "input", "trigger")
+
+
+class Pane(VerticalScroll):
+    """Has what is in it written anew when there is another width."""
+
+    def __init__(self, write: Callable[[], None], *, id: str) -> None:  # noqa: A002  Textual's name
+        super().__init__(id=id)
+        self._write = write
+
+    def on_resize(self) -> None:
+        """Do so."""
+        self._write()
 
 
 class Screen(App[None]):
     """One debugger."""
 
     TITLE = "sagad debug"
+    ENABLE_COMMAND_PALETTE = False
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (36, "-tall")]  # noqa: RUF012  as the base class has it
     CSS = """
-    #graph { width: 34; border: round $primary; }
+    #graph { width: 30%; min-width: 26; max-width: 48; border: round $primary; }
     #events { height: 45%; border: round $primary; }
+    #events > .option-list--option { text-wrap: nowrap; text-overflow: ellipsis; }
     #state { border: round $primary; }
     #told { height: 7; border: round $primary; }
+    .-short #events { height: 40%; }
+    .-short #told { height: 5; }
+    .-short #line { border: none; height: 1; padding: 0 1; }
     """
     BINDINGS: ClassVar = [
         ("n", "command('next')", "Next"),
@@ -66,11 +90,11 @@ class Screen(App[None]):
         ("b", "command('back')", "Back"),
         ("c", "command('continue')", "Continue"),
         ("r", "command('reverse')", "Reverse"),
-        ("t", "break_here", "Breakpoint"),
-        ("e", "errors", "At errors"),
-        ("slash", "ask", "Expression"),
-        ("escape", "leave", "Interrupt"),
+        ("t", "break_here", "Break"),
+        ("e", "errors", "Errors"),
+        ("slash", "ask", "Ask"),
         ("q", "quit", "Quit"),
+        Binding("escape", "leave", "Leave", show=False),
     ]
 
     def __init__(self, debuggee: Debuggee, prompt: type[Prompt] = Prompt) -> None:
@@ -80,7 +104,6 @@ class Screen(App[None]):
         console = Console(file=self._said, width=200, no_color=True)
         self._prompt = prompt(debuggee, _nothing, console)
         self._leaves: dict[str, TreeNode[str]] = {}
-        self._found: list[int] = []
 
     def compose(self) -> ComposeResult:
         """Lay the panes out."""
@@ -93,14 +116,14 @@ class Screen(App[None]):
                 events = OptionList(id="events")
                 events.border_title = "Events"
                 yield events
-                with VerticalScroll(id="state") as state:
+                with Pane(self._show_state, id="state") as state:
                     state.border_title = "State"
                     yield Static(id="seen")
         told = RichLog(id="told", wrap=True)
         told.border_title = "Said"
         yield told
-        yield Input(placeholder="an expression, or :command (:help lists them)", id="line")
-        yield Footer()
+        yield Input(placeholder="an expression, or :command (:help lists them); esc leaves", id="line")
+        yield Footer(compact=True)
 
     def on_mount(self) -> None:
         """Show the moment that the session is at."""
@@ -146,7 +169,7 @@ class Screen(App[None]):
         """Go to the moment of an event, or the next after it."""
         place = int(event.option.id or 0)
         session = self._debuggee.session
-        later = (number for number, at in enumerate(self._places()) if at >= place)
+        later = (number for number, moment in enumerate(session.moments) if moment.number >= place)
         session.position = next(later, len(session.moments) - 1)
         self._show()
 
@@ -158,8 +181,9 @@ class Screen(App[None]):
         self.sub_title = "…"
         try:
             await self._prompt.do(name, rest.strip())
-        finally:
-            self._tell()
+        except SagadError as error:
+            self._said.write(str(error))
+        self._tell()
         self._show()
         if self._prompt.over:
             self.exit()
@@ -170,7 +194,8 @@ class Screen(App[None]):
         try:
             await self._debuggee.break_at(others if len(others) < len(points) else (*points, breakpoint_))
         except SagadError as error:
-            self.query_one("#told", RichLog).write(str(error))
+            self._said.write(str(error))
+            self._tell()
         self._show()
 
     # What is shown.
@@ -180,7 +205,7 @@ class Screen(App[None]):
         self._said.seek(0)
         self._said.truncate()
         if text:
-            self.query_one("#told", RichLog).write(text)
+            self.query_one("#told", RichLog).write(Text(text), expand=True)
 
     def _grow(self) -> None:
         """Make the tree of the graph."""
@@ -207,32 +232,22 @@ class Screen(App[None]):
             here = name == node_of(moment.address)
             node.set_label(_label(name, kind, reached.get(name), stops=name in stops, here=here))
         self._list_events()
-        self.query_one("#seen", Static).update(Text(_seen(self._debuggee)))
+        self._show_state()
         errors = any(each.errors for each in session.breakpoints)
         self.query_one("#graph").border_subtitle = "stops at errors" if errors else ""
 
-    def _places(self) -> list[int]:
-        """Return of each moment which event it follows, among all."""
-        session = self._debuggee.session
-        if len(self._found) != len(session.moments):
-            events = (event for taken in session.taken for event in taken.decision.events)
-            places = {id(event): place for place, event in enumerate(events)}
-            self._found = [places[id(moment.event)] for moment in session.moments]
-        return self._found
+    def _show_state(self) -> None:
+        width = max(self.query_one("#state").scrollable_content_region.width, NARROWEST)
+        self.query_one("#seen", Static).update(Text(_seen(self._debuggee, width)))
 
     def _list_events(self) -> None:
         session, listed = self._debuggee.session, self.query_one("#events", OptionList)
-        place = self._places()[session.position]
-        told: list[tuple[int, Event]] = []
-        for taken in session.taken:
-            events = taken.decision.events
-            first = taken.decision.after.version - len(events) + 1
-            told += ((first + index, event) for index, event in enumerate(events))
+        place = session.here.number
         start = max(place - AROUND, 0)
         listed.clear_options()
         listed.add_options(
             Option(_event(version, event, now=at == place), id=str(at))
-            for at, (version, event) in enumerate(told[start : place + AROUND], start)
+            for at, (version, event) in enumerate(session.events[start : place + AROUND], start)
         )
         listed.highlighted = place - start
 
@@ -266,19 +281,31 @@ def _event(version: int, event: Event, *, now: bool) -> Text:
     )
 
 
-def _seen(debuggee: Debuggee) -> str:
-    """Return the step, and what templates see."""
+def _seen(debuggee: Debuggee, width: int) -> str:
+    """Return the step, and what templates see, in lines of this width where that can be."""
     moment = debuggee.session.here
-    parts: list[str] = []
-    if step := step_at(moment):
-        parts.append(f"step {_json(step)}")
+    shown: dict[str, Any] = {"step": dict(sorted(debuggee.step().items(), key=_first))}
     try:
         known = seen(moment, debuggee.session.outputs())
     except EvaluationError as error:
-        return "\n".join([*parts, str(error)])
-    parts += [f"{root} {_json(known[root])}" for root in SHOWN if known.get(root)]
-    return "\n".join(parts)
+        return "\n".join([*_lines("step", shown["step"], width), str(error)])
+    shown |= {root: known[root] for root in SHOWN if root in known}
+    return "\n".join(line for root, value in shown.items() if value for line in _lines(root, value, width))
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+def _first(item: tuple[str, Any]) -> int:
+    """Return the place of what is told of a step: what it is sent and gives, then the rest."""
+    return TOLD_FIRST.index(item[0]) if item[0] in TOLD_FIRST else len(TOLD_FIRST)
+
+
+def _lines(name: str, value: Any, width: int) -> Iterator[str]:
+    """Give a value in one line if it fits, else what is in it below its name."""
+    whole = json.dumps(value, ensure_ascii=False, default=str)
+    if not isinstance(value, dict | list) or not value or len(name) + 2 + len(whole) <= width:
+        yield f"{name}: {whole}"
+        return
+    yield f"{name}:"
+    inside = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, each in inside:
+        for line in _lines(str(key), each, width - 2):
+            yield f"  {line}"

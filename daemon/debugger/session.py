@@ -5,22 +5,23 @@ less deep, `back` to the one before that is no deeper, `continue` and `reverse` 
 there is no such moment a move says so, and its caller decides: a recording ends there, an execution under way may have
 more.
 
-Comes from: `adapter`, `prompt`. Goes to: `looking`.
+Comes from: `adapter`, `prompt`. Goes to: `breakpoints`, `looking`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from daemon.core.address import node_of
 from daemon.core.evaluation import EvaluationError
+from daemon.debugger.breakpoints import Breakpoint, Fitting, counts, said_at
 from daemon.debugger.looking import evaluate
-from daemon.debugger.moments import Moment, Taken, moments
+from daemon.debugger.moments import Moment, Taken, moment, output_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from daemon.core.events import Event
 
 BACKWARDS = frozenset({"back", "reverse"})
 BREAKING = frozenset({"continue", "reverse"})
@@ -31,32 +32,30 @@ OTHERWISE = frozenset({"fails", "is held", "is edited"})
 """What a breakpoint that names a node does not stop at."""
 
 
-class Breakpoint(Struct, frozen=True):
-    """Where to stop. All that is given must fit; a condition alone fits where it becomes true."""
-
-    node: str = ""
-    """Id of a node, or the address of one of its steps."""
-    condition: str = ""
-    """Expression over what a template sees there; one that has no value does not fit."""
-    errors: str = ""
-    """`failed` fits where a step or the execution has failed for good, `attempt` where any attempt has."""
-
-
 class Session:
     """One execution that is looked at. `position` is the number of the moment among `moments`."""
 
     def __init__(self, taken: Iterable[Taken] = ()) -> None:
-        self.taken: list[Taken] = []
+        self.events: list[tuple[int, Event]] = []
+        """All that were recorded, with their versions; a moment has the number of its own among them."""
+        self.last: Taken | None = None
         self.moments: list[Moment] = []
         self.position = 0
         self.breakpoints: tuple[Breakpoint, ...] = ()
+        self._fitting: dict[Breakpoint, Fitting] = {}
         self.extend(taken)
 
+    def clear(self) -> None:
+        """Forget all events; the breakpoints stay."""
+        self.events, self.last, self.moments, self._fitting = [], None, [], {}
+
     def extend(self, taken: Iterable[Taken]) -> None:
-        """Add decisions that were taken since."""
+        """Add events that were recorded since."""
         for each in taken:
-            self.moments += moments(len(self.taken), each)
-            self.taken.append(each)
+            if (found := moment(len(self.events), each)) is not None:
+                self.moments.append(found)
+            self.events.append((each.after.version, each.event))
+            self.last = each
 
     @property
     def here(self) -> Moment:
@@ -95,10 +94,27 @@ class Session:
         return lambda number: bounds[how](self.moments[number])
 
     def hit(self, number: int) -> Breakpoint | None:
-        """Return the first breakpoint that fits a moment."""
-        return next((each for each in self.breakpoints if self._hits(each, number)), None)
+        """Return the first breakpoint that stops at a moment."""
+        return next((each for each in self.breakpoints if not each.log and self._hits(each, number)), None)
+
+    def logged(self, number: int) -> list[str]:
+        """Return what breakpoints say at a moment that do not stop there."""
+        moment = self.moments[number]
+
+        def value_of(text: str) -> object:
+            return evaluate(text, moment, self.outputs(number))
+
+        return [said_at(each.log, value_of) for each in self.breakpoints if each.log and self._hits(each, number)]
 
     def _hits(self, breakpoint_: Breakpoint, number: int) -> bool:
+        if not self._fits_at(breakpoint_, number):
+            return False
+        if not breakpoint_.hits:
+            return True
+        fitting = self._fitting.setdefault(breakpoint_, Fitting())
+        return counts(breakpoint_.hits, fitting.place_of(number, lambda each: self._fits_at(breakpoint_, each)))
+
+    def _fits_at(self, breakpoint_: Breakpoint, number: int) -> bool:
         moment = self.moments[number]
         if breakpoint_.errors and (moment.error is None or not (moment.final or breakpoint_.errors == "attempt")):
             return False
@@ -120,13 +136,12 @@ class Session:
 
     def outputs(self, number: int | None = None) -> Callable[[str], object]:
         """Return what gives the recorded output of a step, also of one that has left the state since."""
-        moment = self.here if number is None else self.moments[number]
+        upto = (self.here if number is None else self.moments[number]).number
 
         def output(address: str) -> object:
-            for taken in reversed(self.taken[: moment.number + 1]):
-                for event in reversed(taken.decision.events):
-                    if getattr(event, "address", None) == address and hasattr(event, "output"):
-                        return event.output
+            for _, event in reversed(self.events[: upto + 1]):
+                if (found := output_in(event, address)) is not None:
+                    return found
             raise KeyError(address)
 
         return output

@@ -11,35 +11,44 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daemon.core.address import node_of
+from daemon.core.errors import Rejected
 from daemon.core.evaluation import kind_of
 from daemon.debugger.lines import Lines, lines_of, recorded_lines
-from daemon.debugger.looking import Frame, evaluate, frames, seen, step_at
+from daemon.debugger.looking import Frame, evaluate, frames, said, seen
+from daemon.debugger.values import STEP, expression_of, place_in, replaced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from daemon.core.node import NodeType
+    from daemon.debugger.debuggee import Debuggee
     from daemon.debugger.moments import Moment
     from daemon.debugger.session import Session
+    from daemon.debugger.values import Place
 
 RECORDED = 1
 """Number of the source that is the recorded definition."""
 LONGEST = 200
 """Characters of a value in one line."""
+MOST_PLACES = 50
+"""Moments of one line that an editor is offered to go to."""
 
 
 class Showing:
     """Shows where a session stands."""
 
-    def __init__(self, session: Session, program: str | None, node_types: Mapping[str, NodeType]) -> None:
+    def __init__(self, debuggee: Debuggee, program: str | None, node_types: Mapping[str, NodeType]) -> None:
         """`program` is the file of the workflow; without it, or where it has another, the recorded definition is."""
-        self._session = session
+        self._debuggee = debuggee
+        self._session = debuggee.session
         self._node_types = node_types
         self._path: Path | None = Path(program).resolve() if program else None
         self._recorded: dict[str, Lines] = {}
         self._written = self._read()
         self._frames: list[Frame] = []
-        self._values: list[Any] = []
+        self._values: list[tuple[Any, Place | None]] = []
+        """Each with the place that it was taken from, where an expression names that."""
 
     @property
     def name(self) -> str:
@@ -47,11 +56,20 @@ class Showing:
         state = self._session.here.context
         return f"{state.workflow} {state.execution_id}"
 
+    @property
+    def session(self) -> Session:
+        """What is shown."""
+        return self._session
+
     def stop(self) -> Moment:
         """Forget all numbers; return where the session stands."""
         self._frames = frames(self._session.here)
         self._values = []
         return self._session.here
+
+    def follow(self) -> None:
+        """Show the frames of where the session stands now; the numbers hold."""
+        self._frames = frames(self._session.here)
 
     def lines_in(self, source: Mapping[str, Any]) -> Lines | None:
         """Return the lines of a source that an editor names; None when the workflow does not stand in it."""
@@ -77,11 +95,11 @@ class Showing:
         moment, turn = self._session.here, self._turn(frame)
         found: dict[str, Any] = {}
         if frame == 1 and moment.address:
-            found["step"] = step_at(moment)
+            found["step"] = self._debuggee.step()
         found |= seen(moment, self._session.outputs(), turn)
         return {
             "scopes": [
-                {"name": name, "variablesReference": self._reference(value), "expensive": False}
+                {"name": name, "variablesReference": self._reference(value, (name,)), "expensive": False}
                 for name, value in found.items()
                 if value and isinstance(value, dict | list)
             ]
@@ -89,19 +107,63 @@ class Showing:
 
     def variables(self, reference: int) -> dict[str, Any]:
         """Return what is in a value."""
-        value = self._values[reference - 1] if 0 < reference <= len(self._values) else {}
+        value, place = self._container(reference)
         inside = value.items() if isinstance(value, dict) else enumerate(value)
-        return {"variables": [{"name": str(name), **self._variable(each)} for name, each in inside]}
+        return {"variables": [self._named(name, each, place) for name, each in inside]}
+
+    def place_of(self, reference: int, name: str) -> Place:
+        """Return the place of what is called so in a value. Raises Rejected for what has none that is known."""
+        value, place = self._container(reference)
+        key = int(name) if isinstance(value, list) and name.isdecimal() else name
+        if place is None or (key not in value if isinstance(value, dict) else not isinstance(key, int)):
+            raise Rejected(f"{name} was computed here: it cannot be set")
+        return (*place, key)
+
+    def put(self, reference: int, name: str, value: Any) -> dict[str, Any]:
+        """Show what was set in place of what there was; return that as it is shown."""
+        held, place = self._container(reference)
+        path = self.place_of(reference, name)
+        self._values[reference - 1] = (replaced(held, path[-1:], value), place)
+        self.follow()
+        return self.assigned(value, path)
+
+    def assigned(self, value: Any, place: Place) -> dict[str, Any]:
+        """Return what was set as it is shown."""
+        shown = self._variable(value, place)
+        shown.pop("presentationHint", None)
+        return shown
 
     def evaluated(self, expression: str, frame: int | None) -> dict[str, Any]:
         """Return the value of an expression in a frame. Raises EvaluationError."""
         value = evaluate(expression, self._session.here, self._session.outputs(), self._turn(frame or 1))
-        shown = self._variable(value)
+        shown = self._variable(value, place_in(expression))
         return {"result": shown.pop("value"), **shown}
+
+    def value_of(self, text: str, frame: int | None = None) -> Any:
+        """Return what was typed as a value: JSON, or an expression. Raises EvaluationError."""
+        try:
+            return json.loads(text)
+        except ValueError:
+            return evaluate(text, self._session.here, self._session.outputs(), self._turn(frame or 1))
+
+    def places_at(self, node: str) -> list[dict[str, Any]]:
+        """Return the moments at which the steps of a node begin or fail, those nearest to here first."""
+        session = self._session
+        fitting = [
+            number
+            for number, moment in enumerate(session.moments)
+            if moment.address and node in (moment.address, node_of(moment.address))
+        ]
+        fitting = sorted(fitting, key=lambda number: (abs(number - session.position), number))[:MOST_PLACES]
+        line = self._lines().line_of(node)
+        return [
+            {"id": number, "label": f"{number + 1}: {said(session.moments[number])}", "line": line}
+            for number in fitting
+        ]
 
     def error(self) -> dict[str, Any]:
         """Return what has failed here."""
-        error = self._session.here.error
+        error = self._debuggee.failure()
         if error is None:
             return {"exceptionId": "none", "breakMode": "never"}
         return {
@@ -134,15 +196,29 @@ class Showing:
         found = self._frames[frame - 1]
         return None if found.address and not found.address.endswith("]") else found.address
 
-    def _variable(self, value: Any) -> dict[str, Any]:
-        text = json.dumps(value, ensure_ascii=False)
+    def _named(self, name: Any, value: Any, around: Place | None) -> dict[str, Any]:
+        place = None if around is None else (*around, name)
+        shown = {"name": str(name), **self._variable(value, place)}
+        if place is not None and place[0] != STEP:
+            shown["evaluateName"] = expression_of(place)
+        return shown
+
+    def _variable(self, value: Any, place: Place | None = None) -> dict[str, Any]:
+        text = json.dumps(value, ensure_ascii=False, default=str)
         text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
         container = isinstance(value, dict | list) and value
-        return {"value": text, "type": kind_of(value), "variablesReference": self._reference(value) if container else 0}
+        reference = self._reference(value, place) if container else 0
+        shown = {"value": text, "type": kind_of(value), "variablesReference": reference}
+        if place is None or not self._debuggee.settable(place):
+            shown["presentationHint"] = {"attributes": ["readOnly"]}
+        return shown
 
-    def _reference(self, value: Any) -> int:
-        self._values.append(value)
+    def _reference(self, value: Any, place: Place | None) -> int:
+        self._values.append((value, place))
         return len(self._values)
+
+    def _container(self, reference: int) -> tuple[Any, Place | None]:
+        return self._values[reference - 1] if 0 < reference <= len(self._values) else ({}, None)
 
     def _read(self) -> Lines | None:
         if self._path is None:

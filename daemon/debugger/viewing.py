@@ -15,7 +15,7 @@ from daemon.runtime.projection import status_of
 from daemon.runtime.views import error_view, state_view
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from daemon.core.break_events import Breakpoint
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from daemon.core.state_breaks import Stop
     from daemon.debugger.lines import Lines
     from daemon.debugger.moments import Moment
+    from daemon.debugger.paging import Seen
     from daemon.debugger.playing import Played
-    from daemon.debugger.session import Session
 
 View = dict[str, Any]
 
@@ -64,30 +64,25 @@ def _standing(stop: Stop) -> View:
     }
 
 
-def moment_views(session: Session, first: int, limit: int, node_types: Mapping[str, NodeType]) -> View:
-    """Return the moments from the one with the number `first`."""
+def moment_views(moments: Sequence[Moment], first: int, count: int, node_types: Mapping[str, NodeType]) -> View:
+    """Return moments from the one with the number `first`, of `count` that there are."""
     texts: dict[str, Lines] = {}
-    numbered = list(enumerate(session.moments, 1))[first - 1 : first - 1 + limit]
-    shown = [_view(number, moment, _lines(moment, texts, node_types)) for number, moment in numbered]
+    shown = [_view(number, each, _lines(each, texts, node_types)) for number, each in enumerate(moments, first)]
     following = first + len(shown)
-    return {
-        "moments": shown,
-        "count": len(session.moments),
-        "next": following if shown and following <= len(session.moments) else None,
-    }
+    return {"moments": shown, "count": count, "next": following if shown and following <= count else None}
 
 
-def moment_view(execution_id: UUID, session: Session, node_types: Mapping[str, NodeType]) -> View:
-    """Return the moment that the session stands at, with all that is seen there."""
-    moment = session.here
+def moment_view(execution_id: UUID, found: Seen, node_types: Mapping[str, NodeType]) -> View:
+    """Return a moment with all that is seen there."""
+    moment = found.moment
     lines = _lines(moment, {}, node_types)
     around = [{"name": each.name, "address": each.address, "line": lines.line_of(each.node)} for each in frames(moment)]
     try:
-        known: View = seen(moment, session.outputs())
+        known: View = seen(moment, found.outputs)
     except EvaluationError as error:
         known = {"error": str(error)}
     return {
-        **_view(session.position + 1, moment, lines),
+        **_view(found.number, moment, lines),
         "seen": known,
         "step": step_at(moment),
         "frames": around,

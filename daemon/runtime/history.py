@@ -178,4 +178,9 @@ def _fold(execution_id: UUID, recorded: Iterable[Recorded], state: State) -> Sta
     try:
         return fold((each.event for each in recorded), state)
     except (TypeError, KeyError) as error:
-        raise Undecodable(f"the events of execution {execution_id} do not fit together: {error}") from error
+        raise misfit(execution_id, error) from error
+
+
+def misfit(execution_id: UUID, error: Exception) -> Undecodable:
+    """Return the error for events that cannot follow one another."""
+    return Undecodable(f"the events of execution {execution_id} do not fit together: {error}")

@@ -187,7 +187,7 @@ class _Shadow:
             ask = state.asking.get(command.address) if isinstance(state, Running) else None
             if ask is not None:
                 return replace(command, question=ask.version)
-        elif isinstance(command, c.LeaveBreakpoint | c.EditAtBreakpoint):
+        elif isinstance(command, c.LeaveBreakpoint | c.EditAtBreakpoint) and command.stop:
             if (version := _stop_here(state, command.stop, coming.told)) is not None:
                 return replace(command, stop=version)
         elif not (isinstance(command, c.UndoExecution) and _too_early(coming.told, state)):

@@ -1,5 +1,6 @@
 // Tells VS Code how to reach the debug adapter: `sagad debug --dap`, or a port where one listens.
 const vscode = require('vscode');
+const actions = require('./actions');
 
 function activate(context) {
   const adapters = {
@@ -28,6 +29,7 @@ function activate(context) {
   context.subscriptions.push(
     vscode.debug.registerDebugAdapterDescriptorFactory('sagad', adapters),
     vscode.debug.registerDebugConfigurationProvider('sagad', configurations),
+    ...actions.register(vscode),
   );
 }
 

@@ -6,9 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from daemon.core import commands as c
+from daemon.core.branch_events import InputEdit
 from daemon.core.break_events import Breakpoint, BreakpointHit
 from daemon.core.errors import Rejected
 from daemon.core.evolve import evolve
+from daemon.core.redeciding import redecide
 from daemon.core.state import InFlight, Running, cause
 from daemon.core.values import from_json, to_json
 from tests.core.spec import EXECUTION, Story, minute
@@ -190,6 +192,18 @@ def test_variables_and_the_input_are_edited() -> None:
     assert story.leave()[1:] == ['StepStarted address=b input={"got":8}']
     assert isinstance(story.state, Running)
     assert from_json(story.state.variables["rate"]) == 3
+
+
+def test_variables_are_edited_where_something_else_holds_the_execution() -> None:
+    """The same again decides nothing; what a step is sent can be edited at a breakpoint only."""
+    story = broken()
+    edit = c.EditAtBreakpoint(stop=0, address="a", variables={"rate": to_json(3)}, actor="ann", at=minute(0))
+    assert story.when(edit) == ['BreakpointEdited address=a stop=0 variables={"rate":3}']
+    assert story.when(edit) == []
+    with pytest.raises(Rejected, match="does not stand at a breakpoint"):
+        story.when(c.EditAtBreakpoint(stop=0, input=InputEdit(to_json(1)), actor="ann", at=minute(0)))
+    (*_, edited) = redecide(story.plan, story.events)
+    assert isinstance(edited.command, c.EditAtBreakpoint)
 
 
 def test_the_input_of_a_further_attempt_is_edited() -> None:

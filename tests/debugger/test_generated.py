@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from daemon.core.redeciding import redecide
+from daemon.core.state import INITIAL
+from daemon.debugger.breakpoints import Breakpoint
 from daemon.debugger.looking import frames, said, seen, step_at
-from daemon.debugger.moments import Taken
-from daemon.debugger.session import Breakpoint, Session
+from daemon.debugger.recording import definitions_in, taken_of
+from daemon.debugger.session import Session
 from tests.core.generator.executions import case
 
 CASES = 120
@@ -22,7 +23,9 @@ def test_every_moment_of_any_execution_can_be_looked_at(first: int) -> None:
     for number in range(first, first + IN_A_TEST):
         if (history := case(number).history) is None or not history.events:
             continue
-        session = Session(Taken(history.plan, each) for each in redecide(history.plan, history.events))
+        session = Session(
+            taken_of(history.events, dict.fromkeys(definitions_in(history.events), history.plan), INITIAL)
+        )
         if session.moments:
             walked += look(session)
     assert walked > IN_A_TEST

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import html
+import re
 import sys
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from textual.widgets import Input, OptionList, RichLog, Static, Tree
 from typer.testing import CliRunner
 
@@ -18,9 +22,9 @@ from daemon.settings import load_settings
 from tests.debugger.test_session import played as recorded_session
 
 if TYPE_CHECKING:
-    import pytest
     from textual.pilot import Pilot
 
+    from daemon.debugger.debuggee import Debuggee
     from tests.debugger.conftest import Going, Played
 
 SIZE = (120, 45)
@@ -46,6 +50,72 @@ async def press(pilot: Pilot[None], *keys: str) -> None:
     await pilot.press(*keys)
     await pilot.app.workers.wait_for_complete()
     await pilot.pause()
+
+
+def written(app: Screen) -> str:
+    """Return all that is on the terminal."""
+    return html.unescape(re.sub(r"<[^>]*>", "", app.export_screenshot())).replace("\xa0", " ")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
+async def test_everything_is_legible_on_small_and_large_terminals(size: tuple[int, int]) -> None:
+    """Every key is shown, every pane has room, and what the step is sent stands in the first lines of the state."""
+    app = screen(Recorded(recorded_session()))
+    async with app.run_test(size=size) as pilot:
+        await press(pilot, "n", "n", "n", "n", "s")
+        text = written(app)
+        keys = ("Next", "Into", "Out", "Back", "Continue", "Reverse", "Break", "Errors", "Ask", "Quit")
+        assert [key for key in keys if key not in text] == []
+        for seen in ("Graph", "Events", "State", "Said", "StepStarted each[0].pack", "each forEach", '"a"', ":help"):
+            assert seen in text, seen
+        for pane, rows in (("#graph", 8), ("#events", 4), ("#state", 6), ("#told", 3), ("#line", 1)):
+            assert app.query_one(pane).content_region.height >= rows, pane
+
+
+async def test_the_state_follows_the_width() -> None:
+    app = screen(Recorded(recorded_session()))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "n", "n")
+        narrow = str(app.query_one("#seen", Static).render())
+        await pilot.resize_terminal(200, 50)
+        await pilot.pause()
+        await pilot.pause()
+        wide = str(app.query_one("#seen", Static).render())
+        assert ("  error:\n" in narrow, '  error: {"message"' in wide) == (True, True)
+        assert app.query_one("#graph").size.width > 30
+        await press(pilot, "n")
+        assert app.sub_title.startswith("4/")
+        await pilot.resize_terminal(30, 10)
+        await press(pilot, "n", "b", "c")
+        assert app.is_running
+
+
+BAD = [
+    "nothing + 1", "1 +", ":break", ":break if 1 +", ":break nowhere", ":goto x", ":fly", ":show nothing", ":eval",
+    ":edit {", ":edit 1", ":retry", ":set", ":set rat 1", ":signal none 1", ":skip {",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("carried_out", [False, True])
+async def test_a_mistake_on_the_line_is_told_and_the_session_goes_on(played: Played, carried_out: bool) -> None:  # noqa: FBT001  a parameter of the table
+    settings = load_settings(played.folder / "sagad.toml", {})
+    async with AsyncExitStack() as stack:
+        debuggee: Debuggee = Recorded(recorded_session())
+        if carried_out:
+            given = {"items": ["a"], "amount": 30}
+            debuggee = await stack.enter_async_context(local(settings, played.folder / "flow.yaml", given))
+        app = screen(debuggee)
+        async with app.run_test(size=SIZE) as pilot:
+            for line in BAD:
+                before = told(app)
+                app.query_one("#line", Input).value = line
+                app.query_one("#line", Input).focus()
+                await press(pilot, "enter")
+                assert app.is_running, line
+                assert told(app) != before, line
+            before = app.sub_title
+            await press(pilot, "escape", "n")
+            assert app.sub_title != before
 
 
 async def test_keys_move_both_ways_and_the_panes_follow() -> None:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daemon.core.evaluation import EvaluationError
-from daemon.core.redeciding import redecide
+from daemon.core.state import INITIAL
 from daemon.core.values import from_json
+from daemon.debugger.breakpoints import Breakpoint
 from daemon.debugger.looking import evaluate, frames, said, seen, step_at
-from daemon.debugger.moments import Taken
-from daemon.debugger.session import Breakpoint, Session
+from daemon.debugger.recording import taken_of
+from daemon.debugger.session import Session
 from tests.core.spec import Story
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def played(*, charged: bool = True) -> Session:
 
 
 def session_of(story: Story) -> Session:
-    return Session(Taken(story.plan, each) for each in redecide(story.plan, story.events))
+    return Session(taken_of(story.events, {story.plan.hash: story.plan}, INITIAL))
 
 
 def trail(session: Session, how: str, steps: int = 20) -> list[str]:

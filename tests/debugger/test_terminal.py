@@ -112,7 +112,7 @@ async def test_a_replay_pauses_as_long_as_it_was_or_shorter(
     """The recorded execution waited five minutes for its second attempt."""
     clock = Slept()
     most = None if longest is None else timedelta(seconds=longest)
-    shown = [each async for each in play(session().taken, clock, speed=speed, longest=most)]
+    shown = [each async for each in play(session().events, clock, speed=speed, longest=most)]
     assert (clock.total, clock.longest) == (total, total)
     assert shown[-1].since_start == timedelta(minutes=5)
 

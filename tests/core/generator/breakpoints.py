@@ -41,6 +41,8 @@ def left(dice: Dice, state: Running, at: datetime) -> c.Command:
     assert state.stop is not None
     stop = state.stop.version
     if dice.chance(20):
+        if dice.chance(20):
+            return c.EditAtBreakpoint(stop=0, variables={"count": to_json(dice.below(9))}, actor="test", at=at)
         given = InputEdit(to_json(dice.below(9))) if dice.chance(50) else None
         variables = {"count": to_json(dice.below(9))} if given is None or dice.chance(50) else {}
         return c.EditAtBreakpoint(stop=stop, variables=variables, input=given, actor="test", at=at)
