@@ -21,7 +21,7 @@ WHERE = "A version, a time, before:STEP, after:STEP or checkpoint:NAME."
 MODES = ("automatic", "manual", "confirm_each", "none")
 
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would go on from.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would go on from, or why not.")]
 
 
 def fork(
@@ -74,10 +74,11 @@ def fork(
         return
     with Connection(settings, url) as connection:
         found = find(DaemonSource(connection), execution_id or "")
-        if dry_run:
-            _print_past(connection.get(f"/executions/{found}/past", at=at), as_json=as_json, rewinds=False)
-        else:
-            _print_fork(connection.post(f"/executions/{found}/fork", body), as_json=as_json)
+        view = connection.post(f"/executions/{found}/fork", {**body, "dry_run": dry_run})
+    if dry_run:
+        _print_past(view, as_json=as_json, rewinds=False)
+    else:
+        _print_fork(view, as_json=as_json)
 
 
 def _edits(given: str | None, variables: Iterable[str], steps: Iterable[str], port: str) -> dict[str, Any]:
@@ -116,13 +117,12 @@ def rewind(
         raise BadUsage(f"there is no way {undo!r} to undo", hint=f"there are: {', '.join(MODES)}")
     with Connection(settings_of(config), url) as connection:
         found = find(DaemonSource(connection), execution_id)
-        if dry_run:
-            _print_past(connection.get(f"/executions/{found}/past", at=to), as_json=as_json, rewinds=True)
-            return
-        body = {"to": to, "undo": undo, "keep_signals": not drop_signals, "reason": reason}
+        body = {"to": to, "undo": undo, "keep_signals": not drop_signals, "reason": reason, "dry_run": dry_run}
         headers = {} if key is None else {"Idempotency-Key": key}
         view = connection.post(f"/executions/{found}/rewind", body, headers=headers)
-    if as_json:
+    if dry_run:
+        _print_past(view, as_json=as_json, rewinds=True)
+    elif as_json:
         output.print_json(view)
     else:
         text = f"{view['execution_id']} {view['status']}, goes on from version {view['to_version']}"

@@ -37,7 +37,11 @@ def test_a_fork_and_a_rewind(sagad: Sagad, running: Running, order: str) -> None
     )
     assert "goes on from version" in sagad("rewind", order, "--to", "before:charge", "--key", "k").out
     assert sagad("lineage", order, "--json").json["source"] is None
-    assert sagad("fork", order, "--at", "after:reserve", "--step", 'reserve="r"', "--set", "x=1").code == 1
+    wrong = ("fork", order, "--at", "after:reserve", "--step", 'reserve="r"', "--set", "x=1")
+    assert [(done.code, "no variable 'x'" in done.err) for done in (sagad(*wrong), sagad(*wrong, "--dry-run"))] == [
+        (1, True),
+        (1, True),
+    ]
     assert running.process.poll() is None
 
 
@@ -59,6 +63,7 @@ def test_executions_under_way_are_migrated(sagad: Sagad, running: Running, folde
     assert "1 could be migrated, 0 not" in sagad("migrate-executions", *named, "--dry-run").out
     [done] = sagad("migrate-executions", *named, "--json").json["executions"]
     assert (done["execution_id"], done["migrated"], done["severity"]) == (started, True, "none")
+    assert "0 migrated, 0 not, 1 are there already" in sagad("migrate-executions", *named).out
     shown = sagad("show", started).out
     assert "hold" in shown, shown
     assert sagad("cancel", started).code == 0
