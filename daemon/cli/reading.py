@@ -138,7 +138,7 @@ def why(execution_id: ExecutionIdArgument, *, as_json: Json = False, config: Con
     console = output.console()
     console.print(view["summary"], style="bold red" if view["alarm"] else "", markup=False)
     for cause in view["causes"]:
-        console.print(f"- {cause['sentence']}", markup=False)
+        console.print(f"- {cause['sentence']}", markup=False, soft_wrap=not console.is_terminal)
 
 
 def daemons(*, as_json: Json = False, config: Config = None, url: Url = None) -> None:
@@ -217,6 +217,13 @@ def _print_events(found: Iterable[dict[str, Any]], *, as_json: bool) -> None:
         console.print(f"{line} {output.short(data, 120)}".rstrip(), markup=False, soft_wrap=True)
 
 
+def _turns(turns: dict[str, Any]) -> str:
+    ended = turns["succeeded"] + turns["failed"]
+    of_all = "" if turns["total"] is None else f" of {turns['total']}"
+    failed = f", {turns['failed']} failed" if turns["failed"] else ""
+    return f"{ended}{of_all} turns ended, {turns['running']} under way{failed}"
+
+
 def _took(attempts: list[dict[str, Any]]) -> str:
     last = attempts[-1]["duration_ms"] if attempts else None
     if last is None:
@@ -241,7 +248,9 @@ def _result(step: dict[str, Any]) -> str:
         case "awaiting":
             end = f" until {output.moment(step['due'])}" if step["due"] else ""
             return f"signal {step['signal']}{end}"
-        case "running" if step["progress"] is not None:
+        case "running" if step.get("progress") is not None:
             return output.short(step["progress"])
+        case "running" if "turns" in step:
+            return _turns(step["turns"])
         case _:
             return ""
