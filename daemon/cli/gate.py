@@ -60,6 +60,8 @@ def what_if(
     verdicts, failed = asyncio.run(_verdicts(settings, str(definition), [found]))
     if failed:
         raise Rejected(next(iter(failed.values())))
+    if not verdicts:
+        raise SubjectForgotten
     [told] = verdicts
     if as_json:
         output.print_json(plain(told))
@@ -105,9 +107,16 @@ def check(
         output.print_json(plain(found))
     else:
         _print(found)
+        say_left_out(ids, found.checked, found.failed)
     worst = max((SEVERITIES.index(each.severity) for each in found.parted), default=0)
     if worst > SEVERITIES.index(allow) or found.failed:
         raise typer.Exit(1)
+
+
+def say_left_out(ids: Sequence[UUID], checked: int, failed: Mapping[str, str]) -> None:
+    """Say how many have no values to decide on; they are neither checked nor failed."""
+    if left := len(ids) - checked - len(failed):
+        output.console().print(f"{left} left out: their subjects were forgotten.", markup=False)
 
 
 def lasting(settings: Settings) -> Settings:

@@ -24,7 +24,7 @@ from daemon.nodes.statements import Statement
 from daemon.runtime.brokers import kafka_connection, rabbit_connection
 from daemon.runtime.databases import Databases
 from daemon.runtime.secrets import SecretResolver
-from eventstore.errors import StoreError
+from eventstore.errors import StoreError, Unusable
 from eventstore.index import ExecutionFilter
 from triggers.kafka_client import LOST as KAFKA_LOST
 from triggers.kafka_client import client_arguments
@@ -54,6 +54,8 @@ async def check_store(settings: Settings) -> list[Finding]:
     try:
         async with asyncio.timeout(WAIT_S * 2), opened(settings) as store:
             return await _check_open(store)
+    except Unusable as error:
+        return [broken("store", str(error), "do what it says, or change [store] url")]
     except StoreError as error:
         return [broken("store", str(error), "start the database, or change [store] url")]
     except Misconfigured as error:
