@@ -18,7 +18,7 @@ from daemon.core.expressions import ExpressionError, compile_expression
 from daemon.core.pages import refused_page
 from daemon.core.problems import did_you_mean
 from daemon.core.scope import ROOTS
-from daemon.core.settling import fail_for_good, succeed, too_large
+from daemon.core.settling import check_by_hand, fail_for_good, succeed, too_large
 from daemon.core.state import Queued
 from daemon.core.walk import start_or_queue
 
@@ -125,13 +125,8 @@ def _check_leaving(draft: Draft, stop: Stop, command: c.LeaveBreakpoint) -> None
     if command.how == "retry" and stop.error is None:
         raise Rejected(f"step {stop.address} has not failed: there is nothing to be tried again")
     if command.how == "skip":
-        ports = draft.node(stop.address).ports
-        if command.port not in ports or command.port == "error":
-            known = ", ".join(port for port in ports if port != "error")
-            raise Rejected(f"step {stop.address} has no port {command.port!r} to be left by; it has: {known}")
-        problem = too_large(draft, stop.address, command.output)
-        problem = problem or refused_page(stop.address, command.output, stop.attempt)
-        if problem is not None:
+        check_by_hand(draft, stop.address, command.output, command.port)
+        if (problem := refused_page(stop.address, command.output, stop.attempt)) is not None:
             raise Rejected(problem.message)
 
 
