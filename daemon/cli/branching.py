@@ -12,6 +12,7 @@ from daemon.cli.connection import Connection
 from daemon.cli.faults import BadUsage
 from daemon.cli.forking import fork_many
 from daemon.cli.options import Config, ExecutionIdArgument, Json, Url, settings_of
+from daemon.cli.reading import read_moment
 from daemon.cli.sources import DaemonSource, find
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def fork(
     The other stays as it is. What was done before that place is not done again. With --where many are forked at once;
     the expression is as in `as-of`, and the same call again makes no fork twice.
     """
-    body: dict[str, Any] = {"at": at, "accept_undone": accept_undone, "reason": reason}
+    body: dict[str, Any] = {"at": _place(at), "accept_undone": accept_undone, "reason": reason}
     body |= _edits(input_, variables or (), steps or (), port)
     body |= {name: value for name, value in (("version", version), ("key", key)) if value is not None}
     settings = settings_of(config)
@@ -79,6 +80,17 @@ def fork(
         _print_past(view, as_json=as_json, rewinds=False)
     else:
         _print_fork(view, as_json=as_json)
+
+
+def _place(text: str) -> str:
+    """Return the place as the daemon reads it; versions and times may be written as for `diff` and `as-of`."""
+    text = text.removeprefix("@")
+    if text.isdecimal() or text.startswith(("before:", "after:", "checkpoint:")):
+        return text
+    try:
+        return read_moment(text).isoformat()
+    except BadUsage:
+        return text  # the daemon says what a place is
 
 
 def _edits(given: str | None, variables: Iterable[str], steps: Iterable[str], port: str) -> dict[str, Any]:
@@ -117,7 +129,7 @@ def rewind(
         raise BadUsage(f"there is no way {undo!r} to undo", hint=f"there are: {', '.join(MODES)}")
     with Connection(settings_of(config), url) as connection:
         found = find(DaemonSource(connection), execution_id)
-        body = {"to": to, "undo": undo, "keep_signals": not drop_signals, "reason": reason, "dry_run": dry_run}
+        body = {"to": _place(to), "undo": undo, "keep_signals": not drop_signals, "reason": reason, "dry_run": dry_run}
         headers = {} if key is None else {"Idempotency-Key": key}
         view = connection.post(f"/executions/{found}/rewind", body, headers=headers)
     if dry_run:

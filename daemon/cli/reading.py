@@ -169,8 +169,10 @@ def daemons(*, as_json: Json = False, config: Config = None, url: Url = None) ->
 def read_moment(text: str) -> datetime:
     """Return a time: ISO 8601, in UTC where it names no zone, or how long ago: `90s`, `1h`, `7d`.
 
-    `14:05` is that time today.
+    `14:05` is that time today, `now` is now.
     """
+    if text == "now":
+        return datetime.now(UTC)
     try:
         return datetime.now(UTC) - parse_duration(text.removesuffix("ago").strip())
     except (DurationError, OverflowError):
@@ -180,7 +182,9 @@ def read_moment(text: str) -> datetime:
         moment = datetime.fromisoformat(today + text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise BadUsage(f"{text!r} is not a time", hint="write 2026-01-31T12:00:00, or 1h for an hour ago") from None
+        raise BadUsage(
+            f"{text!r} is not a time", hint="write 2026-01-31T12:00:00, 14:05, now, or 1h for an hour ago"
+        ) from None
 
 
 def _print_summary(view: dict[str, Any]) -> None:

@@ -35,6 +35,12 @@ def test_a_fork_and_a_rewind(sagad: Sagad, running: Running, order: str) -> None
     assert (
         "Was done since, and stays as it is: charge" in sagad("rewind", order, "--to", "after:reserve", "--dry-run").out
     )
+    for place in ("2", "@2", "now"):
+        seen = sagad("fork", order, "--at", place, "--dry-run")
+        assert (seen.code, "the execution was not under way" in seen.err) == (
+            (1, True) if place == "now" else (0, False)
+        )
+    assert sagad("fork", order, "--at", "nonsense", "--dry-run").code == 1
     assert "goes on from version" in sagad("rewind", order, "--to", "before:charge", "--key", "k").out
     assert sagad("lineage", order, "--json").json["source"] is None
     wrong = ("fork", order, "--at", "after:reserve", "--step", 'reserve="r"', "--set", "x=1")

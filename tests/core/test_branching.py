@@ -112,6 +112,14 @@ def test_a_loop_under_way_cannot_be_ended_by_an_edit() -> None:
         story.fork(len(story.told), edits=Edits(steps={"l": StepEdit(to_json([1, 2]))}))
 
 
+def test_a_page_that_is_given_by_an_edit_is_a_page() -> None:
+    loop = "l: {forEach: {pages: {task: t.list}}, do: {nodes: {a: {task: t.a}}}}"
+    story = Story.of(f"{{workflow: w, nodes: {{{loop}}}}}")
+    story.start(None)
+    with pytest.raises(Rejected, match="step 'l\\[0\\]~page': the handler gave no page"):
+        story.fork(len(story.events), edits=Edits(steps={"l[0]~page": StepEdit(to_json(1))}))
+
+
 def test_a_fork_that_ends_by_its_edit_decides_nothing_more() -> None:
     """What was decided next in the source is not decided after the end."""
     edits = Edits(steps={"ship": StepEdit(to_json("s9"))})
