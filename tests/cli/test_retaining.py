@@ -50,12 +50,12 @@ def test_what_was_kept_long_enough_goes_and_comes_back(sagad: Sagad, folder: Pat
         asked = [*name, ids[0], *(["charge"] if command == ("stream",) else []), *rest]
         gone = sagad(*asked)
         assert (gone.code, f"{ids[0]} was deleted at " in gone.err) == (3, True), (asked, gone)
-    [file] = (folder / "archive").rglob("*.gz")
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-30])
+    [stored] = (folder / "archive").rglob("*.gz")
+    whole = stored.read_bytes()
+    stored.write_bytes(whole[:-30])
     damaged = sagad("archive", "restore", ids[0])
     assert (damaged.code, f"{known['archived_as']}:" in damaged.err) == (1, True), damaged
-    file.write_bytes(whole)
+    stored.write_bytes(whole)
     done = sagad("archive", "restore", ids[0])
     assert (done.code, f"executions are back: {ids[0]}" in done.out) == (0, True)
     assert sagad("show", ids[0], "--json").json["status"] == "completed"
