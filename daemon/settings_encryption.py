@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eventstore.at_rest import AtRest
 from eventstore.keyring import Keyring, parse_key
@@ -24,6 +24,10 @@ class Encryption:
     """They wrap the keys of subjects: the first wraps, all unwrap. Needed by workflows that say a `subject`."""
     at_rest_keys: tuple[str, ...] = field(default=(), repr=False)
     """They encrypt the whole store: the first encrypts, all decrypt; none stores values in the clear."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process is given: the keys, for a cipher cannot be pickled."""
+        return {"keys": self.keys, "at_rest_keys": self.at_rest_keys}
 
     @cached_property
     def keyring(self) -> Keyring | None:

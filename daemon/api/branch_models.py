@@ -81,7 +81,7 @@ class Migrated(Model):
     """What a migration from definition `source` to `target` is, or would be.
 
     `severity`, and `version`, `step` and `reason` of the first difference, tell what the other definition would have
-    decided until now; `refused` tells why it is not done.
+    decided until now; `refused` tells why it is not done. Nothing is to be done where `source` is `target`.
     """
 
     execution_id: UUID

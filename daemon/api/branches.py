@@ -17,7 +17,7 @@ from daemon.api.waiting import answered
 from daemon.core.branch_events import Edits, InputEdit, StepEdit
 from daemon.core.values import to_json
 from daemon.runtime.branch_views import lineage_view, past_view
-from daemon.runtime.branches import ForkWish
+from daemon.runtime.branches import ForkWish, Past
 from daemon.runtime.views import summary_view
 
 Place = Annotated[str, Meta(min_length=1, max_length=1024)]
@@ -46,6 +46,8 @@ class ForkBody(Struct, forbid_unknown_fields=True, kw_only=True):
     key: str | None = None
     """The same key gives the same fork."""
     reason: str = ""
+    dry_run: bool = False
+    """Only tell what it would go on from, as `GET …/past` does, or why it is refused."""
 
 
 class RewindBody(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -57,11 +59,17 @@ class RewindBody(Struct, forbid_unknown_fields=True, kw_only=True):
     keep_signals: bool = True
     """Whether signals and inputs that came since are kept for whoever takes them."""
     reason: str = ""
+    dry_run: bool = False
+    """Only tell what it would go on from, as `GET …/past` does, or why it is refused."""
 
 
 PLACES = "a version, a time, before:STEP, after:STEP or checkpoint:NAME"
 NO_FORK, NO_REWIND = ForkBody(at=""), RewindBody(to="")
 """Stand for a body that is not there."""
+
+DRY_RUN: dict[int | str, dict[str, Any]] = {
+    200: {"model": models.Past, "description": "A dry run: what it would go on from."}
+}
 
 routes = APIRouter(tags=["executions"])
 
@@ -69,7 +77,10 @@ routes = APIRouter(tags=["executions"])
 @routes.get("/executions/{execution_id}/past", response_model=models.Past, responses=ANSWERS[404, 409, 422, 500, 503])
 async def show_past(*, daemon: Api, execution_id: ExecutionId, at: Where) -> Response:
     """Return what a fork at this place would go on from, and what a rewind to it would undo. Changes nothing."""
-    past = await daemon.branches.past(execution_id, at)
+    return await _looked(daemon, await daemon.branches.past(execution_id, at))
+
+
+async def _looked(daemon: Api, past: Past) -> Response:
     return answer(past_view(past, await daemon.history.load(past.cut.execution_id)))
 
 
@@ -77,7 +88,7 @@ async def show_past(*, daemon: Api, execution_id: ExecutionId, at: Where) -> Res
     "/executions/{execution_id}/fork",
     status_code=201,
     response_model=models.Forked,
-    responses=ANSWERS[400, 404, 409, 413, 422, 500, 503],
+    responses={**DRY_RUN, **ANSWERS[400, 404, 409, 413, 422, 500, 503]},
     openapi_extra=body_of(
         ForkBody, "Where, and what is different.", {"at": "before:charge", "variables": {"rate": 2}}, required=True
     ),
@@ -100,6 +111,8 @@ async def fork(*, request: Request, daemon: Api, execution_id: ExecutionId, acto
         reason=body.reason,
         actor=actor,
     )
+    if body.dry_run:
+        return await _looked(daemon, await daemon.branches.look_at_fork(execution_id, wish))
     fork_id, past = await answered(daemon.branches.fork(execution_id, wish))
     state = await daemon.history.existing(fork_id)
     view = {**summary_view(fork_id, state), "source": past.cut.execution_id, "at_version": past.cut.version}
@@ -108,7 +121,7 @@ async def fork(*, request: Request, daemon: Api, execution_id: ExecutionId, acto
 
 @routes.post(
     "/executions/{execution_id}/rewind",
-    response_model=models.Rewound,
+    response_model=models.Rewound | models.Past,
     responses=ANSWERS[400, 404, 409, 413, 422, 500, 503],
     openapi_extra=body_of(
         RewindBody, "Where to, and how what was done since is undone.", {"to": "before:charge"}, required=True
@@ -126,6 +139,9 @@ async def rewind(
     body = await read_json(request, daemon.settings.http.max_body_bytes, RewindBody, NO_REWIND)
     if not body.to:
         raise BadRequest(f"the body says where to, as `to`: {PLACES}")
+    if body.dry_run:
+        seen = await daemon.branches.look_at_rewind(execution_id, body.to, mode=body.undo, actor=actor)
+        return await _looked(daemon, seen)
     past = await answered(
         daemon.branches.rewind(
             execution_id,

@@ -55,7 +55,7 @@ def _view(found: Migration, *, migrated: bool) -> dict[str, Any]:
         "workflow": told.workflow,
         "source": found.source,
         "target": found.target,
-        "migrated": migrated,
+        "migrated": migrated and found.source != found.target,
         "severity": told.severity,
         "version": told.version,
         "step": told.step,

@@ -78,7 +78,9 @@ async def snapshots(*, daemon: Api, execution_id: ExecutionId) -> Response:
     return answer(await daemon.checkpoints.stored(execution_id))
 
 
-@routes.delete("/executions/{execution_id}/snapshots", response_model=past_models.Cleared, responses=ANSWERS[422, 503])
+@routes.delete(
+    "/executions/{execution_id}/snapshots", response_model=past_models.Cleared, responses=ANSWERS[404, 422, 503]
+)
 async def clear(*, daemon: Api, execution_id: ExecutionId, version: Version = None) -> Response:
     """Delete the snapshots of an execution, or that of one version. Nothing is lost but time, and names."""
     return answer({"cleared": await daemon.checkpoints.clear(execution_id, version=version)})

@@ -16,6 +16,7 @@ from daemon.api.describe import ANSWERS, body_of
 from daemon.api.executions import utc
 from daemon.api.parameters import Api  # noqa: TC001  fastapi resolves the annotations
 from daemon.core.errors import SagadError, UnknownWorkflow
+from daemon.core.subjects import SubjectForgotten
 from daemon.runtime.definitions import InputSchemas
 from daemon.runtime.shadow_check import Shadowed, report
 from daemon.runtime.shadow_range import Range, Shadows, executions_in
@@ -85,6 +86,8 @@ async def shadow(*, request: Request, daemon: Api) -> Response:
     for execution_id in await executions_in(daemon.store, which):
         try:
             found.append(await shadows.of(execution_id, plan_for))
+        except SubjectForgotten:
+            continue  # it has no values to live on
         except (SagadError, StoreError) as error:
             failed[str(execution_id)] = str(error)
     return answer(report(found, failed))

@@ -66,6 +66,10 @@ def as_of(
         output.print_json(answer)
         return
     _print(answer["executions"], asked.show)
+    _say_unclear(answer)
+
+
+def _say_unclear(answer: dict[str, Any]) -> None:
     if answer["unclear"]:
         text = f"for {answer['unclear']} executions there is no answer, for instance {answer['why_unclear']}"
         typer.echo(text, err=True)
@@ -93,14 +97,19 @@ def ask(settings: Settings, url: str | None, asked: AsOfQuestion, limit: int, *,
 
 
 def matching(settings: Settings, url: str | None, where: str, *, quiet: bool) -> list[dict[str, Any]]:
-    """Return all executions for which the expression is true now. Raises BadUsage for one that is none."""
+    """Return all executions for which the expression is true now; say for how many there is no answer.
+
+    Raises BadUsage for an expression that is none.
+    """
     now = datetime.now(UTC)
     asked = AsOfQuestion(at=now, workflow=None, status=None, trigger=None, since=None, where=where, show=())
     try:
         question(now, None, where, ())
     except InvalidInput as error:
         raise BadUsage(str(error), hint=f"it may read: {', '.join(NAMES)}") from None
-    found: list[dict[str, Any]] = ask(settings, url, asked, MOST, quiet=quiet)["executions"]
+    answer = ask(settings, url, asked, MOST, quiet=quiet)
+    _say_unclear(answer)
+    found: list[dict[str, Any]] = answer["executions"]
     return found
 
 

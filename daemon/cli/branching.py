@@ -12,6 +12,7 @@ from daemon.cli.connection import Connection
 from daemon.cli.faults import BadUsage
 from daemon.cli.forking import fork_many
 from daemon.cli.options import Config, ExecutionIdArgument, Json, Url, settings_of
+from daemon.cli.reading import read_moment
 from daemon.cli.sources import DaemonSource, find
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ WHERE = "A version, a time, before:STEP, after:STEP or checkpoint:NAME."
 MODES = ("automatic", "manual", "confirm_each", "none")
 
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would go on from.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would go on from, or why not.")]
 
 
 def fork(
@@ -63,7 +64,7 @@ def fork(
     The other stays as it is. What was done before that place is not done again. With --where many are forked at once;
     the expression is as in `as-of`, and the same call again makes no fork twice.
     """
-    body: dict[str, Any] = {"at": at, "accept_undone": accept_undone, "reason": reason}
+    body: dict[str, Any] = {"at": _place(at), "accept_undone": accept_undone, "reason": reason}
     body |= _edits(input_, variables or (), steps or (), port)
     body |= {name: value for name, value in (("version", version), ("key", key)) if value is not None}
     settings = settings_of(config)
@@ -74,10 +75,22 @@ def fork(
         return
     with Connection(settings, url) as connection:
         found = find(DaemonSource(connection), execution_id or "")
-        if dry_run:
-            _print_past(connection.get(f"/executions/{found}/past", at=at), as_json=as_json, rewinds=False)
-        else:
-            _print_fork(connection.post(f"/executions/{found}/fork", body), as_json=as_json)
+        view = connection.post(f"/executions/{found}/fork", {**body, "dry_run": dry_run})
+    if dry_run:
+        _print_past(view, as_json=as_json, rewinds=False)
+    else:
+        _print_fork(view, as_json=as_json)
+
+
+def _place(text: str) -> str:
+    """Return the place as the daemon reads it; versions and times may be written as for `diff` and `as-of`."""
+    text = text.removeprefix("@")
+    if text.isdecimal() or text.startswith(("before:", "after:", "checkpoint:")):
+        return text
+    try:
+        return read_moment(text).isoformat()
+    except BadUsage:
+        return text  # the daemon says what a place is
 
 
 def _edits(given: str | None, variables: Iterable[str], steps: Iterable[str], port: str) -> dict[str, Any]:
@@ -116,13 +129,12 @@ def rewind(
         raise BadUsage(f"there is no way {undo!r} to undo", hint=f"there are: {', '.join(MODES)}")
     with Connection(settings_of(config), url) as connection:
         found = find(DaemonSource(connection), execution_id)
-        if dry_run:
-            _print_past(connection.get(f"/executions/{found}/past", at=to), as_json=as_json, rewinds=True)
-            return
-        body = {"to": to, "undo": undo, "keep_signals": not drop_signals, "reason": reason}
+        body = {"to": _place(to), "undo": undo, "keep_signals": not drop_signals, "reason": reason, "dry_run": dry_run}
         headers = {} if key is None else {"Idempotency-Key": key}
         view = connection.post(f"/executions/{found}/rewind", body, headers=headers)
-    if as_json:
+    if dry_run:
+        _print_past(view, as_json=as_json, rewinds=True)
+    elif as_json:
         output.print_json(view)
     else:
         text = f"{view['execution_id']} {view['status']}, goes on from version {view['to_version']}"

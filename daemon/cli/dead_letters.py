@@ -10,7 +10,7 @@ import typer
 
 from daemon.cli import output
 from daemon.cli.connection import Connection
-from daemon.cli.faults import BadUsage
+from daemon.cli.faults import BadUsage, NotFound
 from daemon.cli.options import Config, Json, Url, settings_of
 from daemon.cli.reading import read_moment
 
@@ -24,7 +24,7 @@ SHOWN = 8
 dead_letters = typer.Typer(
     name="dead-letters", help="List messages that could not be processed, and give them in again.", no_args_is_help=True
 )
-LetterIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]…", help="The letters, or how their ids begin.")]
+LetterIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="The letters, or how their ids begin.")]
 
 
 @dead_letters.callback()
@@ -114,7 +114,8 @@ def redrive(
     ] = None,
     trigger: Annotated[str | None, typer.Option(help="With --where: only of this trigger.")] = None,
     edit: Annotated[
-        str | None, typer.Option(help="A file with another body, or a JSON Patch: '[{\"op\": …}]'.")
+        str | None,
+        typer.Option(help="Another body: '{…}', or the file that has it; or a JSON Patch: '[{\"op\": …}]'."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=PAGE, help="With --where: at most so many.")] = PAGE,
@@ -148,16 +149,21 @@ def redrive(
 
 @dead_letters.command()
 def discard(
-    letters: Annotated[list[str], typer.Argument(metavar="ID…", help="The letters, or how their ids begin.")],
+    letters: Annotated[list[str], typer.Argument(metavar="ID", help="The letters, or how their ids begin.")],
     *,
+    as_json: Json = False,
     config: Config = None,
     url: Url = None,
 ) -> None:
     """Let messages wait no longer. They stay to be looked at, for as long as the settings say."""
     with Connection(settings_of(config), url) as connection:
-        for letter_id in [_found(connection, each) for each in letters]:
-            view = connection.post(f"/dead-letters/{letter_id}/discard")
-            output.console().print(f"{view['id']} {view['state']}", markup=False)
+        found = [_found(connection, each) for each in letters]
+        told = [connection.post(f"/dead-letters/{letter_id}/discard") for letter_id in found]
+    if as_json:
+        output.print_json(told)
+        return
+    for view in told:
+        output.console().print(f"{view['id']} {view['state']}", markup=False)
 
 
 def _letters(connection: Connection, which: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
@@ -177,15 +183,20 @@ def _found(connection: Connection, text: str) -> str:
     if len(text) == 36:  # noqa: PLR2004  a whole id
         return text
     fitting = [row["id"] for row in _letters(connection, {}, PAGE) if row["id"].startswith(text.lower())]
-    if len(fitting) != 1:
-        what = "no dead letter" if not fitting else "more than one dead letter"
-        raise BadUsage(f"there is {what} whose id begins with {text!r}", hint="write more of it")
+    if not fitting:
+        raise NotFound(
+            f"there is no dead letter whose id begins with {text!r}", hint="`sagad dead-letters list` has them"
+        )
+    if len(fitting) > 1:
+        raise BadUsage(f"there is more than one dead letter whose id begins with {text!r}", hint="write more of it")
     return str(fitting[0])
 
 
 def _edit(text: str | None) -> Mapping[str, Any]:
     if text is None:
         return {}
+    if text.lstrip().startswith("{"):
+        return {"body": text}
     if text.lstrip().startswith("["):
         try:
             patch: Sequence[Any] = json.loads(text)
@@ -195,7 +206,9 @@ def _edit(text: str | None) -> Mapping[str, Any]:
     try:
         return {"body": Path(text).read_text(encoding="utf-8")}
     except (OSError, UnicodeDecodeError) as error:
-        raise BadUsage(f"--edit: cannot read {text}: {error}", hint="name a file, or write a JSON Patch") from None
+        raise BadUsage(
+            f"--edit: cannot read {text}: {error}", hint="name a file, write '{…}', or a JSON Patch"
+        ) from None
 
 
 def _settled(view: Mapping[str, Any]) -> str | None:

@@ -20,7 +20,7 @@ from daemon.cli.options import Config, ExecutionIdArgument, Json, settings_of
 from daemon.cli.sources import find, source_of
 from daemon.cli.spreading import spread
 from daemon.cli.stores import is_memory, opened
-from daemon.core.errors import Rejected, SagadError
+from daemon.core.errors import SagadError
 from daemon.core.subjects import SubjectForgotten
 from daemon.runtime.clock import SystemClock
 from daemon.runtime.deciding_again import Gate, chosen
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from daemon.core.plan import Plan
     from daemon.runtime.what_if import Report
     from daemon.settings import Settings
+    from eventstore.store import Store
 
 Definition = Annotated[
     Path, typer.Option("--definition", help="The file with the other definition.", show_default=False)
@@ -57,10 +58,7 @@ def what_if(
     settings = lasting(settings_of(config))
     with source_of(settings, None) as source:
         found = find(source, execution_id)
-    verdicts, failed = asyncio.run(_verdicts(settings, str(definition), [found]))
-    if failed:
-        raise Rejected(next(iter(failed.values())))
-    [told] = verdicts
+    told = asyncio.run(_told(settings, str(definition), found))
     if as_json:
         output.print_json(plain(told))
     else:
@@ -105,9 +103,16 @@ def check(
         output.print_json(plain(found))
     else:
         _print(found)
+        say_left_out(ids, found.checked, found.failed)
     worst = max((SEVERITIES.index(each.severity) for each in found.parted), default=0)
     if worst > SEVERITIES.index(allow) or found.failed:
         raise typer.Exit(1)
+
+
+def say_left_out(ids: Sequence[UUID], checked: int, failed: Mapping[str, str]) -> None:
+    """Say how many have no values to decide on; they are neither checked nor failed."""
+    if left := len(ids) - checked - len(failed):
+        output.console().print(f"{left} left out: their subjects were forgotten.", markup=False)
 
 
 def lasting(settings: Settings) -> Settings:
@@ -132,14 +137,23 @@ def _in_a_process(settings: Settings, file: str, ids: Sequence[UUID]) -> tuple[l
     return asyncio.run(_verdicts(settings, file, ids))
 
 
+async def _told(settings: Settings, file: str, execution_id: UUID) -> Verdict:
+    new = plans_in(settings, file)
+    async with opened(settings) as store:
+        return await _gate(settings, store, new).verdict(execution_id)
+
+
+def _gate(settings: Settings, store: Store, new: Mapping[str, Plan]) -> Gate:
+    history = History(store.log, store.snapshots, store.deletions)
+    return Gate(history, Plans(store.definitions, plain_compiler_of(settings).compile_stored, SystemClock()), new)
+
+
 async def _verdicts(settings: Settings, file: str, ids: Sequence[UUID]) -> tuple[list[Verdict], dict[str, str]]:
     new = plans_in(settings, file)
     verdicts: list[Verdict] = []
     failed: dict[str, str] = {}
     async with opened(settings) as store:
-        history = History(store.log, store.snapshots, store.deletions)
-        plans = Plans(store.definitions, plain_compiler_of(settings).compile_stored, SystemClock())
-        gate = Gate(history, plans, new)
+        gate = _gate(settings, store, new)
         for execution_id in ids:
             try:
                 verdicts.append(await gate.verdict(execution_id))

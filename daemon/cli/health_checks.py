@@ -25,7 +25,7 @@ from daemon.nodes.statements import Statement
 from daemon.runtime.brokers import kafka_connection, rabbit_connection
 from daemon.runtime.databases import Databases
 from daemon.runtime.secrets import SecretResolver
-from eventstore.errors import KeyMissing, StoreError
+from eventstore.errors import KeyMissing, StoreError, Unusable
 from eventstore.index import ExecutionFilter
 from triggers.kafka_client import LOST as KAFKA_LOST
 from triggers.kafka_client import client_arguments
@@ -57,6 +57,8 @@ async def check_store(settings: Settings) -> list[Finding]:
             return [*await _check_open(store), *await check_keys(store, settings)]
     except KeyMissing as error:
         return [lost_at_rest(str(error))]
+    except Unusable as error:
+        return [broken("store", str(error), "do what it says, or change [store] url")]
     except StoreError as error:
         return [broken("store", str(error), "start the database, or change [store] url")]
     except Misconfigured as error:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli import output
 from daemon.cli.asking import matching
+from daemon.cli.bulk import Asked, each_of, end, print_done
 from daemon.cli.connection import Connection
-from daemon.cli.faults import BadUsage, CommandError
+from daemon.cli.faults import BadUsage
 from daemon.cli.options import Config, Json, Url, settings_of
 from daemon.cli.sources import DaemonSource, find
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from daemon.cli.output import Row
     from daemon.settings import Settings
 
+COLUMNS = ("EXECUTION", "SEVERITY", "TO", "STAYS BECAUSE")
 ACCEPTED = ("none", "minor", "major")
 
 
@@ -55,14 +57,21 @@ def migrate_executions(
     body = {"version": to, "names": _names(rename or ()), "accept": accept, "dry_run": dry_run, "reason": reason}
     settings = settings_of(config)
     chosen = _chosen(settings, url, where, quiet=as_json) if where is not None else list(execution_ids or ())
-    with (
-        Connection(settings, url) as connection,
-        output.progress(quiet=as_json) as progress,
-    ):
-        done = [_one(connection, each, body) for each in progress.track(chosen, description="executions")]
-    _print(done, dry_run=dry_run, as_json=as_json)
-    if any(each["refused"] for each in done):
-        raise typer.Exit(1)
+    with Connection(settings, url) as connection:
+        # all are found before the first is moved: a wrong id changes nothing
+        found = chosen if where is not None else [str(find(DaemonSource(connection), each)) for each in chosen]
+
+        def ask(execution_id: str) -> Asked:
+            view: Asked = connection.post(f"/executions/{execution_id}/migrate", body)
+            return view
+
+        def show(done: list[Asked]) -> None:
+            verb = "could be migrated" if dry_run else "migrated"
+            print_done(done, verb, fault="refused", columns=COLUMNS, row=_row, same=_is_there, as_json=as_json)
+
+        done = each_of(found, ask, _refused, show, quiet=as_json)
+    show(done)
+    end(done, fault="refused")
 
 
 def _names(given: Iterable[str]) -> dict[str, str]:
@@ -79,23 +88,14 @@ def _chosen(settings: Settings, url: str | None, where: str, *, quiet: bool) -> 
     return [row["execution_id"] for row in rows if row["status"] not in ("completed", "failed", "cancelled")]
 
 
-def _one(connection: Connection, execution_id: str, body: dict[str, Any]) -> dict[str, Any]:
-    found = str(find(DaemonSource(connection), execution_id))
-    try:
-        view: dict[str, Any] = connection.post(f"/executions/{found}/migrate", body)
-    except CommandError as error:
-        return {"execution_id": found, "severity": "", "target": "", "refused": str(error)}
-    return view
+def _refused(execution_id: str, error: str) -> Asked:
+    return {"execution_id": execution_id, "severity": "", "source": "", "target": "", "refused": error}
 
 
-def _print(done: list[dict[str, Any]], *, dry_run: bool, as_json: bool) -> None:
-    if as_json:
-        output.print_json({"executions": done})
-        return
-    stay = sum(1 for each in done if each["refused"])
-    verb = "could be migrated" if dry_run else "migrated"
-    output.console().print(f"{len(done) - stay} {verb}, {stay} not.", markup=False)
-    output.print_table(
-        ["EXECUTION", "SEVERITY", "TO", "STAYS BECAUSE"],
-        ((each["execution_id"], each["severity"], each["target"][:12], each["refused"]) for each in done),
-    )
+def _is_there(told: Asked) -> bool:
+    return bool(told["source"] == told["target"])
+
+
+def _row(told: Asked) -> Row:
+    why = told["refused"] or ("it is there already" if _is_there(told) else "")
+    return told["execution_id"], told["severity"], told["target"][:12], why

@@ -17,6 +17,9 @@ from daemon.runtime.views import plain
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    Row = Sequence[Any]
+    """The cells of a table's line."""
+
 STYLES = {
     "completed": "green",
     "succeeded": "green",
@@ -59,7 +62,7 @@ def print_line(view: Any) -> None:
     typer.echo(json.dumps(plain(view), ensure_ascii=False))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Row]) -> None:
     """Print rows under headings."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):

@@ -138,7 +138,7 @@ def why(execution_id: ExecutionIdArgument, *, as_json: Json = False, config: Con
     console = output.console()
     console.print(view["summary"], style="bold red" if view["alarm"] else "", markup=False)
     for cause in view["causes"]:
-        console.print(f"- {cause['sentence']}", markup=False)
+        console.print(f"- {cause['sentence']}", markup=False, soft_wrap=not console.is_terminal)
 
 
 def daemons(*, as_json: Json = False, config: Config = None, url: Url = None) -> None:
@@ -169,8 +169,10 @@ def daemons(*, as_json: Json = False, config: Config = None, url: Url = None) ->
 def read_moment(text: str) -> datetime:
     """Return a time: ISO 8601, in UTC where it names no zone, or how long ago: `90s`, `1h`, `7d`.
 
-    `14:05` is that time today.
+    `14:05` is that time today, `now` is now.
     """
+    if text == "now":
+        return datetime.now(UTC)
     try:
         return datetime.now(UTC) - parse_duration(text.removesuffix("ago").strip())
     except (DurationError, OverflowError):
@@ -180,7 +182,9 @@ def read_moment(text: str) -> datetime:
         moment = datetime.fromisoformat(today + text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise BadUsage(f"{text!r} is not a time", hint="write 2026-01-31T12:00:00, or 1h for an hour ago") from None
+        raise BadUsage(
+            f"{text!r} is not a time", hint="write 2026-01-31T12:00:00, 14:05, now, or 1h for an hour ago"
+        ) from None
 
 
 def _print_summary(view: dict[str, Any]) -> None:
@@ -217,6 +221,13 @@ def _print_events(found: Iterable[dict[str, Any]], *, as_json: bool) -> None:
         console.print(f"{line} {output.short(data, 120)}".rstrip(), markup=False, soft_wrap=True)
 
 
+def _turns(turns: dict[str, Any]) -> str:
+    ended = turns["succeeded"] + turns["failed"]
+    of_all = "" if turns["total"] is None else f" of {turns['total']}"
+    failed = f", {turns['failed']} failed" if turns["failed"] else ""
+    return f"{ended}{of_all} turns ended, {turns['running']} under way{failed}"
+
+
 def _took(attempts: list[dict[str, Any]]) -> str:
     last = attempts[-1]["duration_ms"] if attempts else None
     if last is None:
@@ -241,7 +252,9 @@ def _result(step: dict[str, Any]) -> str:
         case "awaiting":
             end = f" until {output.moment(step['due'])}" if step["due"] else ""
             return f"signal {step['signal']}{end}"
-        case "running" if step["progress"] is not None:
+        case "running" if step.get("progress") is not None:
             return output.short(step["progress"])
+        case "running" if "turns" in step:
+            return _turns(step["turns"])
         case _:
             return ""

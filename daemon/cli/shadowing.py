@@ -15,11 +15,12 @@ from msgspec import UNSET
 from daemon.cli import output
 from daemon.cli.checking import plain_compiler_of
 from daemon.cli.faults import BadUsage
-from daemon.cli.gate import lasting, plans_in
+from daemon.cli.gate import lasting, plans_in, say_left_out
 from daemon.cli.reading import read_moment
 from daemon.cli.spreading import spread
 from daemon.cli.stores import opened
 from daemon.core.errors import SagadError, UnknownWorkflow
+from daemon.core.subjects import SubjectForgotten
 from daemon.runtime.clock import SystemClock
 from daemon.runtime.definitions import InputSchemas
 from daemon.runtime.plans import Plans
@@ -104,6 +105,7 @@ def shadow(
         output.print_json(plain(found))
     else:
         _print(found)
+        say_left_out(ids, found.checked, found.failed)
     worst = max((SEVERITIES.index(each.severity) for each in found.differing), default=0)
     if worst > SEVERITIES.index(shown.allow) or found.failed:
         raise typer.Exit(1)
@@ -136,6 +138,8 @@ async def _shadows(wish: Wish, ids: Sequence[UUID]) -> tuple[list[Shadowed], dic
         for execution_id in ids:
             try:
                 found.append(await shadows.of(execution_id, partial(wish.plan_for, new)))
+            except SubjectForgotten:
+                continue  # it has no values to live on
             except (SagadError, StoreError) as error:
                 failed[str(execution_id)] = str(error)
     return found, failed

@@ -360,7 +360,7 @@ def _read(file: Path) -> bytes:
         text = file.read_bytes()
         return gzip.decompress(text) if file.suffix == ".gz" else text
     except (OSError, EOFError) as error:
-        raise Failed(f"cannot read {file}: {error}") from None
+        raise BadUsage(f"cannot read {file}: {error}") from None
 
 
 def _execution_of(text: bytes) -> UUID:

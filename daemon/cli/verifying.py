@@ -95,6 +95,8 @@ def verify(
     elif is_memory(settings):
         raise BadUsage("a store in memory belongs to the daemon's process and is gone with it")
     elif target is not None:
+        if "/" in target or target.endswith((".gz", ".jsonl")):
+            raise BadUsage(f"there is no file {target}")
         with source_of(settings, None) as source:
             found = find(source, target)
         proofs = asyncio.run(_verified(settings, [(found, expected.get(found))]))

@@ -22,9 +22,10 @@ from daemon.core.errors import Rejected
 from daemon.core.evolve import evolve
 from daemon.core.evolve_branches import forked, rewind_key, rewound, undone_by
 from daemon.core.migrating import catch_up
+from daemon.core.pages import refused_page
 from daemon.core.problems import did_you_mean
-from daemon.core.settling import succeed
-from daemon.core.state import Awaiting, Finished, InFlight, Running, Settled, Succeeded
+from daemon.core.settling import check_by_hand, succeed
+from daemon.core.state import Awaiting, Finished, InFlight, Repeating, Running, Settled, Succeeded, Turn
 from daemon.core.state_limits import COLLECTING
 from daemon.core.subjects import check_there
 from daemon.core.suspending import go_on_if_given
@@ -65,7 +66,8 @@ def fork(draft: Draft, command: ForkExecution, decide: Callable[[Draft, Command]
         catch_up(draft)
     if command.again is not None:
         advance(draft)
-        decide(draft, command.again)
+        if isinstance(draft.state, Running):  # the edits may have been its end
+            decide(draft, command.again)
 
 
 def _check_edits(plan: Plan, base: Running, command: ForkExecution) -> None:
@@ -83,6 +85,10 @@ def _check_edits(plan: Plan, base: Running, command: ForkExecution) -> None:
         if isinstance(step, Succeeded) and edit.port != step.port:
             hint = f"fork before it: before:{address}"
             raise Rejected(f"step {address!r} has left by port {step.port!r}; to leave by {edit.port!r}, {hint}")
+        if (problem := refused_page(address, edit.output, 1)) is not None:
+            raise Rejected(f"step {address!r}: {problem.message}")
+        if isinstance(step, Repeating | Turn):
+            raise Rejected(f"step {address!r} has turns under way: edit steps of theirs, or fork before:{address}")
         if isinstance(step, Settled) and not isinstance(step, Succeeded):
             raise Rejected(f"step {address!r} has no result to edit; fork before it: before:{address}")
 
@@ -96,6 +102,7 @@ def _check_definition(plan: Plan, base: Running) -> None:
 
 
 def _end_by_hand(draft: Draft, address: str, edit: e.StepEdit) -> None:
+    check_by_hand(draft, address, edit.output, edit.port)
     for timer_id, timer in sorted(draft.running.timers.items()):
         if timer.address == address:
             draft.emit(e.TimerCancelled(timer_id=timer_id, at=draft.at))

@@ -11,13 +11,14 @@ from msgspec.structs import replace
 
 from daemon.core import commands as c
 from daemon.core import events as e
-from daemon.core.address import node_of
+from daemon.core.address import UNDO, node_of
 from daemon.core.errors import Rejected
 from daemon.core.evolve_breaks import MOVES
 from daemon.core.expressions import ExpressionError, compile_expression
 from daemon.core.pages import refused_page
 from daemon.core.problems import did_you_mean
-from daemon.core.settling import fail_for_good, succeed, too_large
+from daemon.core.scope import ROOTS
+from daemon.core.settling import check_by_hand, fail_for_good, succeed, too_large
 from daemon.core.state import Queued
 from daemon.core.walk import start_or_queue
 
@@ -70,12 +71,20 @@ def check(plan: Plan, each: e.Breakpoint) -> None:
         raise Rejected("a breakpoint names a node, has a condition, or stops at errors")
     node = node_of(each.node)
     if node and node not in plan.nodes and not node[0].isdigit():
-        raise Rejected(f"there is no node {each.node!r}; {did_you_mean(node, plan.nodes)}")
+        nodes = [node_id for node_id in plan.nodes if not node_id.endswith(UNDO)]
+        raise Rejected(f"there is no node {each.node!r}; {did_you_mean(node, nodes)}")
+    if each.condition:
+        _check_condition(plan, each.condition)
+
+
+def _check_condition(plan: Plan, condition: str) -> None:
     try:
-        if each.condition:
-            compile_expression(each.condition)
+        names = compile_expression(condition).names
     except ExpressionError as error:
-        raise Rejected(f"the condition {each.condition!r}: {error}") from None
+        raise Rejected(f"the condition {condition!r}: {error}") from None
+    known = {*ROOTS, "loop", "parallel", "page", *plan.nodes}
+    for name in sorted(names - known):
+        raise Rejected(f"the condition {condition!r}: there is nothing called {name!r}; {did_you_mean(name, known)}")
 
 
 def _leave(draft: Draft, command: c.LeaveBreakpoint) -> None:
@@ -116,13 +125,8 @@ def _check_leaving(draft: Draft, stop: Stop, command: c.LeaveBreakpoint) -> None
     if command.how == "retry" and stop.error is None:
         raise Rejected(f"step {stop.address} has not failed: there is nothing to be tried again")
     if command.how == "skip":
-        ports = draft.node(stop.address).ports
-        if command.port not in ports or command.port == "error":
-            known = ", ".join(port for port in ports if port != "error")
-            raise Rejected(f"step {stop.address} has no port {command.port!r} to be left by; it has: {known}")
-        problem = too_large(draft, stop.address, command.output)
-        problem = problem or refused_page(stop.address, command.output, stop.attempt)
-        if problem is not None:
+        check_by_hand(draft, stop.address, command.output, command.port)
+        if (problem := refused_page(stop.address, command.output, stop.attempt)) is not None:
             raise Rejected(problem.message)
 
 

@@ -20,6 +20,7 @@ from daemon.core import owing, saga
 from daemon.core.address import LOOKUP, NOTIFY, PAGE, UNDO, node_of, split_turn, turn_around, turn_of
 from daemon.core.breakpoints import holds_failure
 from daemon.core.draft import timer_id_of
+from daemon.core.errors import Rejected
 from daemon.core.people import Deciding, Suspended
 from daemon.core.retry import delay_before, may_retry
 from daemon.core.state import InFlight, Queued, Turn
@@ -60,6 +61,16 @@ def succeed(
         owing.capture(draft, address, before, unknown=True)
     if address.endswith(LOOKUP):
         owing.take_lookup(draft, address.removesuffix(LOOKUP), output)
+
+
+def check_by_hand(draft: Draft, address: str, output: Json, port: str) -> None:
+    """Raise `Rejected` when the step cannot be ended by a person with this output and port."""
+    ports = draft.node(address).ports
+    if port not in ports or port == "error":
+        known = ", ".join(port for port in ports if port != "error")
+        raise Rejected(f"step {address} has no port {port!r} to be left by; it has: {known}")
+    if (problem := too_large(draft, address, output)) is not None:
+        raise Rejected(problem.message)
 
 
 def too_large(draft: Draft, address: str, output: Json, more: int = 0) -> e.StepError | None:

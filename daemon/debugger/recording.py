@@ -35,6 +35,8 @@ async def recording(
     Raises ExecutionNotFound, Undecodable, or Rejected for one that has not started or whose definition is missing.
     """
     own = [each.event for each in await history.events(execution_id, up_to_version=up_to_version)]
+    if not own:
+        raise await history.missing(execution_id)
     first = first_of(execution_id, own)
     before: Iterable[Taken] = ()
     base = INITIAL

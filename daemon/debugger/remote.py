@@ -34,6 +34,10 @@ class Away(SagadError):
     """The daemon does not answer."""
 
 
+class NotFound(Rejected):
+    """The daemon knows of none, or of one that was deleted."""
+
+
 class _Definition(Struct):
     definition: msgspec.Raw
 
@@ -107,6 +111,8 @@ class Remote:
             raise Away(f"{answer.url} answered {answer.status_code}, and not as sagad does") from None
         if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.SERVICE_UNAVAILABLE):
             raise Away(detail)
+        if answer.status_code in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
+            raise NotFound(detail)
         raise Rejected(detail)
 
 

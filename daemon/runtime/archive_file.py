@@ -59,7 +59,7 @@ _GZIP = b"\x1f\x8b"
 class BadFile(Undecodable):
     """The file is damaged, cut off, no export, or of a newer program."""
 
-    def __init__(self, path: Path, number: int, message: str) -> None:
+    def __init__(self, path: Path | str, number: int, message: str) -> None:
         super().__init__(f"{path}:{number}: {message}")
         self.line = number
         self.message = message

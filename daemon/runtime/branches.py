@@ -10,13 +10,15 @@ from uuid import UUID, uuid4, uuid5
 
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from daemon.core.branch_events import Edits
 from daemon.core.commands import FinishRewind, ForkExecution, RewindExecution
+from daemon.core.decide import decide
 from daemon.core.errors import Rejected
 from daemon.core.events import CompensationOwed, Event
 from daemon.core.evolve_branches import undone_by
-from daemon.core.state import NotStarted, Running, State
+from daemon.core.state import INITIAL, NotStarted, Running, State
 from daemon.core.subjects import check_there
 from daemon.runtime.cuts import Cut
 from eventstore.errors import Conflict, StoreError, Unavailable
@@ -112,6 +114,21 @@ class Branches:
         Raises ExecutionNotFound; Rejected for a past that nothing can go on from, or of which something was undone
         since, and for edits that do not fit.
         """
+        past, plan, command = await self._forking(execution_id, wish)
+        try:
+            await self._engine.send(command.execution_id, command, plan=plan)
+        except Conflict:
+            await self._history.existing(command.source)  # it may have been deleted at this moment
+            raise
+        return command.execution_id, past
+
+    async def look_at_fork(self, execution_id: UUID, wish: ForkWish) -> Past:
+        """Return what a fork would go on from; nothing is changed. Raises what `fork` raises."""
+        past, plan, command = await self._forking(execution_id, wish)
+        decide(plan, INITIAL, command, None)
+        return past
+
+    async def _forking(self, execution_id: UUID, wish: ForkWish) -> tuple[Past, Plan, ForkExecution]:
         past = await self.past(execution_id, wish.where)
         if past.undone and not wish.accept_undone:
             steps = ", ".join(past.undone)
@@ -128,12 +145,7 @@ class Branches:
             actor=wish.actor,
             at=self._clock.now(),
         )
-        try:
-            await self._engine.send(fork_id, command, plan=await self.plan_for(past.base, wish.version))
-        except Conflict:
-            await self._history.existing(command.source)  # it may have been deleted at this moment
-            raise
-        return fork_id, past
+        return past, await self.plan_for(past.base, wish.version), command
 
     async def plan_for(self, base: State, version: str | None) -> Plan:
         """Return the plan of a fork of this state. Raises Rejected when there is none."""
@@ -162,6 +174,20 @@ class Branches:
 
         Raises ExecutionNotFound; Rejected for a past that nothing can go on from, or one that lies in another log.
         """
+        past, command = await self._rewinding(execution_id, where, mode, actor)
+        command = replace(command, keep_signals=keep_signals, rewind_id=rewind_id, reason=reason)
+        state = await self._history.load(execution_id)
+        plan = None if isinstance(state, Running | NotStarted) else await self._plans.pinned(state.definition)
+        await self._engine.send(execution_id, command, plan=plan)
+        return past
+
+    async def look_at_rewind(self, execution_id: UUID, where: str, *, mode: Mode = "automatic", actor: str) -> Past:
+        """Return what a rewind would go on from; nothing is changed. Raises what `rewind` raises."""
+        past, command = await self._rewinding(execution_id, where, mode, actor)
+        decide(await self.plan_for(past.base, None), await self._history.existing(execution_id), command, None)
+        return past
+
+    async def _rewinding(self, execution_id: UUID, where: str, mode: Mode, actor: str) -> tuple[Past, RewindExecution]:
         past = await self.past(execution_id, where)
         if past.cut.execution_id != execution_id:
             source = past.cut.execution_id
@@ -173,16 +199,10 @@ class Branches:
             mode=mode,
             again=past.cut.again is not None,
             down_to=past.cut.down_to,
-            keep_signals=keep_signals,
-            rewind_id=rewind_id,
-            reason=reason,
             actor=actor,
             at=self._clock.now(),
         )
-        state = await self._history.load(execution_id)
-        plan = None if isinstance(state, Running | NotStarted) else await self._plans.pinned(state.definition)
-        await self._engine.send(execution_id, command, plan=plan)
-        return past
+        return past, command
 
     def go_back(self, execution_id: UUID, effect: GoBack) -> None:
         """See `ports.PastKeeper`."""

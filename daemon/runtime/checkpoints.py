@@ -112,8 +112,11 @@ class Checkpoints:
         return Checkpoint(label, state.version, stored=True)
 
     async def clear(self, execution_id: UUID, *, version: int | None = None) -> int:
-        """Delete the snapshots of an execution, or that of a version; return how many."""
-        return await self._snapshots.clear(execution_id, version=version)
+        """Delete the snapshots of an execution, or that of a version; return how many. Raises ExecutionNotFound."""
+        if cleared := await self._snapshots.clear(execution_id, version=version):
+            return cleared
+        await self._history.existing(execution_id)
+        return 0
 
     async def state(self, execution_id: UUID, version: int) -> State:
         """Return what the snapshot of a version holds. Raises UnknownName for none, InvalidInput, Undecodable."""
@@ -123,7 +126,10 @@ class Checkpoints:
     async def validate(self, execution_id: UUID) -> Sequence[View]:
         """Check each snapshot of an execution: it is the fold of the events, or is not used. Reads all events."""
         found = []
-        for each in await self._snapshots.stored(execution_id):
+        stored = await self._snapshots.stored(execution_id)
+        if not stored:
+            await self._history.existing(execution_id)
+        for each in stored:
             outcome, problem, places = await self._outcome(execution_id, each.version, each.format)
             row = {"version": each.version, "label": each.label, "outcome": outcome, "problem": problem}
             found.append({**row, "differences": places})
@@ -134,6 +140,7 @@ class Checkpoints:
         if version is None:
             snapshot = await self._snapshots.latest(execution_id)
             if snapshot is None:
+                await self._history.existing(execution_id)
                 raise UnknownName(f"execution {execution_id} has no snapshot")
         else:
             snapshot = await self._get(execution_id, version)
@@ -168,6 +175,7 @@ class Checkpoints:
     async def _get(self, execution_id: UUID, version: int) -> Snapshot:
         snapshot = await self._snapshots.get(execution_id, version)
         if snapshot is None:
+            await self._history.existing(execution_id)
             raise UnknownName(f"execution {execution_id} has no snapshot of version {version}")
         return snapshot
 

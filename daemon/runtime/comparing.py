@@ -68,7 +68,7 @@ def patch_of(before: Side, after: Side) -> list[dict[str, Any]]:
 def _document(side: Side) -> dict[str, Any]:
     """Return the state as it is compared: what one kind of state has no place for is empty."""
     document: dict[str, Any] = plain(state_view(side.execution_id, side.state))
-    return {**{name: {} for name in _MAPS}, **document}
+    return {**{name: {} for name in _MAPS}, "breaking": None, **document}
 
 
 def _tells(difference: Difference) -> bool:

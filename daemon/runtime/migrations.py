@@ -98,18 +98,22 @@ class Migrations:
             actor=wish.actor,
             at=self._clock.now(),
         )
-        refused = ""
-        if SEVERITIES.index(told.severity) > SEVERITIES.index(wish.accept):
+        refused = _misfit(new, state, command)  # first: what is missing there makes the decisions part, too
+        if not refused and SEVERITIES.index(told.severity) > SEVERITIES.index(wish.accept):
             step = f", step {told.step}" if told.step else ""
             refused = f"{told.severity}: {told.reason} (version {told.version}{step}); accept it, or leave it as it is"
-        else:
-            try:
-                decide(new, state, command, None)
-            except Rejected as error:
-                refused = str(error)
         return Migration(source=old.hash, target=new.hash, told=told, refused=refused), new, command
 
     async def _new(self, state: Running, version: str) -> Plan:
         if version == "current":
             return self._plans.current(state.workflow)
         return await self._plans.version(state.workflow, version)
+
+
+def _misfit(new: Plan, state: Running, command: MigrateExecution) -> str:
+    """Return why what is there does not fit the definition; empty when it does."""
+    try:
+        decide(new, state, command, None)
+    except Rejected as error:
+        return str(error)
+    return ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.core.errors import ExecutionNotFound, Rejected
-from daemon.runtime.archive_file import ArchiveFile
+from daemon.runtime.archive_file import ArchiveFile, BadFile
 from daemon.runtime.imports import Import, Imported, Wish
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ class Restoring:
             place, name = self._where(known)
             await place.fetch(name, path)
             file = ArchiveFile(path, self._codec)
-            await asyncio.to_thread(file.read_all)
+            try:
+                await asyncio.to_thread(file.read_all)
+            except BadFile as error:
+                raise BadFile(known.archived_as or name, error.line, error.message) from None
             told = file.told.get(execution_id)
             if told is None or told.hash.hex() != known.head:
                 raise Rejected(f"{known.archived_as} does not hold execution {execution_id} as it was deleted")

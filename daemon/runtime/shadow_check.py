@@ -5,6 +5,7 @@ Comes from: `shadow_range`, daemon/cli, daemon/api. Goes to: `shadow`, `shadow_o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,13 +23,13 @@ from daemon.runtime.junit import Case, suite
 from daemon.runtime.shadow import live
 from daemon.runtime.shadow_outcome import RESULT, outcome
 from daemon.runtime.shadow_tape import Tape
-from daemon.runtime.what_if import SEVERITIES, Severity
+from daemon.runtime.what_if import SEVERITIES, Severity, check_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from daemon.core import events as e
-    from daemon.core.differences import Difference
+    from daemon.core.differences import Difference, Place
     from daemon.core.plan import Plan
     from daemon.runtime.shadow import Lived, Missing
     from daemon.runtime.shadow_outcome import Outcome
@@ -117,8 +118,9 @@ def shadowed(
 ) -> Shadowed:
     """Live it again under `new`, and compare.
 
-    `old` is what it was pinned to at its begin; `until` is the time at which the log was read.
+    `old` is what it was pinned to at its begin; `until` is the time at which the log was read. Raises SubjectForgotten.
     """
+    check_values(life.events, life.base)
     tape = Tape(old, life.events, life.base, life.later)
     was = outcome([event for each in tape.decisions for event in each.events], tape.final, tape.sent.values())
     found = Shadowed(
@@ -186,9 +188,30 @@ def _reason(was: Outcome, now: Outcome, parts: Sequence[Difference], lived: Live
         return f"it was {was['status']}, and would be {now['status']}{why}{waits}"
     if not parts:
         return ""
-    names = list(dict.fromkeys(dotted(each.place[: 1 if each.place[0] in RESULT else 2]) for each in parts))
+    names = list(dict.fromkeys(_named(each.place) for each in parts))
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004  those that are named
     return f"another {', '.join(names[:3])}{more}"
+
+
+def _line(change: Change) -> str:
+    values = [json.dumps(value, ensure_ascii=False, default=str) for value in _sides(change)]
+    return f"{change.field}: {change.change} {' → '.join(values)}"
+
+
+def _sides(change: Change) -> list[Any]:
+    return [value for value in (change.recorded, change.shadow) if value is not UNSET]
+
+
+def _named(place: Place) -> str:
+    match place:
+        case ("sent", address, *_):
+            return f"input of {address}"
+        case ("steps", address, *_):
+            return f"end of {address}"
+        case ("variables", name, *_):
+            return f"variable {name}"
+        case _:
+            return dotted(place[:1])
 
 
 def _change(difference: Difference) -> Change:
@@ -229,7 +252,7 @@ def junit(found: ShadowReport) -> str:
             name=str(each.execution_id),
             kind=each.severity,
             message=each.reason,
-            text="\n".join(f"{part.field}: {part.change}" for part in each.differences),
+            text="\n".join(_line(part) for part in each.differences),
         )
         for each in found.differing
     ]

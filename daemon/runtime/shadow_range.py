@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import Struct
 
-from daemon.core.errors import ExecutionNotFound, Rejected
+from daemon.core.errors import Rejected
 from daemon.core.events import ExecutionForked, ExecutionMigrated, ExecutionStarted
 from daemon.core.state import INITIAL, NotStarted
 from daemon.runtime.history import History
@@ -124,7 +124,7 @@ class Shadows:
         """
         recorded = await self._history.events(execution_id)
         if not recorded:
-            raise ExecutionNotFound(execution_id)
+            raise await self._history.missing(execution_id)
         state = await self._history.load(execution_id, up_to_version=recorded[-1].version)
         if isinstance(state, NotStarted):
             raise Rejected("it has not started")

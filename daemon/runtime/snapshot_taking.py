@@ -71,13 +71,12 @@ class SnapshotTaker:
         return snapshot
 
     async def _all(self, execution_id: UUID, due: Sequence[Due]) -> None:
-        for state, label, keep_last in due:
+        for version, known, label, keep_last in due:
             try:
+                state = known or await self._history.load(execution_id, up_to_version=version)
                 await self.take(execution_id, state, label=label, keep_last=keep_last)
             except Exception as error:  # noqa: BLE001  whatever it is: the execution can do without
-                _logger.warning(
-                    "snapshot_failed", execution_id=str(execution_id), version=state.version, error=str(error)
-                )
+                _logger.warning("snapshot_failed", execution_id=str(execution_id), version=version, error=str(error))
 
     async def _latest_time(self, execution_id: UUID, version: int) -> datetime:
         """Return the latest time of the events up to this version."""

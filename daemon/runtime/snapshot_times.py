@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from daemon.core.address import node_of
-from daemon.core.events import StepCached, StepSucceeded
+from daemon.core.events import ExecutionForked, ExecutionRewound, StepCached, StepSucceeded
 from daemon.core.evolve import fold
 from daemon.core.state import Finished, NotStarted, Running, State
 
@@ -30,7 +30,9 @@ MOST_REMEMBERED = 10_000
 class Due(NamedTuple):
     """A snapshot to be taken. With a label it is a checkpoint, and stays."""
 
-    state: State
+    version: int
+    state: State | None
+    """None: it is to be read from the log, since it goes on from a past."""
     label: str | None
     keep_last: int
 
@@ -63,11 +65,12 @@ class SnapshotTimes:
         found: list[Due] = []
         if rules.named or rules.marked:
             versions = _named(rules, before, events)
-            found += [
-                Due(fold(events[: version - before.version], before), name, rules.keep) for version, name in versions
-            ]
+            apart = any(isinstance(event, ExecutionForked | ExecutionRewound) for event in events)
+            for version, name in versions:
+                state = None if apart else fold(events[: version - before.version], before)
+                found.append(Due(version, state, name, rules.keep))
         if _by_count(rules.every, before, after) or (rules.interval_s and self._by_time(rules, events, after)):
-            found.append(Due(after, None, rules.keep))
+            found.append(Due(after.version, after, None, rules.keep))
         return found
 
     def _read(self, plan: Plan) -> _Rules:

@@ -11,7 +11,6 @@ from msgspec import Struct
 
 from daemon.core import events as e
 from daemon.core.address import UNDO, stands_in
-from daemon.core.errors import ExecutionNotFound
 from daemon.core.state import Finished, NotStarted, Settled
 from daemon.core.values import NULL, Json
 
@@ -63,9 +62,7 @@ class StepOutcome:
 
     async def _first_look(self) -> int:
         """Return the version to read on from: the newest, when nothing before it can have settled the step."""
-        state = await self._history.load(self._step.execution_id)
-        if not state.version:
-            raise ExecutionNotFound(self._step.execution_id)
+        state = await self._history.existing(self._step.execution_id)
         if isinstance(state, NotStarted):
             return state.version
         self.definition = state.definition

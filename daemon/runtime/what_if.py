@@ -78,9 +78,7 @@ def verdict(
 
     `names` has the old and the new ids of nodes that have another there. Raises SubjectForgotten.
     """
-    subjects = (each.subject for each in events if isinstance(each, e.ExecutionStarted))
-    if any(subject.startswith(GONE) for subject in (base.subject, *subjects)):
-        raise SubjectForgotten
+    check_values(events, base)
     workflow = old.definition.workflow
     parted = None if old.hash == new.hash else divergence(old, new, events, base, names)
     same = Verdict(
@@ -106,6 +104,13 @@ def verdict(
         found=_shown(parted.found),
         reason=parted.reason or _reason(parted),
     )
+
+
+def check_values(events: Sequence[e.Event], base: State) -> None:
+    """Raise SubjectForgotten when there are no values to decide on."""
+    subjects = (each.subject for each in events if isinstance(each, e.ExecutionStarted))
+    if any(subject.startswith(GONE) for subject in (base.subject, *subjects)):
+        raise SubjectForgotten
 
 
 def _severity(parted: Divergence) -> Severity:

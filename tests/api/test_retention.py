@@ -58,8 +58,13 @@ async def test_what_goes_is_shown_deleted_listed_and_brought_back(client: httpx.
 
 
 @pytest.mark.parametrize(
-    "path", ["", "/state", "/events", "/why", "/undo", "/lineage", "/export", "/verify", "/diff?to=1", "?wait=1s"]
-)
+    "path",
+    [
+        "", "/state", "/events", "/why", "/undo", "/lineage", "/export", "/verify", "/diff?to=1", "?wait=1s",
+        "/moments", "/moments/1", "/replay", "/past?at=1", "/breakpoints", "/definition", "/checkpoints", "/snapshots",
+        "/snapshots/document", "/snapshots/validation", "/approvals", "/steps/double/stream",
+    ],
+)  # fmt: skip
 async def test_what_was_deleted_is_gone_with_a_word(client: httpx.AsyncClient, daemon: Daemon, path: str) -> None:
     """410, when it went and where it is now; 404 is for what never was."""
     execution_id = (await finished(daemon, await start(daemon, "w", 1))).execution_id

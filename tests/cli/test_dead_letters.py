@@ -86,8 +86,9 @@ def test_a_bad_message_is_edited_and_starts_an_execution(
     done = sagad("dead-letters", "redrive", "--where", "value.id == 'rabbitmq'", "--edit", patch, "--json")
     assert done.json[0]["outcome"] == "started"
     body = folder / "body.json"
-    body.write_text('{"id": "kafka", "total": 8}')
-    other = sagad("dead-letters", "redrive", topic["id"][:8], "--edit", str(body), "--json")
+    body.write_text('{"id": "kafka", "total": "few"}')
+    assert sagad("dead-letters", "redrive", topic["id"][:8], "--edit", str(body)).code == 1
+    other = sagad("dead-letters", "redrive", topic["id"][:8], "--edit", '{"id": "kafka", "total": 8}', "--json")
     ids = {done.json[0]["execution_id"], other.json[0]["execution_id"]}
     assert {row["execution_id"] for row in sagad("list", "--json").json} == ids
     assert sagad("dead-letters", "list", "--json").json == []
@@ -109,6 +110,9 @@ def test_letters_are_discarded(sagad: Sagad, shipping: Running) -> None:
     assert sagad("dead-letters", "redrive").code == 2
     assert sagad("dead-letters", "redrive", "--where", "true", "--edit", "[x").code == 2
     assert sagad("dead-letters", "redrive", "--where", "true", "--edit", "gone.json").code == 2
-    assert "no dead letter whose id begins" in sagad("dead-letters", "show", "zz").err
+    missing = sagad("dead-letters", "show", "zz")
+    assert (missing.code, "no dead letter whose id begins" in missing.err) == (3, True)
+    [again] = sagad("dead-letters", "discard", ids[0], "--json").json
+    assert (again["id"], again["state"]) == (ids[0], "discarded")
     assert sagad("dead-letters", "redrive", "--where", "true").out == "No dead letter matches.\n"
     assert shipping.process.poll() is None

@@ -27,6 +27,9 @@ def daemon(folder: Path) -> Iterator[Running]:
     halt(daemon)
 
 
+FLOW = "flows/order.yaml"
+
+
 def test_a_subject_is_forgotten_when_it_is_agreed_to(sagad: Sagad, daemon: Running) -> None:
     """What will be gone is shown first; afterwards its values read as forgotten, and verify finds nothing wrong."""
     done = sagad("start", "order", "-i", '{"order_id": "A1", "total": 5}', "--wait", "--json").json["execution_id"]
@@ -40,6 +43,11 @@ def test_a_subject_is_forgotten_when_it_is_agreed_to(sagad: Sagad, daemon: Runni
     assert "$forgotten" in sagad("state", done).out
     assert "art. 17" in sagad("subjects").out
     assert sagad("verify", done).code == 0
+    for sure in (("what-if", done, "--definition", FLOW), ("fork", done, "--at", "before:charge", "--dry-run")):
+        refused = sagad(*sure)
+        assert (refused.code, "the subject of the execution was forgotten" in refused.err) == (1, True)
+    for several in (("check", FLOW), ("replay", "--from", "1h", "--definition", FLOW)):
+        assert sagad(*several).out.splitlines()[-1] == "1 left out: their subjects were forgotten."
     assert sagad("forget", "A2", "--yes").code == 3
     assert sagad("subjects", "--rewrap").out == "wrapped anew: 0\n"
 

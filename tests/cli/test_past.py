@@ -112,6 +112,8 @@ def test_a_snapshot_goes_to_a_file_and_back(sagad: Sagad, small: str, folder: Pa
     sagad("snapshot", "take", small, "--name", "kept", *asked)
     assert sagad("snapshot", "export", small, "--to", "kept.json.gz", *asked).code == 0
     sagad("snapshot", "clear", small, *asked)
+    assert sagad("snapshot", "import", "gone.json.gz", *asked).code == 2
+    assert sagad("as-of", "now", *asked).code == 0
     assert sagad("snapshot", "import", "kept.json.gz", *asked).code == 0
     assert sagad("snapshot", "latest", small, "--json", *asked).json["label"] == "kept"
     document = json.loads(gzip.decompress((folder / "kept.json.gz").read_bytes()))

@@ -39,7 +39,23 @@ def test_what_was_kept_long_enough_goes_and_comes_back(sagad: Sagad, folder: Pat
     gone = sagad("state", ids[0])
     assert (gone.code, f"execution {ids[0]} was deleted at " in gone.err) == (3, True)
     assert "archived as file://" in gone.err
-    assert sagad("show", ids[0]).code == 3
+    for command in (
+        ("show",), ("events",), ("why",), ("replay",), ("debug",), ("debug", "--live"), ("verify",), ("undo",),
+        ("lineage",), ("stream",), ("what-if", "--definition", "flows/order.yaml"), ("fork", "--at", "1", "--dry-run"),
+        ("rewind", "--to", "1", "--dry-run"), ("snapshot", "validate"), ("snapshot", "clear"), ("archive", "export"),
+        ("snapshot", "export", "--to", "x.json"), ("signal", "reviewed"), ("cancel",), ("resume",),
+    ):  # fmt: skip
+        name = command[:2] if command[0] in {"snapshot", "archive"} else command[:1]
+        rest = [part for part in command if part not in name]
+        asked = [*name, ids[0], *(["charge"] if command == ("stream",) else []), *rest]
+        gone = sagad(*asked)
+        assert (gone.code, f"{ids[0]} was deleted at " in gone.err) == (3, True), (asked, gone)
+    [stored] = (folder / "archive").rglob("*.gz")
+    whole = stored.read_bytes()
+    stored.write_bytes(whole[:-30])
+    damaged = sagad("archive", "restore", ids[0])
+    assert (damaged.code, f"{known['archived_as']}:" in damaged.err) == (1, True), damaged
+    stored.write_bytes(whole)
     done = sagad("archive", "restore", ids[0])
     assert (done.code, f"executions are back: {ids[0]}" in done.out) == (0, True)
     assert sagad("show", ids[0], "--json").json["status"] == "completed"

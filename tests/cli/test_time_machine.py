@@ -35,9 +35,19 @@ def test_a_fork_and_a_rewind(sagad: Sagad, running: Running, order: str) -> None
     assert (
         "Was done since, and stays as it is: charge" in sagad("rewind", order, "--to", "after:reserve", "--dry-run").out
     )
+    for place in ("2", "@2", "now"):
+        seen = sagad("fork", order, "--at", place, "--dry-run")
+        assert (seen.code, "the execution was not under way" in seen.err) == (
+            (1, True) if place == "now" else (0, False)
+        )
+    assert sagad("fork", order, "--at", "nonsense", "--dry-run").code == 1
     assert "goes on from version" in sagad("rewind", order, "--to", "before:charge", "--key", "k").out
     assert sagad("lineage", order, "--json").json["source"] is None
-    assert sagad("fork", order, "--at", "after:reserve", "--step", 'reserve="r"', "--set", "x=1").code == 1
+    wrong = ("fork", order, "--at", "after:reserve", "--step", 'reserve="r"', "--set", "x=1")
+    assert [(done.code, "no variable 'x'" in done.err) for done in (sagad(*wrong), sagad(*wrong, "--dry-run"))] == [
+        (1, True),
+        (1, True),
+    ]
     assert running.process.poll() is None
 
 
@@ -59,6 +69,7 @@ def test_executions_under_way_are_migrated(sagad: Sagad, running: Running, folde
     assert "1 could be migrated, 0 not" in sagad("migrate-executions", *named, "--dry-run").out
     [done] = sagad("migrate-executions", *named, "--json").json["executions"]
     assert (done["execution_id"], done["migrated"], done["severity"]) == (started, True, "none")
+    assert "0 migrated, 0 not, 1 are there already" in sagad("migrate-executions", *named).out
     shown = sagad("show", started).out
     assert "hold" in shown, shown
     assert sagad("cancel", started).code == 0

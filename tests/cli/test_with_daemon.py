@@ -39,6 +39,26 @@ def test_an_execution_from_start_to_end(sagad: Sagad, running: Running) -> None:
     )
 
 
+def test_a_loop_that_is_under_way_is_shown_with_its_turns(sagad: Sagad, running: Running, folder: Path) -> None:
+    """And what it waits for is one line where it is read by a program."""
+    (folder / "flows" / "loop.yaml").write_text("""
+workflow: loop
+nodes:
+  each: {forEach: [1, 2, 3], do: {nodes: {work: {task: charge, with: {amount: "{{ loop.item }}"}}}}}
+""")
+    running.process.send_signal(signal.SIGHUP)
+    until_logged(running.process, running.log, '"(reloaded)"')
+    execution_id = sagad("start", "loop", "--break-at", "work if loop.item == 2", "--json").json["execution_id"]
+    shown = sagad("show", execution_id)
+    assert (shown.code, "1 of 3 turns ended, 1 under way" in shown.out) == (0, True)
+    assert "1 of 3 turns ended" in sagad("state", execution_id).out
+    assert (
+        sagad("why", execution_id).out.splitlines()[-1].endswith(f"`sagad debug --live {execution_id}` lets it go on.")
+    )
+    wrong = sagad("start", "loop", "--break-at", "work if lop.item == 2")
+    assert (wrong.code, "there is nothing called 'lop'" in wrong.err) == (1, True)
+
+
 def test_waiting_prints_the_output_and_tells_failure_by_the_exit_code(sagad: Sagad, running: Running) -> None:
     done = sagad("start", "order", "-i", SMALL, "--wait")
     assert (done.code, done.json) == (0, {"charged": 5})

@@ -139,6 +139,12 @@ def test_doctor_says_how_to_mend_what_is_broken(sagad: Sagad, folder: Path, monk
     assert "mend: " in sagad("doctor").out
 
 
+def test_doctor_says_how_an_empty_database_is_mended(sagad: Sagad, folder: Path) -> None:
+    (folder / "sagad.db").touch()
+    done = sagad("doctor")
+    assert (done.code, "run `sagad migrate`" in done.out, "start the database" in done.out) == (1, True, False)
+
+
 def test_doctor_finds_handlers_that_cannot_be_imported(sagad: Sagad, folder: Path) -> None:
     (folder / "handlers.py").write_text("import nothing_of_this_name\n")
     done = sagad("doctor")

@@ -104,10 +104,39 @@ def test_a_step_that_is_open_can_be_ended() -> None:
     assert fork.told[-1] == "StepStarted address=ship input=c9"
 
 
+def test_a_loop_under_way_cannot_be_ended_by_an_edit() -> None:
+    """What its turns are at would be left without a place."""
+    story = Story.of("{workflow: w, nodes: {l: {for: 2, do: {nodes: {a: {task: t.a}}}}}}")
+    story.start(None)
+    with pytest.raises(Rejected, match="step 'l' has turns under way: edit steps of theirs, or fork before:l"):
+        story.fork(len(story.told), edits=Edits(steps={"l": StepEdit(to_json([1, 2]))}))
+
+
+def test_a_page_that_is_given_by_an_edit_is_a_page() -> None:
+    loop = "l: {forEach: {pages: {task: t.list}}, do: {nodes: {a: {task: t.a}}}}"
+    story = Story.of(f"{{workflow: w, nodes: {{{loop}}}}}")
+    story.start(None)
+    with pytest.raises(Rejected, match="step 'l\\[0\\]~page': the handler gave no page"):
+        story.fork(len(story.events), edits=Edits(steps={"l[0]~page": StepEdit(to_json(1))}))
+
+
+def test_a_fork_that_ends_by_its_edit_decides_nothing_more() -> None:
+    """What was decided next in the source is not decided after the end."""
+    edits = Edits(steps={"ship": StepEdit(to_json("s9"))})
+    source = shipping()
+    fork = source.fork(8, edits=edits, again=c.CompleteStep(address="ship", attempt=1, output=to_json(1), at=minute(9)))
+    assert fork.told[-1].startswith("ExecutionCompleted")
+
+
 @pytest.mark.parametrize(
     ("version", "edits", "message"),
     [
         (5, Edits(variables={"rat": to_json(1)}), "no variable 'rat'; did you mean 'rate'"),
+        (
+            8,
+            Edits(steps={"ship": StepEdit(to_json(1), "far")}),
+            "step ship has no port 'far' to be left by; it has: out",
+        ),
         (5, Edits(steps={"ship": StepEdit(to_json(1))}), "step 'ship' has not begun at version 5"),
         (5, Edits(steps={"reserve": StepEdit(to_json(1), "other")}), "has left by port 'out'"),
     ],

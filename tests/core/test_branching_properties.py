@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from daemon.core import commands as c
 from daemon.core import events as e
+from daemon.core.address import node_of
 from daemon.core.decide import Decision, decision
 from daemon.core.effects import GoBack, owed
 from daemon.core.errors import Rejected
@@ -14,6 +15,8 @@ from daemon.core.evolve import fold
 from daemon.core.renaming import renamed_state, renamed_struct
 from daemon.core.snapshot import decode_state, encode_state
 from daemon.core.state import INITIAL, Finished, Running, State
+from daemon.core.state import Turn as Turned
+from daemon.core.values import to_json
 from tests.core.driving import drive
 from tests.core.generator.dice import Dice
 from tests.core.generator.executions import case
@@ -56,6 +59,39 @@ def fork(number: int) -> bool:
     assert fold(decided.events, turn.after) == decided.state
     hold(history, INITIAL, command, decided)
     assert isinstance(drive(history.plan, decided.state), Finished)
+    return True
+
+
+def edited_fork(number: int) -> bool:
+    """Fork with the result of a step by hand, and decide again what was decided next; False when it is refused."""
+    if (found := drawn(number)) is None:
+        return False
+    dice, history, turn = found
+    assert isinstance(turn.after, Running)
+    steps = {address: step for address, step in turn.after.steps.items() if not isinstance(step, Turned)}
+    if not steps:
+        return False
+    address = dice.pick(sorted(steps))
+    node = history.plan.nodes.get(node_of(address))
+    ports = ("out",) if node is None else tuple(port for port in node.ports if port != "error")
+    port = getattr(steps[address], "port", "") or dice.pick(ports)
+    later = [each.command for each in history.turns if each.before == turn.after and each.events]
+    command = c.ForkExecution(
+        execution_id=FORK,
+        source=EXECUTION,
+        at_version=turn.after.version,
+        base=turn.after,
+        edits=e.Edits(steps={address: e.StepEdit(to_json(1), port)}),
+        again=replace(later[0], at=LATER) if later else None,
+        actor="test",
+        at=LATER,
+    )
+    try:
+        decided = decision(history.plan, INITIAL, command)
+    except Rejected:
+        return False
+    assert fold(decided.events, turn.after) == decided.state
+    hold(history, INITIAL, command, decided)
     return True
 
 
@@ -139,6 +175,12 @@ def test_other_names_of_nodes_are_other_names_in_the_state(first: int) -> None:
 def test_a_fork_goes_on_to_an_end(first: int) -> None:
     """Its fold begins with the state of its source; and its source is not asked again."""
     assert sum(map(fork, range(first, first + IN_A_TEST))) > IN_A_TEST / 3
+
+
+@pytest.mark.parametrize("first", range(0, CASES, IN_A_TEST))
+def test_a_fork_with_another_result_is_decided_or_refused(first: int) -> None:
+    """Whatever the step is, and whatever was decided next in its source."""
+    assert sum(map(edited_fork, range(first, first + IN_A_TEST))) > IN_A_TEST / 6
 
 
 @pytest.mark.parametrize("first", range(0, CASES, IN_A_TEST))

@@ -79,7 +79,7 @@ def test_a_condition_must_hold() -> None:
     """One that has no value does not fit; what the step's templates see can be asked."""
     assert broken(Breakpoint(node="b", condition="a > 5")).complete("a", 7)[-1].startswith("BreakpointHit")
     assert broken(Breakpoint(node="b", condition="a > 9")).complete("a", 7)[-1].startswith("StepStarted")
-    assert broken(Breakpoint(node="b", condition="nothing.there")).complete("a", 7)[-1].startswith("StepStarted")
+    assert broken(Breakpoint(node="b", condition="vars.nothing.there")).complete("a", 7)[-1].startswith("StepStarted")
 
 
 def test_a_condition_reads_no_output_that_has_left_the_state() -> None:
@@ -322,6 +322,10 @@ def test_breakpoints_taken_away_leave_it_where_it_stands() -> None:
     [
         (Breakpoint(), "names a node"),
         (Breakpoint(node="bb"), "there is no node 'bb'; did you mean 'b'?"),
+        (
+            Breakpoint(node="b", condition="vars.rate > 1 and lop.item"),
+            "there is nothing called 'lop'; did you mean 'loop'",
+        ),
         (Breakpoint(node="b", condition="1 +"), "the condition '1 \\+'"),
     ],
 )

@@ -13,8 +13,9 @@ from msgspec.structs import replace as changed
 from daemon.core.commands import ReceiveSignal
 from daemon.core.errors import InvalidInput, Rejected, UnknownName
 from daemon.core.snapshot import FORMAT
-from daemon.core.state import Running
+from daemon.core.state import Finished, Running
 from daemon.core.values import to_json
+from daemon.runtime.branches import ForkWish
 from daemon.runtime.checkpoints import Checkpoint
 from daemon.settings import Snapshots
 from daemon.testing.clock import FakeClock
@@ -76,6 +77,24 @@ async def test_the_definition_says_which_versions_get_a_name(tmp_path: Path) -> 
         for each in named:
             assert (await daemon.checkpoints.state(target, each.version)).version == each.version
         assert all(each["outcome"] == "ok" for each in await daemon.checkpoints.validate(target))
+
+
+async def test_what_goes_on_from_a_past_has_its_checkpoints(tmp_path: Path) -> None:
+    """Also those that are due in the very commit by which a fork begins, or a rewind goes on."""
+    text = MARKED.replace("checkpoint_every: 4", "checkpoint_every: 1")
+    async with running(settings_for(tmp_path, text)) as daemon:
+        source = await start(daemon, "marked", "open-past")
+        gated_handlers.gates["open-past"].set()
+        ended = await finished(daemon, source)
+        fork, _ = await daemon.branches.fork(source, ForkWish(where="before:c", actor="test"))
+        await finished(daemon, fork)
+        await daemon.branches.rewind(source, "before:c", mode="none", actor="test")
+        await until(daemon, source, lambda state: state.version > ended.version + 4 and isinstance(state, Finished))
+        await settled_tasks()
+        for each in (source, fork):
+            outcomes = [found["outcome"] for found in await daemon.checkpoints.validate(each)]
+            assert (set(outcomes), len(outcomes) >= 4) == ({"ok"}, True)
+            assert "b" in {named.name for named in await daemon.checkpoints.named(each) if named.stored}
 
 
 async def test_a_step_that_is_a_checkpoint_is_one_without_its_snapshot(tmp_path: Path) -> None:

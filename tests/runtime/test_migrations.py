@@ -106,12 +106,13 @@ async def test_what_would_have_gone_another_way_stays_unless_that_is_accepted(tm
     async with running(settings_of(tmp_path, "memory://")) as daemon:
         execution_id = await working(daemon, "stays")
         unnamed = MigrationWish(actor="ann")
-        assert (await daemon.migrations.look(execution_id, unnamed)).refused.startswith(
-            "major: it was StepStarted check"
-        )
+        looked = await daemon.migrations.look(execution_id, unnamed)
+        assert looked.refused.endswith("say what it is called now: check=NEW")
+        assert looked.told.severity == "major"
         before = await daemon.history.load(execution_id)
-        with pytest.raises(Rejected, match="major: it was StepStarted check"):
-            await daemon.migrations.migrate(execution_id, unnamed)
+        misspelt = MigrationWish(names={"chek": "checked"}, actor="ann")
+        with pytest.raises(Rejected, match="definition has no node 'chek'; did you mean 'check'"):
+            await daemon.migrations.migrate(execution_id, misspelt)
         with pytest.raises(Rejected, match="no node 'check', which has begun"):
             await daemon.migrations.migrate(execution_id, MigrationWish(accept="major", actor="ann"))
         [folder] = daemon.settings.workflows.paths
@@ -141,6 +142,8 @@ async def test_its_past_can_be_forked_and_looked_at(tmp_path: Path) -> None:
         assert cut.version < state.version
         with pytest.raises(Rejected, match="migrated to another definition since"):
             await daemon.branches.rewind(execution_id, "after:checked", actor="ann")
+        with pytest.raises(Rejected, match="migrated to another definition since"):
+            await daemon.branches.look_at_rewind(execution_id, "after:checked", actor="ann")
         await daemon.branches.rewind(execution_id, "before:after", actor="ann")
         await until(daemon, execution_id, lambda found: found.version > state.version + 2)
         assert from_json((await finished(daemon, execution_id)).output) == "1 2 3"

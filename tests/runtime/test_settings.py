@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import tomllib
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from daemon.nodes.gates import GateRule
 from daemon.runtime.services import outbound_policy
 from daemon.runtime.shared_limits import shared_limits
 from daemon.settings import PARTS, Settings, load_settings, settings_from
+from daemon.settings_encryption import Encryption
 
 FILE = Path("/etc/sagad/sagad.toml")
 
@@ -136,6 +139,17 @@ def test_what_belongs_together_is_checked_together() -> None:
 def test_encryption_settings_have_the_librarys_names() -> None:
     store = settings_from({"store": {"compressor_topic": "zlib", "cipher_key": "abc"}}, {}).store
     assert store.codec_settings() == {"COMPRESSOR_TOPIC": "zlib", "CIPHER_KEY": "abc"}
+
+
+def test_another_process_is_given_the_keys_and_makes_its_own_ciphers() -> None:
+    """Whether or not they were used here: `verify --all`, `check` and `replay` work in several processes."""
+    key = b64encode(bytes(32)).decode()
+    encryption = Encryption(keys=(key,), at_rest_keys=(key,))
+    assert encryption.keyring is not None
+    assert encryption.at_rest is not None
+    there = pickle.loads(pickle.dumps(encryption))  # noqa: S301  our own
+    assert there == encryption
+    assert there.at_rest.ids == encryption.at_rest.ids
 
 
 def test_problems_of_a_file_name_line_and_column(tmp_path: Path) -> None:
