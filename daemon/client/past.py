@@ -77,17 +77,20 @@ class Past(Handle):
         version: str | None = None,
         accept_undone: bool = False,
         key: str | None = None,
+        dry_run: bool = False,
         reason: str = "",
     ) -> Answer:
         """Begin an execution that goes on from this place; `steps` has outputs by address. Returns the fork.
 
-        The same `key` gives the same fork. `version` is the hash of another definition, or how that begins.
+        The same `key` gives the same fork. `version` is the hash of another definition, or how that begins. With
+        `dry_run` only what it would go on from is returned.
         """
         body = {
             "at": at,
             "variables": variables or {},
             "steps": {address: {"output": output} for address, output in (steps or {}).items()},
             "accept_undone": accept_undone,
+            "dry_run": dry_run,
             "reason": reason,
             **given({"version": version, "key": key}),
         }
@@ -102,10 +105,14 @@ class Past(Handle):
         undo: Literal["automatic", "manual", "confirm_each", "none"] = "automatic",
         keep_signals: bool = True,
         key: str | None = None,
+        dry_run: bool = False,
         reason: str = "",
     ) -> Answer:
-        """Let it go on from a place in its own past, when what it has done since is undone; a `key` counts once."""
-        body = {"to": to, "undo": undo, "keep_signals": keep_signals, "reason": reason}
+        """Let it go on from a place in its own past, when what it has done since is undone; a `key` counts once.
+
+        With `dry_run` only what would be undone is returned.
+        """
+        body = {"to": to, "undo": undo, "keep_signals": keep_signals, "dry_run": dry_run, "reason": reason}
         return await self._link.ask("POST", f"{self._path}/rewind", body=body, key=key)
 
     async def restore(self, checkpoint: str, *, key: str | None = None) -> Answer:

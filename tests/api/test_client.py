@@ -72,6 +72,8 @@ async def test_the_past_of_an_execution(sagad: Client) -> None:
     await order.mark("begun", version=1)
     assert [each["name"] for each in (await order.checkpoints())["checkpoints"]] == ["begun"]
     assert (await order.past("before:charge"))["again"] == "CompleteStep reserve"
+    assert (await order.rewind("before:charge", dry_run=True))["left"] == ["charge"]
+    assert (await order.fork("before:charge", dry_run=True))["again"] == "CompleteStep reserve"
     fork = await order.fork("before:charge", input={"order_id": "7", "total": 8}, key="f")
     forked = sagad.execution(fork["execution_id"])
     assert await forked.result() == {"charged": 8}
