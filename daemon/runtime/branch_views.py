@@ -78,7 +78,7 @@ def _left(past: Past, now: State) -> Sequence[str]:
     """Return the steps that were done since and have no compensation: what they did outside stays as it is."""
     owed = {owed.address for _, owed in _owed(now)}
     since = past.between[past.cut.down_to - past.cut.version :]
-    started = {event.address for event in since if isinstance(event, e.StepStarted)}
+    started = {event.address for event in past.between if isinstance(event, e.StepStarted)}
     started |= {address for address, step in _steps(past.base).items() if _under_way(step)}
     done = [event.address for event in since if isinstance(event, e.StepSucceeded) and event.address in started]
     return [address for address in done if address not in owed and not address.endswith(UNDO)]
