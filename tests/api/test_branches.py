@@ -52,7 +52,7 @@ async def ended(daemon: Daemon, client: httpx.AsyncClient) -> UUID:
 
 async def test_what_no_compensation_takes_back_is_told(tmp_path: Path) -> None:
     """Also of a step that had begun in the very decision that is taken again."""
-    text = TEXT.replace("    compensate: {task: pass, with: {value: \"{{ step.output }}\"}}\nedges", "edges")
+    text = TEXT.replace('    compensate: {task: pass, with: {value: "{{ step.output }}"}}\nedges', "edges")
     async with running(settings_for(tmp_path, text)) as daemon, client_of(daemon) as client:
         source = await ended(daemon, client)
         for place, left in (("before:two", ["two"]), ("after:one", ["two"]), ("after:two", [])):
