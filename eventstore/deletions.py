@@ -19,10 +19,10 @@ from eventstore.index import ExecutionRow
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Outcome: TypeAlias = Literal["deleted", "gone", "changed", "owed", "forked", "newest"]
+Outcome: TypeAlias = Literal["deleted", "gone", "changed", "owed", "forked", "pinned", "newest"]
 """What became of a deletion. But for the first, nothing was done: there is no such execution (any more); it has not
-ended, or has gone on; it has a lease, so something is still owed; another goes on from its past; or it holds the newest
-event of a log whose next position would be that one's again."""
+ended, or has gone on; it has a lease, so something is still owed; another goes on from its past; it is pinned; or it
+holds the newest event of a log whose next position would be that one's again."""
 
 
 class Ended(Struct, frozen=True):

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from eventstore.leases import Member
     from eventstore.log import Append, KeyUsed, Recorded, StoredDefinition
+    from eventstore.pins import Pin
 
 
 class MemoryLog:
@@ -180,6 +181,7 @@ class MemoryIndex:
         self._forks: dict[UUID, ForkRow] = {}
         self.deleted: dict[UUID, Deleted] = {}
         """Those that were restored too."""
+        self.pins: dict[UUID, Pin] = {}
 
     def rows(self) -> Iterable[ExecutionRow]:
         """Give the rows of all executions."""

@@ -85,7 +85,9 @@ class MemoryDeletions:
             return "changed"
         if row.execution_id in self._index.leases:
             return "owed"
-        return "forked" if await self._index.forks(row.execution_id, limit=1) else None
+        if await self._index.forks(row.execution_id, limit=1):
+            return "forked"
+        return "pinned" if row.execution_id in self._index.pins else None
 
     def _since(self, row: ExecutionRow) -> datetime:
         known = self._index.deleted.get(row.execution_id)

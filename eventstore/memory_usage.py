@@ -61,7 +61,7 @@ class MemoryUsage:
         for each, row in zip(users, rows, strict=True):
             if row is None or row.finished_at is None or row.workflow != workflow:
                 return None
-            if await self._index.forks(each, limit=1):
+            if each in self._index.pins or await self._index.forks(each, limit=1):
                 return None
             ends.append(row.finished_at)
         return max(ends) if ends and self._log.kept.get(key) is not None else None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eventstore.sqlite_database import SqliteDatabase
 
 SQL = statements("sqlite/deletions.sql")
-_REFUSALS: tuple[Outcome, ...] = ("gone", "changed", "owed", "forked", "newest")
+_REFUSALS: tuple[Outcome, ...] = ("gone", "changed", "owed", "forked", "pinned", "newest")
 _DROPS = ("events", "execution", "snapshots", "timers", "approvals", "fork", "chunks", "streams", "payloads", "uses")
 
 

@@ -17,6 +17,7 @@ from eventstore.memory_archive import MemoryArchive
 from eventstore.memory_dead_letters import MemoryDeadLetters
 from eventstore.memory_deletions import MemoryDeletions
 from eventstore.memory_leases import MemoryLeases
+from eventstore.memory_pins import MemoryPins
 from eventstore.memory_results import MemoryResults
 from eventstore.memory_snapshots import MemorySnapshots
 from eventstore.memory_streams import MemoryStreams
@@ -32,6 +33,7 @@ from eventstore.sealed_log import SealedLog, Vault
 from eventstore.sealed_values import SealedResults, SealedSnapshots, SealedStreams
 from eventstore.slot_rows import SqlSlots
 from eventstore.sql_dead_letters import SqlDeadLetters
+from eventstore.sql_pins import SqlPins
 from eventstore.sql_results import SqlResults
 from eventstore.sql_streams import SqlStreams
 from eventstore.sql_subjects import SqlSubjects
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from eventstore.leases import Leases
     from eventstore.log import Cursors, Definitions, EventLog
     from eventstore.payloads import Payloads
+    from eventstore.pins import Pins
     from eventstore.results import Results
     from eventstore.slots import Slots
     from eventstore.snapshots import Snapshots
@@ -91,6 +94,7 @@ class Store:
     payloads: Payloads
     archive: Archive
     deletions: Deletions
+    pins: Pins
     usage: Usage
     leases: Leases
     results: Results
@@ -212,6 +216,7 @@ def _in_memory(url: str, codec: Codec, now: Callable[[], datetime]) -> Store:
         payloads=log,
         archive=MemoryArchive(log, index),
         deletions=MemoryDeletions(log, index, snapshots, streams),
+        pins=MemoryPins(index),
         usage=MemoryUsage(log, index),
         leases=MemoryLeases(index, now),
         results=results,
@@ -262,6 +267,7 @@ def _on_sqlite(url: str, codec: Codec) -> Store:
         payloads=log,
         archive=SqliteArchive(database, log),
         deletions=SqliteDeletions(database, codec),
+        pins=SqlPins(database),
         usage=SqlUsage(database),
         leases=SqliteLeases(database, log.news),
         results=SqlResults(database, codec),
@@ -291,6 +297,7 @@ async def _on_postgres(url: str, codec: Codec) -> Store:
         payloads=log,
         archive=PostgresArchive(database, log),
         deletions=PostgresDeletions(database, codec),
+        pins=SqlPins(database, "lock_log"),
         usage=SqlUsage(database, "lock_log"),
         leases=PostgresLeases(database),
         results=SqlResults(database, codec),

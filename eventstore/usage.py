@@ -33,7 +33,8 @@ class Usage(Protocol):
     async def oldest(self, workflow: str, *, limit: int) -> Sequence[tuple[str, int]]:
         """Return hashes and sizes of payloads that may be dropped, those of the executions that ended first at first.
 
-        All that refer to such a one have ended, are of this workflow, and no other goes on from their past.
+        All that refer to such a one have ended, are of this workflow and not pinned, and no other goes on from their
+        past.
         """
 
     async def evict(self, workflow: str, payload_hash: str) -> bool:

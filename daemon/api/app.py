@@ -29,6 +29,7 @@ from daemon.api import (
     migrations,
     past,
     people,
+    pins,
     replays,
     retention,
     shadows,
@@ -54,7 +55,7 @@ def create_app(daemon: Daemon) -> FastAPI:
     app.add_middleware(Authentication, token=daemon.settings.http.token)
     errors.install(app)
     reading = (workflows, events_stream, debugging, replays, past, executions, streams, cache, limits, topics, health)
-    past_parts = (branches, gate, migrations, archive, shadows, retention)
+    past_parts = (branches, gate, migrations, archive, shadows, retention, pins)
     parts = (many, *reading, messages, undo, people, *past_parts, subjects, dead_letters, storage)
     for part in parts:
         app.include_router(part.routes)

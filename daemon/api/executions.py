@@ -19,9 +19,10 @@ from daemon.api.parameters import PRINTABLE, Actor, Api, ExecutionId, Idempotenc
 from daemon.api.waiting import answered, finished, read_wait
 from daemon.core.commands import CancelExecution, PauseExecution, ResumeExecution
 from daemon.core.state import Running
+from daemon.runtime.pinning import listed, pin_view
 from daemon.runtime.plans import MissingDefinition
 from daemon.runtime.standings import standings
-from daemon.runtime.views import execution_view, row_view, state_view, summary_view
+from daemon.runtime.views import execution_view, state_view, summary_view
 from daemon.runtime.why import parked, why
 from eventstore.errors import Undecodable
 from eventstore.index import ExecutionFilter
@@ -69,7 +70,7 @@ async def list_executions(
     more = len(rows) > limit
     shown = rows[:limit]
     following = cursor_of(shown[-1].started_at, shown[-1].execution_id) if more else None
-    return answer({"executions": [row_view(row) for row in shown], "next": following})
+    return answer({"executions": await listed(daemon.store.pins, shown), "next": following})
 
 
 @routes.get("/executions/{execution_id}", response_model=models.Execution, responses=ANSWERS[404, 422, 500, 503])
@@ -81,7 +82,9 @@ async def show_execution(*, daemon: Api, execution_id: ExecutionId, wait: Wait =
     if not history:
         raise await daemon.history.missing(execution_id)
     state = await daemon.history.load(execution_id, up_to_version=history[-1].version)
-    return answer(await asyncio.to_thread(execution_view, execution_id, state, history))
+    view = await asyncio.to_thread(execution_view, execution_id, state, history)
+    pins = await daemon.store.pins.of([execution_id])
+    return answer({**view, "pin": pin_view(pins.get(execution_id))})
 
 
 @routes.get(

@@ -69,10 +69,24 @@ class Row(Model):
     error: str | None
 
 
+class Pin(Model):
+    """Who wants an execution to stay, and why."""
+
+    at: datetime
+    by: str
+    reason: str
+
+
+class Listed(Row):
+    """An execution in the list of all; `pin` is null for one that is not pinned."""
+
+    pin: Pin | None
+
+
 class Page(Model):
     """Executions, newest first. `next` is the cursor of the page that follows, null on the last."""
 
-    executions: list[Row]
+    executions: list[Listed]
     next: str | None
 
 
@@ -146,6 +160,7 @@ class Execution(Summary):
 
     updated_at: datetime
     steps: list[Step]
+    pin: Pin | None
 
 
 class ExecutionState(Summary):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003  pydantic resolves the annotations at run time
 from uuid import UUID  # noqa: TC003  pydantic resolves the annotations at run time
 
-from daemon.api.models import Model, Row
+from daemon.api.models import Model, Pin, Row
 
 
 class Rule(Model):
@@ -74,6 +74,14 @@ class DeletedPage(Model):
 
     executions: list[DeletedExecution]
     next: str | None
+
+
+class Pinned(Model):
+    """An execution's pin, null for none, and whether this call has changed it."""
+
+    execution_id: UUID
+    pin: Pin | None
+    changed: bool
 
 
 class Stored(Model):

@@ -51,6 +51,10 @@ class Connection:
         timeout_s = TIMEOUT_S + wait_s
         return self._send("POST", path, parameters, json=body, headers=headers, timeout=timeout_s).json()
 
+    def put(self, path: str, body: Any) -> Any:
+        """Put JSON there, return the answer's."""
+        return self._send("PUT", path, {}, json=body).json()
+
     def delete(self, path: str, **parameters: Any) -> Any:
         """Delete, return the answer's JSON. Parameters that are None are left out."""
         return self._send("DELETE", path, parameters).json()

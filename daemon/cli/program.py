@@ -64,6 +64,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "dead-letters": ("dead_letters:dead_letters", "List messages that could not be processed, and give them in again."),
     "archive": ("archiving:archive", "Write executions to files, and read them from there; restore what was deleted."),
     "retention": ("retaining:retention", "Show and delete what was kept long enough, by the rules of the settings."),
+    "pin": ("pinning:pin", "Keep an execution, whatever the rules of retention and the quotas say."),
+    "unpin": ("pinning:unpin", "Let the rules of retention and the quotas count for an execution again."),
     "verify": ("verifying:verify", "Verify that executions are what was once written."),
     "storage": ("storing:storage", "Show how much payloads take, by workflow, and their quotas."),
     "index": ("upkeep:index", "Work on the tables that are derived from the log."),

@@ -48,7 +48,7 @@ def list_executions(
             (
                 row["execution_id"],
                 row["workflow"],
-                output.status(row["status"]),
+                output.status(row["status"]) + (" pinned" if row["pin"] else ""),
                 row["waits_for"] or "",
                 output.moment(row["started_at"]),
                 output.moment(row["finished_at"]),
@@ -205,8 +205,16 @@ def _print_summary(view: dict[str, Any]) -> None:
             ("error", output.error_text(view["error"])),
             ("failed step", view["failed_step"]),
             ("reason", view["reason"]),
+            ("pinned", _pinned(view.get("pin"))),
         ]
     )
+
+
+def _pinned(pin: dict[str, Any] | None) -> str | None:
+    if pin is None:
+        return None
+    why = f": {pin['reason']}" if pin["reason"] else ""
+    return f"by {pin['by']}, {output.moment(pin['at'])} UTC{why}"
 
 
 def _print_events(found: Iterable[dict[str, Any]], *, as_json: bool) -> None:

@@ -21,11 +21,12 @@ from daemon.core.events import ExecutionCancelled, ExecutionCompleted, Execution
 from daemon.core.state import NotStarted, Running
 from daemon.runtime.clock import SystemClock
 from daemon.runtime.history import History
+from daemon.runtime.pinning import listed, pin_view
 from daemon.runtime.plans import MissingDefinition, Plans
 from daemon.runtime.standings import limits_view, standings
 from daemon.runtime.undo import undo_view
 from daemon.runtime.versions import versions_view
-from daemon.runtime.views import daemons_view, event_view, execution_view, plain, row_view, state_view
+from daemon.runtime.views import daemons_view, event_view, execution_view, plain, state_view
 from daemon.runtime.why import parked, why
 from eventstore.errors import Undecodable
 from eventstore.index import ExecutionFilter
@@ -141,14 +142,17 @@ class StoreSource:
     def executions(self, which: ExecutionFilter) -> list[dict[str, Any]]:
         """Return rows, newest first."""
         rows = self._run(self._store.index.executions(which))
-        return [plain(row_view(row)) for row in rows]
+        views: list[dict[str, Any]] = plain(self._run(listed(self._store.pins, rows)))
+        return views
 
     def execution(self, execution_id: UUID) -> dict[str, Any]:
         """Return an execution with its steps."""
         version = self._existing(execution_id, 0)[-1].version
         state = self._run(self._history.load(execution_id, up_to_version=version))
         history = self._run(self._history.timeline(execution_id, up_to_version=version))
-        view: dict[str, Any] = plain(execution_view(execution_id, state, history))
+        pins = self._run(self._store.pins.of([execution_id]))
+        pin = pin_view(pins.get(execution_id))
+        view: dict[str, Any] = plain({**execution_view(execution_id, state, history), "pin": pin})
         return view
 
     def events(self, execution_id: UUID, after: int) -> list[dict[str, Any]]:

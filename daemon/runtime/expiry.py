@@ -50,6 +50,7 @@ WHY: dict[Outcome, str] = {
     "changed": "it is going on",
     "owed": "its parent has not been told of its end yet",
     "forked": "another execution goes on from its past",
+    "pinned": "it is pinned",
     "newest": "it has the newest event of the log, and a SQLite file would give that position again",
 }
 
@@ -179,6 +180,8 @@ class Expiry:
     async def _why(self, row: ExecutionRow) -> str:
         """Return why the execution stays; what the store itself looks at, it looks at once more when it deletes."""
         index = self._store.index
+        if await self._store.pins.of([row.execution_id]):
+            return WHY["pinned"]
         if await index.forks(row.execution_id, limit=1):
             return WHY["forked"]
         version = await self._events.last_version(row.execution_id)

@@ -14,6 +14,7 @@ WHERE e.workflow = :workflow AND e.finished_at IS NOT NULL AND p.data IS NOT NUL
         WHERE o.hash = p.hash AND (
             x.finished_at IS NULL OR x.workflow <> :workflow
             OR EXISTS (SELECT 1 FROM forks f WHERE f.source = o.execution_id)
+            OR EXISTS (SELECT 1 FROM pins n WHERE n.execution_id = o.execution_id)
         )
     )
 GROUP BY p.hash ORDER BY max(e.finished_at), p.hash LIMIT :limit;
@@ -25,6 +26,7 @@ UPDATE payloads SET data = NULL WHERE hash = :hash AND data IS NOT NULL AND coun
         WHERE o.hash = payloads.hash AND (
             x.finished_at IS NULL OR x.workflow <> :workflow
             OR EXISTS (SELECT 1 FROM forks f WHERE f.source = o.execution_id)
+            OR EXISTS (SELECT 1 FROM pins n WHERE n.execution_id = o.execution_id)
         )
     );
 

@@ -76,6 +76,25 @@ def test_what_stays_is_told_with_why(sagad: Sagad, folder: Path, running: Runnin
     assert "newest event of the log" in sagad("retention", "run").out
 
 
+def test_what_is_pinned_stays(sagad: Sagad, folder: Path, running: Running) -> None:
+    """It says so in lists, and by whom and why."""
+    assert running
+    ids = [sagad("start", "order", "--input", GIVEN, "--wait", "--json").json["execution_id"] for _ in range(2)]
+    done = sagad("pin", ids[0], "--reason", "the auditors")
+    assert (done.code, done.out.strip()) == (0, f"{ids[0]} is pinned")
+    shown = sagad("show", ids[0]).out
+    assert "by cli:" in shown
+    assert ": the auditors" in shown
+    assert sagad("list").out.count("completed pinned") == 1
+    with (folder / "sagad.toml").open("a") as file:
+        file.write(RULES % folder)
+    assert "1 stay: it is pinned" in sagad("retention").out
+    assert sagad("unpin", ids[0], "--json").json["changed"] is True
+    assert sagad("unpin", ids[0]).out.strip() == f"{ids[0]} was not pinned"
+    assert sagad("retention", "--json").json["going"] == 2
+    assert sagad("pin", "0" * 32).code == 3
+
+
 def test_what_payloads_take_is_shown(sagad: Sagad, folder: Path, running: Running) -> None:
     """With the quota that counts for the workflow."""
     assert running

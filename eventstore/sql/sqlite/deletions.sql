@@ -12,6 +12,9 @@ SELECT 1 FROM leases WHERE execution_id = :id;
 -- is_forked: whether another goes on from its past
 SELECT 1 FROM forks WHERE source = :id LIMIT 1;
 
+-- is_pinned: whether somebody wants it to stay
+SELECT 1 FROM pins WHERE execution_id = :id;
+
 -- is_newest: whether it holds the greatest position
 SELECT 1 FROM stored_events WHERE rowid = (SELECT max(rowid) FROM stored_events) AND originator_id = :id;
 

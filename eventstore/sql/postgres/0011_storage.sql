@@ -1,0 +1,53 @@
+-- Executions that stay, with their payloads, whatever the rules and the quotas say. No part of the log.
+CREATE TABLE pins (
+    execution_id uuid PRIMARY KEY,
+    pinned_at timestamptz NOT NULL,
+    pinned_by text NOT NULL,
+    reason text NOT NULL
+);
+
+-- Delete an execution that is as the caller knows it, and remember that; or say in a word why not. Its message slots stay:
+-- they keep messages that it has collected from being taken again. Lock order as everywhere: the log's lock first.
+CREATE OR REPLACE FUNCTION sagad_delete_execution(
+    gone uuid, at_version bigint, last_hash text, now timestamptz, archive text
+) RETURNS text LANGUAGE plpgsql AS
+$$
+DECLARE
+    known executions;
+BEGIN
+    PERFORM sagad_lock_log();
+    SELECT * INTO known FROM executions WHERE execution_id = gone;
+    IF NOT FOUND THEN
+        RETURN 'gone';
+    ELSIF known.finished_at IS NULL OR at_version <> (
+        SELECT max(originator_version) FROM stored_events WHERE originator_id = gone
+    ) THEN
+        RETURN 'changed';
+    ELSIF EXISTS (SELECT FROM leases WHERE execution_id = gone) THEN
+        RETURN 'owed';
+    ELSIF EXISTS (SELECT FROM forks WHERE source = gone) THEN
+        RETURN 'forked';
+    ELSIF EXISTS (SELECT FROM pins WHERE execution_id = gone) THEN
+        RETURN 'pinned';
+    END IF;
+    INSERT INTO deleted_executions AS d (execution_id, workflow, definition, status, trigger_name, dedupe_key, started_at,
+        finished_at, events, head, deleted_at, archived_as)
+    VALUES (gone, known.workflow, known.definition, known.status, known.trigger_name, known.dedupe_key, known.started_at,
+        known.finished_at, at_version, last_hash, now, archive)
+    ON CONFLICT (execution_id) DO UPDATE SET workflow = excluded.workflow, definition = excluded.definition,
+        status = excluded.status, finished_at = excluded.finished_at, events = excluded.events, head = excluded.head,
+        deleted_at = excluded.deleted_at, archived_as = excluded.archived_as, restored_at = NULL;
+    DELETE FROM stored_events WHERE originator_id = gone;
+    DELETE FROM executions WHERE execution_id = gone;
+    DELETE FROM snapshots WHERE execution_id = gone;
+    DELETE FROM timers WHERE execution_id = gone;
+    DELETE FROM approvals WHERE execution_id = gone;
+    DELETE FROM forks WHERE execution_id = gone;
+    DELETE FROM chunks WHERE execution_id = gone;
+    DELETE FROM streams WHERE execution_id = gone;
+    WITH unused AS (DELETE FROM payload_uses WHERE execution_id = gone RETURNING hash)
+    DELETE FROM payloads p USING unused u WHERE p.hash = u.hash AND p.counted
+        AND NOT EXISTS (SELECT FROM payload_uses o WHERE o.hash = p.hash AND o.execution_id <> gone);
+    RETURN 'deleted';
+END
+$$;
