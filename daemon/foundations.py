@@ -5,6 +5,8 @@ Comes from: daemon/main. Goes to: daemon/main, which connects it.
 
 from __future__ import annotations
 
+import os
+import socket
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -17,6 +19,7 @@ from daemon.runtime.brokers import Brokers
 from daemon.runtime.codec import codec_of
 from daemon.runtime.definitions import Compiler
 from daemon.runtime.expiry import Expiry
+from daemon.runtime.leases import Membership
 from daemon.runtime.metrics import Metrics
 from daemon.runtime.quotas import Quotas
 from daemon.runtime.restoring import Restoring
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
     from daemon.core.node import NodeType
     from daemon.runtime.clock import Clock, SharedClock
     from daemon.runtime.handler_registry import DurableFunction, Handler
-    from daemon.runtime.leases import Membership
     from daemon.runtime.otlp import OtlpCollector
     from daemon.runtime.supervisor import Follower
     from daemon.settings import Settings
@@ -134,14 +136,34 @@ def cache_backend(settings: Settings, store: Store) -> Results:
             return store.results
 
 
-def keep_results(tools: Tools, store: Store, spawn: Spawn) -> KeptResults:
+def keep_results(tools: Tools, store: Store, membership: Membership, spawn: Spawn) -> KeptResults:
     """Make what keeps results and chunks, on what the store has for them."""
     clock, settings, backend = tools.clock, tools.settings.cache, store.results
     missed = tools.metrics.not_cached
     cache = ResultCache(backend, clock, spawn=spawn, max_bytes=settings.max_result_bytes, missed=missed)
     retention = Retention(store.streams, backend, clock, keep_s=tools.settings.streams.keep_s)
-    quotas = Quotas(store.usage, clock, tools.settings.storage, counted=tools.metrics.payloads)
+    quotas = Quotas(
+        store,
+        codec_of(tools.settings),
+        clock,
+        tools.settings.storage,
+        leads=lambda: membership.leads,
+        counted=tools.metrics.payloads,
+    )
     return KeptResults(cache, StreamHub(store.streams, clock, spawn=spawn, ended=retention.wanted), retention, quotas)
+
+
+def membership_of(tools: Tools, store: Store) -> Membership:
+    """Return this daemon among those of the store. It has not joined yet."""
+    settings, clock = tools.settings.daemon, tools.clock
+    return Membership(
+        store.leases,
+        clock,
+        name=settings.name or f"{socket.gethostname()}:{os.getpid()}",
+        ttl=timedelta(seconds=settings.lease_ttl_s),
+        fenced=tools.metrics.fenced,
+        compare=clock.compare if store.url.startswith("postgres") else None,
+    )
 
 
 def expiry_of(

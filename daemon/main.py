@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -28,6 +27,7 @@ from daemon.foundations import (
     keep_results,
     letting_go,
     make_tools,
+    membership_of,
 )
 from daemon.nodes import all_node_types
 from daemon.runtime.branches import Branches
@@ -47,7 +47,7 @@ from daemon.runtime.grants import Grants
 from daemon.runtime.handler_registry import handlers_of, naming_of
 from daemon.runtime.history import History
 from daemon.runtime.intake import Intake
-from daemon.runtime.leases import ALONE, Membership
+from daemon.runtime.leases import ALONE
 from daemon.runtime.measured_log import MeasuredLog
 from daemon.runtime.migrations import Migrations
 from daemon.runtime.notices import tell_operators
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from daemon.core.plan import Plan
     from daemon.runtime.expiry import Expiry
     from daemon.runtime.handler_registry import DurableFunction, Handler
+    from daemon.runtime.leases import Membership
     from daemon.runtime.metrics import Metrics
     from daemon.runtime.otlp import OtlpCollector
     from daemon.runtime.supervisor import Follower
@@ -212,6 +213,7 @@ class _Base:
 def _base(tools: Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Base:
     log = MeasuredLog(store.log, tools.metrics)
     history = History(store.log, store.snapshots, store.deletions)
+    membership = membership_of(tools, store)
     return _Base(
         tools=tools,
         store=store,
@@ -221,10 +223,10 @@ def _base(tools: Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Base
         history=history,
         snapshots=SnapshotTaker(store.snapshots, history, tools.clock, tools.settings.snapshots, spawn=spawn),
         plans=Plans(store.definitions, tools.compiler.compile_stored, tools.clock),
-        membership=_membership(tools, store),
+        membership=membership,
         outgoing=outgoing,
         check_input=InputSchemas().check,
-        results=keep_results(tools, store, spawn),
+        results=keep_results(tools, store, membership, spawn),
         expiry=expiry_of(tools.settings, store, tools.clock, on_deleted=tools.metrics.deleted),
         spawn=spawn,
     )
@@ -373,18 +375,6 @@ def _subscriptions(tools: Tools, store: Store, intake: Intake, letters: Letters,
         resolve_secret=tools.secrets,
         env=tools.env,
         spawn=spawn,
-    )
-
-
-def _membership(tools: Tools, store: Store) -> Membership:
-    settings, clock = tools.settings.daemon, tools.clock
-    return Membership(
-        store.leases,
-        clock,
-        name=settings.name or f"{socket.gethostname()}:{os.getpid()}",
-        ttl=timedelta(seconds=settings.lease_ttl_s),
-        fenced=tools.metrics.fenced,
-        compare=clock.compare if store.url.startswith("postgres") else None,
     )
 
 

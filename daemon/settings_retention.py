@@ -86,9 +86,9 @@ class Quota:
     workflow: str = "*"
     """A name, with `*` for any run of characters: each workflow that fits has as much for itself."""
     bytes: Annotated[int, Between(1, 1 << 60)]
-    policy: Literal["warn", "evict_oldest", "fail"] = "warn"
-    """What happens beyond it, besides a warning: nothing; payloads of executions that have ended are dropped, of the
-    first to end at first; or no execution of the workflow is started."""
+    policy: Literal["warn", "compress", "evict_oldest", "fail"] = "warn"
+    """What happens beyond it, besides a warning: nothing; payloads of executions that have ended are compressed, or
+    dropped, of the first to end at first; or no execution of the workflow is started."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from msgspec import Raw, Struct
 from eventstore.at_rest import AtRest
 from eventstore.errors import Undecodable, Unusable
 from eventstore.log import Recorded, Verbatim
+from eventstore.packing import unpacked
 from eventstore.payloads import MARK, is_reference, put_back, refer, references_in
 from eventstore.sealing import SEALED, Personal, filled, holes_in, key_of
 
@@ -324,7 +325,7 @@ class Opened:
         See `Codec.decode` for `keys`.
         """
         unseal, decode = self._codec.unseal, self._codec.decode
-        plain = {key: None if data is None else unseal(data) for key, data in payloads.items()}
+        plain = {key: None if data is None else unpacked(unseal(data)) for key, data in payloads.items()}
         return [
             Recorded(row.execution_id, row.version, row.position, decode(row, data, plain, keys))
             for row, data in self._rows

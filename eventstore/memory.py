@@ -51,6 +51,7 @@ class MemoryLog:
         self.streams: defaultdict[UUID, list[Stored]] = defaultdict(list)
         self.kept: dict[str, bytes | None] = {}
         """Payloads by hash."""
+        self.packed: set[str] = set()
         self.uses: defaultdict[UUID, set[str]] = defaultdict(set)
         """The payloads that each execution refers to."""
         self._listeners: set[asyncio.Event] = set()
@@ -120,6 +121,7 @@ class MemoryLog:
         others = {key for each, used in self.uses.items() if each != execution_id for key in used}
         for key in self.uses.pop(execution_id, set()) - others:
             self.kept.pop(key, None)
+            self.packed.discard(key)
 
     def _is_late(self, append: Append) -> bool:
         """Tell whether the execution is not where the append extends it, or it or its source was deleted."""
@@ -135,6 +137,7 @@ class MemoryLog:
         if self.kept.get(payload_hash) is None:
             return False
         self.kept[payload_hash] = None
+        self.packed.discard(payload_hash)
         return True
 
     @asynccontextmanager

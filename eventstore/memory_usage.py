@@ -38,9 +38,9 @@ class MemoryUsage:
             if keys
         ]
 
-    async def oldest(self, workflow: str, *, limit: int) -> Sequence[tuple[str, int]]:
+    async def oldest(self, workflow: str, *, limit: int, unpacked: bool = False) -> Sequence[tuple[str, int]]:
         """See `usage.Usage`."""
-        keys = {key for keys in self._log.uses.values() for key in keys}
+        keys = {key for keys in self._log.uses.values() for key in keys} - (self._log.packed if unpacked else set())
         ends = [(await self._ended(workflow, key), key) for key in keys]
         found = [(ended, key) for ended, key in ends if ended is not None]
         return [(key, self._size(key)) for _, key in sorted(found)[:limit]]
@@ -50,8 +50,16 @@ class MemoryUsage:
         async with self._index.writing:
             if await self._ended(workflow, payload_hash) is None:
                 return False
-            self._log.kept[payload_hash] = None
-            return True
+            return await self._log.delete(payload_hash)
+
+    async def pack(self, payload_hash: str, data: bytes | None) -> bool:
+        """See `usage.Usage`."""
+        if self._log.kept.get(payload_hash) is None or payload_hash in self._log.packed:
+            return False
+        self._log.packed.add(payload_hash)
+        if data is not None:
+            self._log.kept[payload_hash] = data
+        return True
 
     async def _ended(self, workflow: str, key: str) -> datetime | None:
         """Return when the last that refers to it ended; None when it may not be dropped."""

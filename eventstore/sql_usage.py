@@ -30,12 +30,18 @@ class SqlUsage:
         rows = await self._database.fetch(SQL["used"], {})
         return [Used(workflow, payloads, int(size)) for workflow, payloads, size in rows]
 
-    async def oldest(self, workflow: str, *, limit: int) -> Sequence[tuple[str, int]]:
+    async def oldest(self, workflow: str, *, limit: int, unpacked: bool = False) -> Sequence[tuple[str, int]]:
         """See `usage.Usage`."""
-        rows = await self._database.fetch(SQL["oldest"], {"workflow": workflow, "limit": limit})
+        sql = SQL["oldest"].replace("{conditions}", "NOT p.packed" if unpacked else "true")
+        rows = await self._database.fetch(sql, {"workflow": workflow, "limit": limit})
         return [(key, size) for key, size in rows]
 
     async def evict(self, workflow: str, payload_hash: str) -> bool:
         """See `usage.Usage`."""
         dropping = (SQL["evict"], {"workflow": workflow, "hash": payload_hash})
         return await self._database.execute(*self._before, dropping) > 0
+
+    async def pack(self, payload_hash: str, data: bytes | None) -> bool:
+        """See `usage.Usage`."""
+        name = "leave_unpacked" if data is None else "pack"
+        return await self._database.execute((SQL[name], {"hash": payload_hash, "data": data})) > 0

@@ -1,4 +1,4 @@
-"""How much payloads take, by workflow, and dropping those that nobody needs to go on.
+"""How much payloads take, by workflow, and making room of those that nobody needs to go on.
 
 Counted are payloads that were written since their uses are; one that several executions of a workflow refer to, once.
 
@@ -25,17 +25,23 @@ class Used(Struct, frozen=True):
 
 
 class Usage(Protocol):
-    """Counts payloads, and drops some."""
+    """Counts payloads, drops some, and makes some smaller."""
 
     async def used(self) -> Sequence[Used]:
         """Return what each workflow uses, by name; those without payloads are left out."""
 
-    async def oldest(self, workflow: str, *, limit: int) -> Sequence[tuple[str, int]]:
+    async def oldest(self, workflow: str, *, limit: int, unpacked: bool = False) -> Sequence[tuple[str, int]]:
         """Return hashes and sizes of payloads that may be dropped, those of the executions that ended first at first.
 
         All that refer to such a one have ended, are of this workflow and not pinned, and no other goes on from their
-        past.
+        past. With `unpacked` only those that may still be packed.
         """
 
     async def evict(self, workflow: str, payload_hash: str) -> bool:
         """Drop a payload's bytes, if it still may be dropped, and leave a tombstone; False when it may not."""
+
+    async def pack(self, payload_hash: str, data: bytes | None) -> bool:
+        """Store it in these bytes, which hold the same value; None: it is not smaller packed. Remember either.
+
+        False when it was packed, or dropped, meanwhile.
+        """

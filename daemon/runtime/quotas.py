@@ -3,7 +3,7 @@
 What is counted is a moment old, so a quota may be passed by what is written meanwhile. No payload is dropped that an
 execution needs to go on.
 
-Comes from: daemon/main, `intake`. Goes to: eventstore/usage.
+Comes from: daemon/main, `intake`. Goes to: eventstore/usage, `room`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import structlog
 
 from daemon.core.errors import StorageFull
 from daemon.runtime.leases import first_of
+from daemon.runtime.room import Room
 from eventstore.errors import StoreError
 
 if TYPE_CHECKING:
@@ -22,29 +23,33 @@ if TYPE_CHECKING:
 
     from daemon.runtime.clock import Clock
     from daemon.settings_retention import Quota, Storage
+    from eventstore.codec import Codec
+    from eventstore.store import Store
     from eventstore.usage import Usage, Used
 
 WARN_AT = 0.8
 """Of a quota."""
-EVICTED = 1000
-"""Payloads looked at, at once."""
 
 _logger = structlog.get_logger(__name__)
 
 
 class Quotas:
-    """A follower that keeps payloads within their quotas; every daemon does so, which is harmless."""
+    """A follower that keeps payloads within their quotas: every daemon counts, one makes room."""
 
     def __init__(
         self,
-        usage: Usage,
+        store: Store,
+        codec: Codec,
         clock: Clock,
         storage: Storage,
         *,
+        leads: Callable[[], bool] = lambda: True,
         counted: Callable[[Sequence[Used]], None] = lambda _used: None,
     ) -> None:
-        """Tell `counted` what each workflow uses, whenever that was counted."""
-        self._usage = usage
+        """`leads` tells whether this is the daemon that makes room; `counted` hears what each workflow uses."""
+        self._usage = store.usage
+        self._room = Room(store, codec)
+        self._leads = leads
         self._clock = clock
         self._storage = storage
         self._counted = counted
@@ -81,10 +86,10 @@ class Quotas:
             if quota is None:
                 continue
             self._warn(used, quota)
-            if used.bytes > quota.bytes and quota.policy == "evict_oldest":
-                await self._evict(used, quota)
-            elif used.bytes > quota.bytes and quota.policy == "fail":
+            if used.bytes > quota.bytes and quota.policy == "fail":
                 full[used.workflow] = used
+            elif used.bytes > quota.bytes and self._leads():
+                await self._make_room(used, quota)
         self._full = full
 
     def _warn(self, used: Used, quota: Quota) -> None:
@@ -96,16 +101,18 @@ class Quotas:
             said = {"workflow": used.workflow, "bytes": used.bytes, "quota": quota.bytes, "policy": quota.policy}
             _logger.warning("payload_quota_nearly_used", **said)
 
-    async def _evict(self, used: Used, quota: Quota) -> None:
-        """Drop the oldest that nobody needs, until the quota holds or there are no more."""
-        over, dropped = used.bytes - quota.bytes, 0
-        for key, size in await self._usage.oldest(used.workflow, limit=EVICTED):
-            if over <= 0:
-                break
-            dropped += await self._usage.evict(used.workflow, key)
-            over -= size
-        if dropped or over > 0:
-            _logger.info("payloads_evicted", workflow=used.workflow, payloads=dropped, bytes_over=max(over, 0))
+    async def _make_room(self, used: Used, quota: Quota) -> None:
+        """Do what the policy says until the quota holds, or nothing is left to do it to."""
+        over = used.bytes - quota.bytes
+        match quota.policy:
+            case "evict_oldest":
+                made = await self._room.evict(used.workflow, over)
+            case "compress":
+                made = await self._room.compress(used.workflow, over)
+            case _:
+                return
+        said = {"workflow": used.workflow, "policy": quota.policy, "bytes": made.bytes}
+        _logger.info("payloads_made_room", payloads=made.payloads, bytes_over=max(over - made.bytes, 0), **said)
 
 
 async def storage_view(usage: Usage, storage: Storage) -> dict[str, Any]:

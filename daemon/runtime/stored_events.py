@@ -15,6 +15,7 @@ from daemon.core.chain import beginning, link
 from daemon.core.events import ExecutionForked, ExecutionMigrated, ExecutionStarted
 from eventstore.codec import Stored
 from eventstore.errors import Undecodable
+from eventstore.packing import unpacked
 from eventstore.payloads import references_in
 from eventstore.sealing import key_of
 
@@ -125,7 +126,7 @@ class StoredEvents:
         found: dict[str, bytes | None] = {}
         for key, data in (await self._store.archive.payloads(wanted)).items():
             try:
-                found[key] = None if data is None else self._codec.unseal(bytes(data))
+                found[key] = None if data is None else unpacked(self._codec.unseal(bytes(data)))
             except Undecodable as error:
                 raise Broken(row.execution_id, row.version, f"has a payload {key}: {error}") from error
             if not is_of(key, found[key]):

@@ -60,7 +60,7 @@ DELETE FROM snapshots WHERE execution_id = :execution_id;
 DELETE FROM snapshots WHERE execution_id = :execution_id AND version = :version;
 
 -- delete_payload: leave a tombstone
-UPDATE payloads SET data = NULL WHERE hash = :hash AND data IS NOT NULL;
+UPDATE payloads SET data = NULL, packed = false WHERE hash = :hash AND data IS NOT NULL;
 
 -- bury_payload: leave a tombstone where there is nothing
 INSERT INTO payloads (hash, data, counted) VALUES (:hash, NULL, true) ON CONFLICT (hash) DO NOTHING;

@@ -5,11 +5,12 @@ SELECT workflow, count(*), sum(size) FROM (
     WHERE p.data IS NOT NULL
 ) used GROUP BY workflow ORDER BY workflow;
 
--- oldest: what may be dropped of a workflow; those of the executions that ended first at first
+-- oldest: what nobody needs to go on, of a workflow; those of the executions that ended first at first; the caller puts
+-- its conditions in the place of {conditions}
 SELECT p.hash, length(p.data) FROM payload_uses u JOIN executions e ON e.execution_id = u.execution_id
 JOIN payloads p ON p.hash = u.hash
 WHERE e.workflow = :workflow AND e.finished_at IS NOT NULL AND p.data IS NOT NULL AND p.counted
-    AND NOT EXISTS (
+    AND {conditions} AND NOT EXISTS (
         SELECT 1 FROM payload_uses o LEFT JOIN executions x ON x.execution_id = o.execution_id
         WHERE o.hash = p.hash AND (
             x.finished_at IS NULL OR x.workflow <> :workflow
@@ -20,7 +21,7 @@ WHERE e.workflow = :workflow AND e.finished_at IS NOT NULL AND p.data IS NOT NUL
 GROUP BY p.hash ORDER BY max(e.finished_at), p.hash LIMIT :limit;
 
 -- evict: leave a tombstone, unless somebody needs it
-UPDATE payloads SET data = NULL WHERE hash = :hash AND data IS NOT NULL AND counted
+UPDATE payloads SET data = NULL, packed = false WHERE hash = :hash AND data IS NOT NULL AND counted
     AND NOT EXISTS (
         SELECT 1 FROM payload_uses o LEFT JOIN executions x ON x.execution_id = o.execution_id
         WHERE o.hash = payloads.hash AND (
@@ -29,6 +30,12 @@ UPDATE payloads SET data = NULL WHERE hash = :hash AND data IS NOT NULL AND coun
             OR EXISTS (SELECT 1 FROM pins n WHERE n.execution_id = o.execution_id)
         )
     );
+
+-- pack: the same value in other bytes
+UPDATE payloads SET data = :data, packed = true WHERE hash = :hash AND data IS NOT NULL AND NOT packed;
+
+-- leave_unpacked: it would not be smaller
+UPDATE payloads SET packed = true WHERE hash = :hash AND data IS NOT NULL AND NOT packed;
 
 -- lock_log: on Postgres, nobody begins to need one meanwhile; SQLite lets one transaction write at a time anyway
 SELECT sagad_lock_log();

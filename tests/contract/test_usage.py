@@ -11,6 +11,7 @@ from msgspec import Raw
 
 from eventstore.index import ForkRow, IndexChange
 from eventstore.log import Append
+from eventstore.packing import packed
 from eventstore.usage import Used
 from tests.support.stores import NOW, Noted, append, row
 
@@ -72,3 +73,33 @@ async def test_what_was_dropped_leaves_a_tombstone(store: Store) -> None:
     await put(store, TWO, "ab", after_h=None)
     assert await store.usage.evict("orders", hash_of("b")) is False
     assert await store.usage.used() == [Used("orders", 2, 4000)]
+
+
+async def test_what_was_packed_reads_as_before(store: Store) -> None:
+    """It takes less, and is not offered again; nor is what would not be smaller."""
+    await put(store, ONE, "a", after_h=1)
+    await put(store, TWO, "b", after_h=2)
+    smaller = packed(bytes(long("a")))
+    assert await store.usage.oldest("orders", limit=1, unpacked=True) == [(hash_of("a"), 2000)]
+    assert await store.usage.pack(hash_of("a"), smaller) is True
+    assert await store.usage.pack(hash_of("a"), smaller) is False
+    assert await store.usage.oldest("orders", limit=9, unpacked=True) == [(hash_of("b"), 2000)]
+    assert await store.usage.pack(hash_of("b"), None) is True
+    assert await store.usage.oldest("orders", limit=9, unpacked=True) == []
+    assert await store.usage.used() == [Used("orders", 2, 2000 + len(smaller))]
+    assert await store.usage.oldest("orders", limit=9) == [(hash_of("a"), len(smaller)), (hash_of("b"), 2000)]
+    for execution_id, letter in ((ONE, "a"), (TWO, "b")):
+        [found] = await store.log.read(execution_id)
+        assert found.event.value == long(letter)
+        [found] = (await store.log.read_many([execution_id], limit=1))[execution_id]
+        assert found.event.value == long(letter)
+
+
+async def test_what_was_dropped_is_not_packed(store: Store) -> None:
+    """And what comes back after that may be."""
+    await put(store, ONE, "a")
+    await store.usage.pack(hash_of("a"), packed(bytes(long("a"))))
+    assert await store.usage.evict("orders", hash_of("a")) is True
+    assert await store.usage.pack(hash_of("a"), b"x") is False
+    await put(store, TWO, "a")
+    assert await store.usage.oldest("orders", limit=9, unpacked=True) == [(hash_of("a"), 2000)]

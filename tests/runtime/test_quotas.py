@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,11 +13,16 @@ import structlog
 from daemon.core.errors import StorageFull
 from daemon.core.state import Running
 from daemon.core.values import from_json
+from daemon.runtime.codec import codec_of
 from daemon.runtime.metrics import Metrics
 from daemon.runtime.quotas import Quotas, storage_view
+from daemon.runtime.verification import Verifier
 from daemon.settings import Limits
+from daemon.settings_encryption import Encryption
 from daemon.settings_retention import Quota, Storage
 from daemon.testing.clock import FakeClock
+from eventstore.pins import Pin
+from tests.support.archives import exported
 from tests.support.daemons import finished, running, settings_for, start, until
 from tests.support.stores import store_url
 from triggers.message import Ack, Inbound, Retry
@@ -49,7 +56,7 @@ def settings(folder: Path, url: str, *quotas: Quota) -> Settings:
 
 def quotas_of(daemon: Daemon, metrics: Metrics | None = None) -> Quotas:
     counted = (metrics or Metrics()).payloads
-    return Quotas(daemon.store.usage, FakeClock(), daemon.settings.storage, counted=counted)
+    return Quotas(daemon.store, codec_of(daemon.settings), FakeClock(), daemon.settings.storage, counted=counted)
 
 
 async def put(daemon: Daemon, letter: str) -> UUID:
@@ -78,11 +85,69 @@ async def test_what_was_oldest_is_dropped_beyond_the_quota(tmp_path: Path, store
         assert (await daemon.history.existing(ids[0])).version
 
 
+async def test_what_was_oldest_is_compressed_beyond_the_quota(tmp_path: Path, store_url: str) -> None:
+    """Only as many as it takes; all read, verify and export as before, and what is pinned or open is left alone."""
+    quota = Quota(workflow="w", bytes=5000, policy="compress")
+    async with running(settings(tmp_path, store_url, quota)) as daemon:
+        ids = [await put(daemon, letter) for letter in "pabc"]
+        await daemon.store.pins.put(Pin(execution_id=ids[0], at=daemon.clock.now(), by="ana"))
+        before = [await exported(daemon.store, key, tmp_path / "out") for key in ids]
+        with structlog.testing.capture_logs() as logs:
+            await quotas_of(daemon).look()
+        [said] = [each for each in logs if each["event"] == "payloads_made_room"]
+        assert (said["payloads"], said["policy"], said["bytes_over"]) == (2, "compress", 0)
+        view = await storage_view(daemon.store.usage, daemon.settings.storage)
+        assert 4004 < view["workflows"][0]["bytes"] < 5000
+        assert await input_of(daemon, ids[1]) == "a" * 2000
+        verified = [await Verifier(daemon.store, codec_of(daemon.settings)).verify(key) for key in ids]
+        assert [each.findings for each in verified] == [()] * 4
+        assert [await exported(daemon.store, key, tmp_path / "out") for key in ids] == before
+
+
+async def test_what_is_encrypted_at_rest_is_compressed_before(tmp_path: Path) -> None:
+    """And is encrypted as all the rest is."""
+    at_rest = Encryption(at_rest_keys=(b64encode(b"k" * 32).decode(),))
+    quota = Quota(workflow="w", bytes=1, policy="compress")
+    async with running(replace(settings(tmp_path, "memory://", quota), encryption=at_rest)) as daemon:
+        execution_id = await put(daemon, "a")
+        await quotas_of(daemon).look()
+        [(key, size)] = await daemon.store.usage.oldest("w", limit=9)
+        stored = (await daemon.store.archive.payloads([key]))[key]
+        assert (size < 200, b"sagad-z" in (stored or b"")) == (True, False)
+        assert await input_of(daemon, execution_id) == "a" * 2000
+
+
+async def test_what_would_not_be_smaller_stays_as_it_is(tmp_path: Path) -> None:
+    """As in a store that compresses all; it is not looked at again."""
+    given = settings(tmp_path, "memory://", Quota(workflow="w", bytes=1, policy="compress"))
+    async with running(replace(given, store=replace(given.store, compressor_topic="zlib"))) as daemon:
+        execution_id = await put(daemon, "a")
+        before = await daemon.store.usage.oldest("w", limit=9)
+        await quotas_of(daemon).look()
+        assert await daemon.store.usage.oldest("w", limit=9) == before
+        assert await daemon.store.usage.oldest("w", limit=9, unpacked=True) == []
+        assert await input_of(daemon, execution_id) == "a" * 2000
+
+
+async def test_only_one_daemon_makes_room(tmp_path: Path) -> None:
+    """All count, and refuse to start."""
+    quotas = (Quota(workflow="w", bytes=1, policy="evict_oldest"), Quota(workflow="held", bytes=1, policy="fail"))
+    async with running(settings(tmp_path, "memory://", *quotas)) as daemon:
+        kept = await put(daemon, "a")
+        await start(daemon, "held", "h" * 2000)
+        codec = codec_of(daemon.settings)
+        other = Quotas(daemon.store, codec, FakeClock(), daemon.settings.storage, leads=lambda: False)
+        await other.look()
+        assert await input_of(daemon, kept) == "a" * 2000
+        with pytest.raises(StorageFull):
+            other.check("held")
+
+
 async def test_none_is_started_beyond_the_quota(tmp_path: Path, store_url: str) -> None:
     """By no caller and no message, which waits at its broker; until there is room."""
     async with running(settings(tmp_path, store_url, Quota(workflow="w", bytes=3000, policy="fail"))) as daemon:
         await put(daemon, "a")
-        used = Quotas(daemon.store.usage, FakeClock(), daemon.settings.storage)
+        used = quotas_of(daemon)
         daemon.intake._admit = used.check
         await used.look()
         last = await put(daemon, "b")

@@ -6,6 +6,9 @@ CREATE TABLE pins (
     reason text NOT NULL
 );
 
+-- Whether a payload was packed after it was written, or is not made smaller by that. False for a tombstone.
+ALTER TABLE payloads ADD COLUMN packed boolean NOT NULL DEFAULT false;
+
 -- Delete an execution that is as the caller knows it, and remember that; or say in a word why not. Its message slots stay:
 -- they keep messages that it has collected from being taken again. Lock order as everywhere: the log's lock first.
 CREATE OR REPLACE FUNCTION sagad_delete_execution(

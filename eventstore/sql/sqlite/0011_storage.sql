@@ -5,3 +5,6 @@ CREATE TABLE pins (
     pinned_by TEXT NOT NULL,
     reason TEXT NOT NULL
 ) WITHOUT ROWID;
+
+-- Whether a payload was packed after it was written, or is not made smaller by that. False for a tombstone.
+ALTER TABLE payloads ADD COLUMN packed INTEGER NOT NULL DEFAULT 0;
