@@ -51,6 +51,7 @@ from daemon.runtime.leases import ALONE
 from daemon.runtime.measured_log import MeasuredLog
 from daemon.runtime.migrations import Migrations
 from daemon.runtime.notices import tell_operators
+from daemon.runtime.payload_place import outside_of
 from daemon.runtime.people import People
 from daemon.runtime.plans import Plans
 from daemon.runtime.recovery import Recovery
@@ -113,7 +114,8 @@ async def open_daemon(
     )
     async with AsyncExitStack() as stack:
         if store is None:
-            store = await open_store(settings.store.url, codec_of(settings), auto_migrate=settings.store.auto_migrate)
+            migrate, outside = settings.store.auto_migrate, outside_of(settings.storage)
+            store = await open_store(settings.store.url, codec_of(settings), auto_migrate=migrate, outside=outside)
             stack.push_async_callback(store.close)
         store = replace(store, results=cache_backend(settings, store))
         stack.push_async_callback(store.results.close)

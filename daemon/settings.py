@@ -32,7 +32,7 @@ from daemon.settings_reader import (
     Reader,
     Url,
 )
-from daemon.settings_retention import Retention, Storage, check_retention
+from daemon.settings_retention import Retention, Storage, check_retention, check_storage
 
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
@@ -370,6 +370,7 @@ def _check(settings: Settings, reader: Reader) -> None:
     if settings.encryption.at_rest_keys and settings.store.cipher_key is not None:
         reader.report("encryption", "at_rest_keys", "beside cipher_key in [store]: one of the two encrypts the store")
     check_retention(settings.retention, reader)
+    check_storage(settings.storage, reader)
     check_people(settings.approvals, settings.smtp, reader, shortest=SHORTEST_TOKEN)
     if settings.store.cipher_topic and not settings.store.cipher_key:
         reader.report("store", "cipher_key", "is missing: there is a cipher_topic", "set SAGAD_STORE_CIPHER_KEY")

@@ -86,9 +86,9 @@ class Quota:
     workflow: str = "*"
     """A name, with `*` for any run of characters: each workflow that fits has as much for itself."""
     bytes: Annotated[int, Between(1, 1 << 60)]
-    policy: Literal["warn", "compress", "evict_oldest", "fail"] = "warn"
-    """What happens beyond it, besides a warning: nothing; payloads of executions that have ended are compressed, or
-    dropped, of the first to end at first; or no execution of the workflow is started."""
+    policy: Literal["warn", "compress", "external", "evict_oldest", "fail"] = "warn"
+    """What happens beyond it, besides a warning: nothing; payloads of executions that have ended are compressed,
+    moved out of the database, or dropped, of the first to end at first; or no execution of the workflow is started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +97,12 @@ class Storage:
 
     interval_s: Annotated[float, Between(1, 86400)] = 60.0
     """Between two times of counting."""
+    external: Annotated[str, ArchiveUrl()] | None = None
+    """Where payloads go with the policy `external`: `file:///var/payloads`, or `s3://bucket/prefix`. All daemons, and
+    all commands that read the store, must reach it. When it is another place, move the files there first."""
+    s3_endpoint: Annotated[str, Url("http", "https")] | None = None
+    """Of storage that is not Amazon's, as in `[retention]`."""
+    s3_region: str | None = None
     quotas: tuple[Quota, ...] = field(default_factory=tuple)
     """In tables of their own."""
 
@@ -112,3 +118,12 @@ def check_retention(retention: Retention, reader: Reader) -> None:
         reader.report("retention", "archive", message, "name a folder or a bucket, or give the rules archive = false")
     if retention.s3_endpoint is not None and not (retention.archive or "").startswith("s3://"):
         reader.report("retention", "s3_endpoint", "has no effect: the archive is not s3://…")
+
+
+def check_storage(storage: Storage, reader: Reader) -> None:
+    """Report what does not go together."""
+    if storage.external is None and any(quota.policy == "external" for quota in storage.quotas):
+        message = "is missing: there are quotas with the policy external"
+        reader.report("storage", "external", message, "name a folder or a bucket, or choose another policy")
+    if storage.s3_endpoint is not None and not (storage.external or "").startswith("s3://"):
+        reader.report("storage", "s3_endpoint", "has no effect: external is not s3://…")

@@ -16,6 +16,7 @@ from eventstore.index import DefinitionUse, DueTimer
 from eventstore.leases import News
 from eventstore.memory_slots import MemorySlots
 from eventstore.memory_subjects import MemorySubjects
+from eventstore.outside import Reach
 from eventstore.rows import changed_row, clean, clean_approval
 
 if TYPE_CHECKING:
@@ -36,14 +37,16 @@ if TYPE_CHECKING:
     )
     from eventstore.leases import Member
     from eventstore.log import Append, KeyUsed, Recorded, StoredDefinition
+    from eventstore.outside import Outside
     from eventstore.pins import Pin
 
 
 class MemoryLog:
     """`log.EventLog` and `payloads.Payloads` in lists and dicts."""
 
-    def __init__(self, codec: Codec, index: MemoryIndex) -> None:
+    def __init__(self, codec: Codec, index: MemoryIndex, outside: Outside | None = None) -> None:
         self._codec = codec
+        self.reach = Reach(codec, outside)
         self._index = index
         self.subjects = MemorySubjects(index)
         self._rows: list[Stored | None] = []
@@ -52,6 +55,10 @@ class MemoryLog:
         self.kept: dict[str, bytes | None] = {}
         """Payloads by hash."""
         self.packed: set[str] = set()
+        self.objects: dict[str, str] = {}
+        """Names of objects outside by the hash of the payload."""
+        self.loose: dict[str, tuple[str, datetime | None]] = {}
+        """Objects that no payload has: of which one, and since when it is about to be written; None: to be removed."""
         self.uses: defaultdict[UUID, set[str]] = defaultdict(set)
         """The payloads that each execution refers to."""
         self._listeners: set[asyncio.Event] = set()
@@ -95,16 +102,16 @@ class MemoryLog:
         self, execution_id: UUID, *, after_version: int = 0, up_to_version: int | None = None
     ) -> Sequence[Recorded]:
         """See `log.EventLog`."""
-        return self._decode(self.streams.get(execution_id, [])[after_version:up_to_version])
+        return await self._decode(self.streams.get(execution_id, [])[after_version:up_to_version])
 
     async def read_many(self, execution_ids: Sequence[UUID], *, limit: int) -> Mapping[UUID, Sequence[Recorded]]:
         """See `log.EventLog`."""
-        return {key: self._decode(self.streams[key][:limit]) for key in execution_ids if self.streams.get(key)}
+        return {key: await self._decode(self.streams[key][:limit]) for key in execution_ids if self.streams.get(key)}
 
     async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
         """See `log.EventLog`."""
         there = (row for row in islice(self._rows, after_position, None) if row is not None)
-        return self._decode(list(islice(there, limit)))
+        return await self._decode(list(islice(there, limit)))
 
     async def head(self) -> int:
         """See `log.EventLog`."""
@@ -122,6 +129,15 @@ class MemoryLog:
         for key in self.uses.pop(execution_id, set()) - others:
             self.kept.pop(key, None)
             self.packed.discard(key)
+            self._loosen(key)
+
+    def rows(self, hashes: Iterable[str]) -> list[tuple[str, bytes | None, str | None]]:
+        """Return payloads by hash, with their bytes, if they are here, and the names of their objects."""
+        return [(key, self.kept[key], self.objects.get(key)) for key in hashes if key in self.kept]
+
+    def _loosen(self, key: str) -> None:
+        if (name := self.objects.pop(key, None)) is not None:
+            self.loose[name] = key, None
 
     def _is_late(self, append: Append) -> bool:
         """Tell whether the execution is not where the append extends it, or it or its source was deleted."""
@@ -134,8 +150,9 @@ class MemoryLog:
 
     async def delete(self, payload_hash: str) -> bool:
         """See `payloads.Payloads`."""
-        if self.kept.get(payload_hash) is None:
+        if self.kept.get(payload_hash) is None and payload_hash not in self.objects:
             return False
+        self._loosen(payload_hash)
         self.kept[payload_hash] = None
         self.packed.discard(payload_hash)
         return True
@@ -150,9 +167,9 @@ class MemoryLog:
         finally:
             self._listeners.discard(event)
 
-    def _decode(self, rows: Sequence[Stored]) -> list[Recorded]:
+    async def _decode(self, rows: Sequence[Stored]) -> list[Recorded]:
         opened = self._codec.open(rows)
-        payloads = {key: self.kept[key] for key in opened.wanted if key in self.kept}
+        payloads = await self.reach.fill(self.rows(opened.wanted))
         return opened.events(payloads, self.subjects.stored(opened.keys))
 
     def _is_gone(self, key: KeyUsed) -> bool:

@@ -40,7 +40,7 @@ class MemoryArchive:
 
     async def payloads(self, hashes: Sequence[str]) -> Mapping[str, bytes | None]:
         """See `archive.Archive`."""
-        return {key: self._log.kept[key] for key in hashes if key in self._log.kept}
+        return await self._log.reach.fill(self._log.rows(hashes))
 
     async def bury(self, payload_hash: str) -> None:
         """See `archive.Archive`."""

@@ -31,12 +31,15 @@ class MemoryUsage:
         found: defaultdict[str, set[str]] = defaultdict(set)
         for execution_id, keys in self._log.uses.items():
             if (row := await self._index.execution(execution_id)) is not None:
-                found[row.workflow] |= {key for key in keys if self._log.kept.get(key) is not None}
-        return [
-            Used(workflow, len(keys), sum(self._size(key) for key in keys))
-            for workflow, keys in sorted(found.items())
-            if keys
-        ]
+                found[row.workflow] |= {key for key in keys if self._is_there(key) or key in self._log.objects}
+        return [self._used(workflow, keys) for workflow, keys in sorted(found.items()) if keys]
+
+    def _used(self, workflow: str, keys: set[str]) -> Used:
+        here = [self._size(key) for key in keys if self._is_there(key)]
+        return Used(workflow, len(here), sum(here), len(keys) - len(here))
+
+    def _is_there(self, key: str) -> bool:
+        return self._log.kept.get(key) is not None
 
     async def oldest(self, workflow: str, *, limit: int, unpacked: bool = False) -> Sequence[tuple[str, int]]:
         """See `usage.Usage`."""
@@ -48,9 +51,11 @@ class MemoryUsage:
     async def evict(self, workflow: str, payload_hash: str) -> bool:
         """See `usage.Usage`."""
         async with self._index.writing:
-            if await self._ended(workflow, payload_hash) is None:
+            if not await self.may_go(workflow, payload_hash):
                 return False
-            return await self._log.delete(payload_hash)
+            self._log.kept[payload_hash] = None
+            self._log.packed.discard(payload_hash)
+            return True
 
     async def pack(self, payload_hash: str, data: bytes | None) -> bool:
         """See `usage.Usage`."""
@@ -60,6 +65,10 @@ class MemoryUsage:
         if data is not None:
             self._log.kept[payload_hash] = data
         return True
+
+    async def may_go(self, workflow: str, key: str) -> bool:
+        """Tell whether nobody needs its bytes here to go on."""
+        return await self._ended(workflow, key) is not None
 
     async def _ended(self, workflow: str, key: str) -> datetime | None:
         """Return when the last that refers to it ended; None when it may not be dropped."""
@@ -72,7 +81,7 @@ class MemoryUsage:
             if each in self._index.pins or await self._index.forks(each, limit=1):
                 return None
             ends.append(row.finished_at)
-        return max(ends) if ends and self._log.kept.get(key) is not None else None
+        return max(ends) if ends and self._is_there(key) else None
 
     def _size(self, key: str) -> int:
         return len(self._log.kept[key] or b"")

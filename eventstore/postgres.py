@@ -17,6 +17,7 @@ from eventstore.arrays import Bigints, Bytes, Texts, Uuids
 from eventstore.codec import Stored
 from eventstore.errors import Conflict, Fenced, Full
 from eventstore.log import by_execution
+from eventstore.outside import Reach
 from eventstore.postgres_rows import index_arrays, key_arrays, rare_changes
 from eventstore.queries import statements
 from eventstore.relational import MAX_VERSION
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from eventstore.arrays import Array
     from eventstore.codec import Codec
     from eventstore.log import Append, Recorded
+    from eventstore.outside import Outside
     from eventstore.postgres_database import PostgresDatabase
 
 Rare: TypeAlias = "Sequence[tuple[str, Sequence[Array]]]"
@@ -41,9 +43,10 @@ KEY_GONE = "SG001"
 class PostgresLog:
     """`log.EventLog` and `payloads.Payloads` on one database."""
 
-    def __init__(self, database: PostgresDatabase, codec: Codec) -> None:
+    def __init__(self, database: PostgresDatabase, codec: Codec, outside: Outside | None = None) -> None:
         self._database = database
         self._codec = codec
+        self._reach = Reach(codec, outside)
 
     async def insert(self, batch: Sequence[Append]) -> None:
         """See `log.EventLog`."""
@@ -141,12 +144,18 @@ class PostgresLog:
 
     async def delete(self, payload_hash: str) -> bool:
         """See `payloads.Payloads`."""
-        return await self._database.execute((SQL["delete_payload"], {"hash": payload_hash})) > 0
+        steps = [(SQL[name], {"hash": payload_hash}) for name in ("loosen_object", "delete_payload")]
+        return await self._database.execute(*steps) > 0
 
     async def _decode(self, rows: Sequence[Stored]) -> list[Recorded]:
         opened = self._codec.open(rows)
         if not opened.wanted and not opened.keys:
             return opened.events()
-        found = await self._database.select(SQL["get_payloads"], (opened.wanted,)) if opened.wanted else ()
+        payloads = await self.payloads(opened.wanted) if opened.wanted else {}
         keys = await self._database.select(SQL["get_keys"], (opened.keys,)) if opened.keys else ()
-        return opened.events(dict(found), dict(keys))
+        return opened.events(payloads, dict(keys))
+
+    async def payloads(self, hashes: Sequence[str]) -> dict[str, bytes | None]:
+        """See `archive.Archive`."""
+        found = await self._database.select(SQL["get_payloads"], (list(hashes),))
+        return await self._reach.fill([(key, data, name) for key, data, name in found])

@@ -39,7 +39,7 @@ class PostgresArchive(SqlArchive):
 
     async def payloads(self, hashes: Sequence[str]) -> Mapping[str, bytes | None]:
         """See `archive.Archive`."""
-        return dict(await self._database.select(SQL["get_payloads"], (list(hashes),)))
+        return await self._log.payloads(hashes)
 
     async def adopt(self, appends: AsyncIterable[Append], *, at: datetime | None = None) -> None:
         """See `archive.Archive`."""

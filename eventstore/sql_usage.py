@@ -28,7 +28,7 @@ class SqlUsage:
     async def used(self) -> Sequence[Used]:
         """See `usage.Usage`."""
         rows = await self._database.fetch(SQL["used"], {})
-        return [Used(workflow, payloads, int(size)) for workflow, payloads, size in rows]
+        return [Used(workflow, payloads, int(size), outside) for workflow, payloads, size, outside in rows]
 
     async def oldest(self, workflow: str, *, limit: int, unpacked: bool = False) -> Sequence[tuple[str, int]]:
         """See `usage.Usage`."""

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 import msgspec
 from msgspec.structs import replace
 
-from eventstore.codec import Stored
+from eventstore.codec import NO_KEYS, Stored
 from eventstore.errors import Conflict, Fenced, Full
 from eventstore.leases import News
 from eventstore.log import by_execution
+from eventstore.outside import Reach
 from eventstore.queries import statements
 from eventstore.relational import MAX_VERSION
 from eventstore.slot_rows import put_slots
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import datetime
 
-    from eventstore.codec import Codec
+    from eventsourcing.sqlite import SQLiteCursor
+
+    from eventstore.codec import Codec, Opened
     from eventstore.log import Append, Recorded
+    from eventstore.outside import Outside
     from eventstore.sqlite_database import Recorder, SqliteDatabase
 
 SQL = {**statements("queries.sql"), **statements("sqlite/append.sql")}
@@ -43,9 +47,10 @@ SQL = {**statements("queries.sql"), **statements("sqlite/append.sql")}
 class SqliteLog:
     """`log.EventLog` and `payloads.Payloads` on one file."""
 
-    def __init__(self, database: SqliteDatabase, codec: Codec) -> None:
+    def __init__(self, database: SqliteDatabase, codec: Codec, outside: Outside | None = None) -> None:
         self._database = database
         self._codec = codec
+        self._reach = Reach(codec, outside)
         self._listeners: set[asyncio.Event] = set()
         self.news = News()
 
@@ -111,30 +116,30 @@ class SqliteLog:
         """See `log.EventLog`."""
         last = MAX_VERSION if up_to_version is None else up_to_version
 
-        def work(recorder: Recorder) -> Sequence[Recorded]:
+        def work(recorder: Recorder) -> _Read:
             with recorder.datastore.transaction(commit=False) as cursor:
                 cursor.execute(SQL["read"], (execution_id.hex, after_version, last))
                 rows = [Stored(execution_id, *row) for row in cursor.fetchall()]
             return self._decode(recorder, rows)
 
-        return await self._database.read(work)
+        return await self._whole(await self._database.read(work))
 
     async def read_many(self, execution_ids: Sequence[UUID], *, limit: int) -> Mapping[UUID, Sequence[Recorded]]:
         """See `log.EventLog`."""
         wanted = _json([key.hex for key in execution_ids])
 
-        def work(recorder: Recorder) -> Mapping[UUID, Sequence[Recorded]]:
+        def work(recorder: Recorder) -> _Read:
             with recorder.datastore.transaction(commit=False) as cursor:
                 cursor.execute(SQL["read_many"], (wanted, limit))
                 rows = [Stored(UUID(key), *rest) for key, *rest in cursor.fetchall()]
-            return by_execution(self._decode(recorder, rows))
+            return self._decode(recorder, rows)
 
-        return await self._database.read(work)
+        return by_execution(await self._whole(await self._database.read(work)))
 
     async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
         """See `log.EventLog`."""
 
-        def work(recorder: Recorder) -> Sequence[Recorded]:
+        def work(recorder: Recorder) -> _Read:
             found = recorder.select_notifications(after_position, limit, inclusive_of_start=False)
             rows = [
                 Stored(UUID(str(row.originator_id)), row.originator_version, row.id, row.topic, row.state)
@@ -142,7 +147,7 @@ class SqliteLog:
             ]
             return self._decode(recorder, rows)
 
-        return await self._database.read(work)
+        return await self._whole(await self._database.read(work))
 
     async def head(self) -> int:
         """See `log.EventLog`."""
@@ -155,7 +160,8 @@ class SqliteLog:
 
     async def delete(self, payload_hash: str) -> bool:
         """See `payloads.Payloads`."""
-        return await self._database.execute((SQL["delete_payload"], {"hash": payload_hash})) > 0
+        steps = [(SQL[name], {"hash": payload_hash}) for name in ("loosen_object", "delete_payload")]
+        return await self._database.execute(*steps) > 0
 
     @asynccontextmanager
     async def hints(self) -> AsyncIterator[asyncio.Event]:
@@ -167,15 +173,47 @@ class SqliteLog:
         finally:
             self._listeners.discard(event)
 
-    def _decode(self, recorder: Recorder, rows: Sequence[Stored]) -> list[Recorded]:
+    async def payloads(self, hashes: Sequence[str]) -> Mapping[str, bytes | None]:
+        """See `archive.Archive`."""
+
+        def work(recorder: Recorder) -> list[tuple[str, bytes | None, str | None]]:
+            with recorder.datastore.transaction(commit=False) as cursor:
+                return _payloads(cursor, hashes)
+
+        return await self._reach.fill(await self._database.read(work))
+
+    def _decode(self, recorder: Recorder, rows: Sequence[Stored]) -> _Read:
+        """Read what the rows refer to, and decode them if all of it is here."""
         opened = self._codec.open(rows)
         if not opened.wanted and not opened.keys:
-            return opened.events()
+            return _Read(opened.events(), opened)
         with recorder.datastore.transaction(commit=False) as cursor:
-            cursor.execute(SQL["get_payloads"], (_json(opened.wanted),))
-            payloads = {row["hash"]: row["data"] for row in cursor.fetchall()}
+            payloads = _payloads(cursor, opened.wanted)
             cursor.execute(SQL["get_keys"], (_json(opened.keys),))
-            return opened.events(payloads, {row["key_id"]: row["wrapped"] for row in cursor.fetchall()})
+            keys = {row["key_id"]: row["wrapped"] for row in cursor.fetchall()}
+        if any(data is None and name is not None for _, data, name in payloads):
+            return _Read(None, opened, payloads, keys)
+        return _Read(opened.events({key: data for key, data, _ in payloads}, keys), opened)
+
+    async def _whole(self, read: _Read) -> Sequence[Recorded]:
+        """Return the events, with what is outside of the file."""
+        if read.events is not None:
+            return read.events
+        payloads = await self._reach.fill(read.payloads)
+        return await asyncio.to_thread(read.opened.events, payloads, read.keys)
+
+
+class _Read(NamedTuple):
+    events: list[Recorded] | None
+    """None while some of it is outside."""
+    opened: Opened
+    payloads: Sequence[tuple[str, bytes | None, str | None]] = ()
+    keys: Mapping[str, bytes | None] = NO_KEYS
+
+
+def _payloads(cursor: SQLiteCursor, hashes: Sequence[str]) -> list[tuple[str, bytes | None, str | None]]:
+    cursor.execute(SQL["get_payloads"], (_json(hashes),))
+    return [(row["hash"], row["data"], row["object"]) for row in cursor.fetchall()]
 
 
 def _orphans(connection: sqlite3.Connection, batch: Sequence[Append]) -> list[Append]:

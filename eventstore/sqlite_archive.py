@@ -8,8 +8,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from eventstore.codec import Stored
 from eventstore.sql_archive import SqlArchive
 from eventstore.sqlite import SQL
@@ -44,14 +42,7 @@ class SqliteArchive(SqlArchive):
 
     async def payloads(self, hashes: Sequence[str]) -> Mapping[str, bytes | None]:
         """See `archive.Archive`."""
-        wanted = msgspec.json.encode(hashes).decode()
-
-        def work(recorder: Recorder) -> Mapping[str, bytes | None]:
-            with recorder.datastore.transaction(commit=False) as cursor:
-                cursor.execute(SQL["get_payloads"], (wanted,))
-                return {row["hash"]: row["data"] for row in cursor.fetchall()}
-
-        return await self._database.read(work)
+        return await self._log.payloads(hashes)
 
     async def adopt(self, appends: AsyncIterable[Append], *, at: datetime | None = None) -> None:
         """See `archive.Archive`."""

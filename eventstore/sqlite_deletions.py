@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 SQL = statements("sqlite/deletions.sql")
 _REFUSALS: tuple[Outcome, ...] = ("gone", "changed", "owed", "forked", "pinned", "newest")
-_DROPS = ("events", "execution", "snapshots", "timers", "approvals", "fork", "chunks", "streams", "payloads", "uses")
+_DROPS = ("events", "execution", "snapshots", "timers", "approvals", "fork", "chunks", "streams")
+_STEPS = (*(f"drop_{what}" for what in _DROPS), "loosen_objects", "drop_payloads", "drop_uses")
 
 
 class SqliteDeletions(SqlDeletions):
@@ -43,8 +44,8 @@ class SqliteDeletions(SqlDeletions):
                     return refusal
             remains = {"head": deletion.head, "at": micros(deletion.at), "archived_as": deletion.archived_as}
             connection.execute(SQL["remember"], {**asked, **remains})
-            for what in _DROPS:
-                connection.execute(SQL[f"drop_{what}"], asked)
+            for step in _STEPS:
+                connection.execute(SQL[step], asked)
             return "deleted"
 
         return await self._database.write(work)

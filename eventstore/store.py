@@ -17,6 +17,7 @@ from eventstore.memory_archive import MemoryArchive
 from eventstore.memory_dead_letters import MemoryDeadLetters
 from eventstore.memory_deletions import MemoryDeletions
 from eventstore.memory_leases import MemoryLeases
+from eventstore.memory_outside import MemoryObjects
 from eventstore.memory_pins import MemoryPins
 from eventstore.memory_results import MemoryResults
 from eventstore.memory_snapshots import MemorySnapshots
@@ -33,6 +34,7 @@ from eventstore.sealed_log import SealedLog, Vault
 from eventstore.sealed_values import SealedResults, SealedSnapshots, SealedStreams
 from eventstore.slot_rows import SqlSlots
 from eventstore.sql_dead_letters import SqlDeadLetters
+from eventstore.sql_outside import SqlObjects
 from eventstore.sql_pins import SqlPins
 from eventstore.sql_results import SqlResults
 from eventstore.sql_streams import SqlStreams
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from eventstore.index import Index
     from eventstore.leases import Leases
     from eventstore.log import Cursors, Definitions, EventLog
+    from eventstore.outside import Objects, Outside
     from eventstore.payloads import Payloads
     from eventstore.pins import Pins
     from eventstore.results import Results
@@ -96,6 +99,9 @@ class Store:
     deletions: Deletions
     pins: Pins
     usage: Usage
+    objects: Objects
+    outside: Outside | None
+    """Where payloads are that were moved out; None: nowhere."""
     leases: Leases
     results: Results
     streams: Streams
@@ -127,10 +133,16 @@ def _now() -> datetime:
 
 
 async def open_store(
-    url: str, codec: Codec, *, auto_migrate: bool = True, memory_now: Callable[[], datetime] = _now
+    url: str,
+    codec: Codec,
+    *,
+    auto_migrate: bool = True,
+    outside: Outside | None = None,
+    memory_now: Callable[[], datetime] = _now,
 ) -> Store:
     """Open the store and check its schema; an older or empty one is migrated, unless `auto_migrate` is off.
 
+    `outside` is where payloads are that were moved out of the database; the caller closes it, if that is needed.
     `memory_now` is the clock of a store in memory; others have their own.
 
     Raises Unusable for a URL or a schema that cannot work, Unavailable when the database does not answer.
@@ -138,11 +150,12 @@ async def open_store(
     scheme = urlsplit(url).scheme
     match scheme:
         case "memory":
-            return _sealing(_in_memory(url, codec, memory_now), codec)
+            return _sealing(_in_memory(url, codec, outside, memory_now), codec)
         case "sqlite":
-            return await _encrypted(await _ready(_on_sqlite(url, codec), "sqlite", auto_migrate=auto_migrate), codec)
+            store = _on_sqlite(url, codec, outside)
+            return await _encrypted(await _ready(store, "sqlite", auto_migrate=auto_migrate), codec)
         case "postgresql" | "postgres":
-            store = await _on_postgres(url, codec)
+            store = await _on_postgres(url, codec, outside)
             return await _encrypted(await _ready(store, "postgres", auto_migrate=auto_migrate), codec)
     raise Unusable(
         f"store URL {without_password(url)!r}: use memory://, sqlite:///file.db or postgresql://host/database"
@@ -201,9 +214,10 @@ def _sealing(store: Store, codec: Codec) -> Store:
     )
 
 
-def _in_memory(url: str, codec: Codec, now: Callable[[], datetime]) -> Store:
+def _in_memory(url: str, codec: Codec, outside: Outside | None, now: Callable[[], datetime]) -> Store:
     index = MemoryIndex()
-    log = MemoryLog(codec, index)
+    log = MemoryLog(codec, index, outside)
+    usage = MemoryUsage(log, index)
     snapshots, results, streams = MemorySnapshots(), MemoryResults(), MemoryStreams(index)
     _connect_in_memory(log, snapshots, results, streams)
     return Store(
@@ -217,7 +231,9 @@ def _in_memory(url: str, codec: Codec, now: Callable[[], datetime]) -> Store:
         archive=MemoryArchive(log, index),
         deletions=MemoryDeletions(log, index, snapshots, streams),
         pins=MemoryPins(index),
-        usage=MemoryUsage(log, index),
+        usage=usage,
+        objects=MemoryObjects(log, index, usage),
+        outside=outside,
         leases=MemoryLeases(index, now),
         results=results,
         streams=streams,
@@ -249,13 +265,13 @@ def _connect_in_memory(
     log.subjects.count, log.subjects.drop = count, drop
 
 
-def _on_sqlite(url: str, codec: Codec) -> Store:
+def _on_sqlite(url: str, codec: Codec, outside: Outside | None) -> Store:
     parts = urlsplit(url)
     path = unquote(parts.path).removeprefix("/")
     if parts.netloc or parts.query or not path or path.startswith(":"):
         raise Unusable(f"store URL {url!r}: use sqlite:///file.db, or four slashes for an absolute path")
     database = SqliteDatabase(str(Path(path).absolute()))
-    log = SqliteLog(database, codec)
+    log = SqliteLog(database, codec, outside)
     subjects = SqlSubjects(database)
     return Store(
         url=url,
@@ -269,6 +285,8 @@ def _on_sqlite(url: str, codec: Codec) -> Store:
         deletions=SqliteDeletions(database, codec),
         pins=SqlPins(database),
         usage=SqlUsage(database),
+        objects=SqlObjects(database),
+        outside=outside,
         leases=SqliteLeases(database, log.news),
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),
@@ -282,10 +300,10 @@ def _on_sqlite(url: str, codec: Codec) -> Store:
     )
 
 
-async def _on_postgres(url: str, codec: Codec) -> Store:
+async def _on_postgres(url: str, codec: Codec, outside: Outside | None) -> Store:
     database = PostgresDatabase(url)
     await database.open()
-    log = PostgresLog(database, codec)
+    log = PostgresLog(database, codec, outside)
     subjects = SqlSubjects(database)
     return Store(
         url=without_password(url),
@@ -299,6 +317,8 @@ async def _on_postgres(url: str, codec: Codec) -> Store:
         deletions=PostgresDeletions(database, codec),
         pins=SqlPins(database, "lock_log"),
         usage=SqlUsage(database, "lock_log"),
+        objects=SqlObjects(database, "lock_log"),
+        outside=outside,
         leases=PostgresLeases(database),
         results=SqlResults(database, codec),
         streams=SqlStreams(database, codec),

@@ -21,7 +21,9 @@ class Used(Struct, frozen=True):
     workflow: str
     payloads: int
     bytes: int
-    """As they are stored: compressed, where the store does that."""
+    """As they are stored in the database: compressed, where the store does that."""
+    outside: int = 0
+    """Payloads that were moved out of the database; they count nowhere else."""
 
 
 class Usage(Protocol):

@@ -85,11 +85,15 @@ class Pinned(Model):
 
 
 class Stored(Model):
-    """What a workflow's payloads take. `nearly_used`: at least 80 % of the quota."""
+    """What a workflow's payloads take. `outside` is how many were moved out of the database.
+
+    `nearly_used`: at least 80 % of the quota.
+    """
 
     workflow: str
     payloads: int
     bytes: int
+    outside: int
     quota: int | None
     policy: str | None
     nearly_used: bool

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from daemon.cli.faults import BadUsage
 from daemon.runtime.codec import codec_of
+from daemon.runtime.payload_place import outside_of
 from eventstore.store import open_store
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ async def opened(settings: Settings, *, create: bool = False) -> AsyncIterator[S
     if missing is not None and not create:
         hint = "`sagad run` and `sagad migrate` make it; or name other settings with --config"
         raise BadUsage(f"there is no database at {missing}", hint=hint)
-    store = await open_store(settings.store.url, codec_of(settings), auto_migrate=create)
+    outside = outside_of(settings.storage)
+    store = await open_store(settings.store.url, codec_of(settings), auto_migrate=create, outside=outside)
     try:
         yield store
     finally:

@@ -24,7 +24,7 @@ def storage(*, as_json: Json = False, config: Config = None) -> None:
     if as_json:
         output.print_json(view)
         return
-    output.print_table(["WORKFLOW", "PAYLOADS", "BYTES", "QUOTA", "BEYOND IT"], map(_row, view["workflows"]))
+    output.print_table(["WORKFLOW", "PAYLOADS", "BYTES", "OUTSIDE", "QUOTA", "BEYOND IT"], map(_row, view["workflows"]))
 
 
 async def _view(settings: Settings) -> dict[str, Any]:
@@ -35,4 +35,4 @@ async def _view(settings: Settings) -> dict[str, Any]:
 def _row(row: dict[str, Any]) -> tuple[Any, ...]:
     quota = row["quota"]
     share = "" if quota is None else f"{quota} ({100 * row['bytes'] // quota} % used)"
-    return row["workflow"], row["payloads"], row["bytes"], share, row["policy"] or ""
+    return row["workflow"], row["payloads"], row["bytes"], row["outside"], share, row["policy"] or ""

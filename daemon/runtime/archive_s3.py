@@ -27,9 +27,11 @@ _MISSING = {"404", "NoSuchKey"}
 class Bucket:
     """Objects in a bucket, under a prefix. An object is there whole, or not at all."""
 
-    def __init__(self, url: str, *, endpoint: str | None, region: str | None) -> None:
+    def __init__(self, url: str, what: str, *, endpoint: str | None, region: str | None) -> None:
+        """Take the bucket; `what` is what people call it."""
         parts = urlsplit(url)
         self.url = url
+        self._said = f"{what} at {url}"
         self._bucket = parts.netloc
         self._prefix = unquote(parts.path).strip("/")
         config = Config(connect_timeout=ANSWER_S, read_timeout=ANSWER_S, retries={"mode": "standard"})
@@ -57,7 +59,7 @@ class Bucket:
             await asyncio.to_thread(ask, *given)
         except ClientError as error:
             if error.response["Error"]["Code"] in _MISSING:
-                raise nothing_at(self.url, name) from None
-            raise away(self.url, error) from error
+                raise nothing_at(self._said, name) from None
+            raise away(self._said, error) from error
         except (BotoCoreError, Boto3Error, OSError) as error:
-            raise away(self.url, error) from error
+            raise away(self._said, error) from error

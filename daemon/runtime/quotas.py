@@ -16,12 +16,13 @@ import structlog
 from daemon.core.errors import StorageFull
 from daemon.runtime.leases import first_of
 from daemon.runtime.room import Room
-from eventstore.errors import StoreError
+from eventstore.errors import StoreError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from daemon.runtime.clock import Clock
+    from daemon.runtime.room import Made
     from daemon.settings_retention import Quota, Storage
     from eventstore.codec import Codec
     from eventstore.store import Store
@@ -48,7 +49,12 @@ class Quotas:
     ) -> None:
         """`leads` tells whether this is the daemon that makes room; `counted` hears what each workflow uses."""
         self._usage = store.usage
-        self._room = Room(store, codec)
+        self._room = Room(store, codec, clock)
+        self._ways: Mapping[str, Callable[[str, int], Awaitable[Made]]] = {
+            "compress": self._room.compress,
+            "external": self._room.move_out,
+            "evict_oldest": self._room.evict,
+        }
         self._leads = leads
         self._clock = clock
         self._storage = storage
@@ -65,7 +71,7 @@ class Quotas:
 
     async def run(self) -> None:
         """Count, and act, until stopped or cancelled."""
-        while self._storage.quotas and not self._stopping.is_set():
+        while (self._storage.quotas or self._storage.external) and not self._stopping.is_set():
             try:
                 await self.look()
             except StoreError as error:
@@ -91,6 +97,8 @@ class Quotas:
             elif used.bytes > quota.bytes and self._leads():
                 await self._make_room(used, quota)
         self._full = full
+        if self._leads():
+            await self._room.sweep()
 
     def _warn(self, used: Used, quota: Quota) -> None:
         """Say it once, until there is room again."""
@@ -104,13 +112,14 @@ class Quotas:
     async def _make_room(self, used: Used, quota: Quota) -> None:
         """Do what the policy says until the quota holds, or nothing is left to do it to."""
         over = used.bytes - quota.bytes
-        match quota.policy:
-            case "evict_oldest":
-                made = await self._room.evict(used.workflow, over)
-            case "compress":
-                made = await self._room.compress(used.workflow, over)
-            case _:
-                return
+        make = self._ways.get(quota.policy)
+        if make is None:
+            return
+        try:
+            made = await make(used.workflow, over)
+        except Unavailable as error:
+            _logger.warning("no_room_made", workflow=used.workflow, policy=quota.policy, error=str(error))
+            return
         said = {"workflow": used.workflow, "policy": quota.policy, "bytes": made.bytes}
         _logger.info("payloads_made_room", payloads=made.payloads, bytes_over=max(over - made.bytes, 0), **said)
 
@@ -125,6 +134,7 @@ async def storage_view(usage: Usage, storage: Storage) -> dict[str, Any]:
                 "workflow": used.workflow,
                 "payloads": used.payloads,
                 "bytes": used.bytes,
+                "outside": used.outside,
                 "quota": None if quota is None else quota.bytes,
                 "policy": None if quota is None else quota.policy,
                 "nearly_used": quota is not None and used.bytes >= WARN_AT * quota.bytes,

@@ -1,26 +1,31 @@
 """Making room for payloads beyond a quota: what each policy does to those that nobody needs to go on.
 
-Comes from: `quotas`. Goes to: eventstore/usage, eventstore/packing.
+Comes from: `quotas`. Goes to: eventstore/usage, eventstore/packing, eventstore/outside.
 """
 
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import structlog
 from msgspec import Struct
 
 from daemon.runtime.stored_events import is_of
-from eventstore.errors import Undecodable
+from eventstore.errors import Unavailable, Undecodable
 from eventstore.packing import packed, unpacked
 
 if TYPE_CHECKING:
+    from daemon.runtime.clock import Clock
     from eventstore.codec import Codec
     from eventstore.store import Store
 
 LOOKED_AT = 1000
 """Payloads, at once."""
+FORSAKEN_AFTER = timedelta(days=1)
+"""Whoever began to move a payload out, and has not come to its end in that time, never will."""
 
 _logger = structlog.get_logger(__name__)
 
@@ -35,7 +40,10 @@ class Made(Struct):
 class Room:
     """Makes room in one store. All of it is done payload by payload, each by itself."""
 
-    def __init__(self, store: Store, codec: Codec) -> None:
+    def __init__(self, store: Store, codec: Codec, clock: Clock) -> None:
+        self._objects = store.objects
+        self._outside = store.outside
+        self._clock = clock
         self._usage = store.usage
         self._archive = store.archive
         self._codec = codec
@@ -64,15 +72,58 @@ class Room:
                 made.bytes += size - len(smaller)
         return made
 
+    async def move_out(self, workflow: str, wanted: int) -> Made:
+        """Move the oldest out of the database, likewise: each is written, read back, and then taken out.
+
+        Raises Unavailable when the place does not answer, or does not give back what it was given.
+        """
+        made = Made()
+        for key, size in await self._usage.oldest(workflow, limit=LOOKED_AT):
+            if made.bytes >= wanted:
+                break
+            if await self._moved_out(workflow, key):
+                made.payloads += 1
+                made.bytes += size
+        return made
+
+    async def sweep(self) -> int:
+        """Remove objects that no payload has any more; return how many. Raises Unavailable."""
+        if self._outside is None:
+            return 0
+        names = await self._objects.unwanted(noted_before=self._clock.now() - FORSAKEN_AFTER, limit=LOOKED_AT)
+        for name in names:
+            await self._outside.remove(name)
+            await self._objects.removed(name)
+        return len(names)
+
+    async def _moved_out(self, workflow: str, key: str) -> bool:
+        stored = (await self._archive.payloads([key])).get(key)
+        if self._outside is None or stored is None or self._plain(key, bytes(stored)) is None:
+            return False
+        fresh = f"{key[:2]}/{key}.{uuid4().hex[:8]}"
+        name = await self._objects.note(key, fresh, at=self._clock.now())
+        there = None if name == fresh else await self._outside.get(name)
+        if there is None or self._plain(key, there) is None:
+            await self._outside.put(name, bytes(stored))
+            there = await self._outside.get(name)
+            if there is None or self._plain(key, there) is None:
+                raise Unavailable(f"the place for payloads does not give back what it was given: {name}")
+        return await self._objects.move(workflow, key, name)
+
     def _smaller(self, key: str, stored: bytes) -> bytes | None:
         """Return what holds the same value in less bytes; None when nothing does, or the value is not sound."""
+        plain = self._plain(key, stored)
+        smaller = stored if plain is None else self._codec.seal(packed(plain))
+        return smaller if len(smaller) < len(stored) else None
+
+    def _plain(self, key: str, stored: bytes) -> bytes | None:
+        """Return the value; None, and say so, when it is not what its hash says."""
+        wrong = "its hash is another"
         try:
             plain = unpacked(self._codec.unseal(stored))
+            if is_of(key, plain):
+                return plain
         except Undecodable as error:
-            _logger.error("payload_damaged", payload=key, error=str(error))  # noqa: TRY400  foreseen: the message says all
-            return None
-        if not is_of(key, plain):
-            _logger.error("payload_damaged", payload=key, error="its hash is another")
-            return None
-        smaller = self._codec.seal(packed(plain))
-        return smaller if len(smaller) < len(stored) else None
+            wrong = str(error)
+        _logger.error("payload_damaged", payload=key, error=wrong)
+        return None

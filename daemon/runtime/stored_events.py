@@ -124,7 +124,11 @@ class StoredEvents:
         if not wanted:
             return {}
         found: dict[str, bytes | None] = {}
-        for key, data in (await self._store.archive.payloads(wanted)).items():
+        try:
+            stored = await self._store.archive.payloads(wanted)
+        except Undecodable as error:
+            raise Broken(row.execution_id, row.version, f"cannot be read: {error}") from error
+        for key, data in stored.items():
             try:
                 found[key] = None if data is None else unpacked(self._codec.unseal(bytes(data)))
             except Undecodable as error:

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from daemon.runtime.codec import codec_of
+from daemon.runtime.payload_place import outside_of
 from daemon.settings import Daemon as DaemonSettings
 from daemon.settings import Limits, Settings, Throttle, Workflows
 from daemon.settings import Store as StoreSettings
@@ -126,7 +127,9 @@ class Stage:
     async def stored(self) -> Store:
         """Return the store itself, to look at what is in it."""
         if self._store is None:
-            self._store = await open_store(self.settings.store.url, codec_of(self.settings))
+            self._store = await open_store(
+                self.settings.store.url, codec_of(self.settings), outside=outside_of(self.settings.storage)
+            )
         return self._store
 
     async def _living(self) -> Life:

@@ -59,8 +59,13 @@ DELETE FROM snapshots WHERE execution_id = :execution_id;
 -- clear_snapshot: drop one
 DELETE FROM snapshots WHERE execution_id = :execution_id AND version = :version;
 
+-- loosen_object: the one that a payload has
+INSERT INTO loose_objects (name, hash) SELECT object, hash FROM payloads WHERE hash = :hash AND object IS NOT NULL
+ON CONFLICT (name) DO UPDATE SET noted_at = NULL;
+
 -- delete_payload: leave a tombstone
-UPDATE payloads SET data = NULL, packed = false WHERE hash = :hash AND data IS NOT NULL;
+UPDATE payloads SET data = NULL, packed = false, object = NULL
+WHERE hash = :hash AND (data IS NOT NULL OR object IS NOT NULL);
 
 -- bury_payload: leave a tombstone where there is nothing
 INSERT INTO payloads (hash, data, counted) VALUES (:hash, NULL, true) ON CONFLICT (hash) DO NOTHING;

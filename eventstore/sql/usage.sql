@@ -1,8 +1,8 @@
 -- used: payloads and their bytes by workflow, each once
-SELECT workflow, count(*), sum(size) FROM (
+SELECT workflow, count(size), coalesce(sum(size), 0), count(*) - count(size) FROM (
     SELECT DISTINCT e.workflow AS workflow, p.hash AS hash, length(p.data) AS size
     FROM payload_uses u JOIN executions e ON e.execution_id = u.execution_id JOIN payloads p ON p.hash = u.hash
-    WHERE p.data IS NOT NULL
+    WHERE p.data IS NOT NULL OR p.object IS NOT NULL
 ) used GROUP BY workflow ORDER BY workflow;
 
 -- oldest: what nobody needs to go on, of a workflow; those of the executions that ended first at first; the caller puts

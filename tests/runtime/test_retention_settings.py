@@ -66,7 +66,10 @@ def test_without_rules_nothing_goes() -> None:
         ('[retention]\narchive = "s3://"', "[retention] archive: must be file:///an/absolute/folder or s3://bucket"),
         ('[retention]\ns3_endpoint = "http://x"', "[retention] s3_endpoint: has no effect"),
         ('[[storage.quotas]]\nworkflow = "w"', "[storage.quotas.1] bytes: is missing"),
-        ('[[storage.quotas]]\nbytes = 1\npolicy = "evict"', "[storage.quotas.1] policy: must be one of warn, evict"),
+        ('[[storage.quotas]]\nbytes = 1\npolicy = "evict"', "[storage.quotas.1] policy: must be one of warn, compress"),
+        ('[[storage.quotas]]\nbytes = 1\npolicy = "external"', "[storage] external: is missing: there are quotas with"),
+        ('[storage]\nexternal = "s3:/x"', "[storage] external: must be file:///an/absolute/folder or s3://bucket"),
+        ('[storage]\ns3_endpoint = "http://x"', "[storage] s3_endpoint: has no effect"),
         ("[retention]\ninterval_s = 0", "[retention] interval_s: must be a number from 1"),
     ],
 )

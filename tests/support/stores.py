@@ -12,8 +12,10 @@ import pytest
 from msgspec import Raw, Struct
 
 from eventstore.codec import Codec
+from eventstore.errors import Unavailable
 from eventstore.index import ExecutionRow, IndexChange, TimerRow
 from eventstore.log import Append, EventLog, Recorded
+from eventstore.outside import Outside
 from eventstore.store import Store, open_store
 from eventstore.writer import Writer
 
@@ -82,9 +84,9 @@ def timer(timer_id: str, seconds: int) -> TimerRow:
 
 @asynccontextmanager
 async def opened(
-    url: str, codec: Codec = CODEC, *, memory_now: Callable[[], datetime] = lambda: NOW
+    url: str, codec: Codec = CODEC, *, outside: Outside | None = None, memory_now: Callable[[], datetime] = lambda: NOW
 ) -> AsyncIterator[Store]:
-    store = await open_store(url, codec, memory_now=memory_now)
+    store = await open_store(url, codec, outside=outside, memory_now=memory_now)
     try:
         yield store
     finally:
@@ -123,6 +125,30 @@ async def store(store_url: str, memory_time: Time) -> AsyncIterator[Store]:
     """Give a new store of each kind."""
     async with opened(store_url, memory_now=memory_time) as store:
         yield store
+
+
+class Shelf:
+    """A place for payloads outside of a database, in a dict; away when told to."""
+
+    def __init__(self) -> None:
+        self.there: dict[str, bytes] = {}
+        self.away = False
+
+    async def put(self, name: str, data: bytes) -> None:
+        self._ask()
+        self.there[name] = data
+
+    async def get(self, name: str) -> bytes | None:
+        self._ask()
+        return self.there.get(name)
+
+    async def remove(self, name: str) -> None:
+        self._ask()
+        self.there.pop(name, None)
+
+    def _ask(self) -> None:
+        if self.away:
+            raise Unavailable("the shelf is away")
 
 
 @pytest.fixture

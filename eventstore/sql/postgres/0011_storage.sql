@@ -9,6 +9,17 @@ CREATE TABLE pins (
 -- Whether a payload was packed after it was written, or is not made smaller by that. False for a tombstone.
 ALTER TABLE payloads ADD COLUMN packed boolean NOT NULL DEFAULT false;
 
+-- The name of the object outside of the database that holds a payload's bytes, when they are not here.
+ALTER TABLE payloads ADD COLUMN object text;
+
+-- Objects that no payload has: one is about to be written since a time, or, without a time, to be removed.
+CREATE TABLE loose_objects (
+    name text PRIMARY KEY,
+    hash text NOT NULL,
+    noted_at timestamptz
+);
+CREATE INDEX loose_objects_by_hash ON loose_objects (hash);
+
 -- Delete an execution that is as the caller knows it, and remember that; or say in a word why not. Its message slots stay:
 -- they keep messages that it has collected from being taken again. Lock order as everywhere: the log's lock first.
 CREATE OR REPLACE FUNCTION sagad_delete_execution(
@@ -48,9 +59,14 @@ BEGIN
     DELETE FROM forks WHERE execution_id = gone;
     DELETE FROM chunks WHERE execution_id = gone;
     DELETE FROM streams WHERE execution_id = gone;
-    WITH unused AS (DELETE FROM payload_uses WHERE execution_id = gone RETURNING hash)
-    DELETE FROM payloads p USING unused u WHERE p.hash = u.hash AND p.counted
-        AND NOT EXISTS (SELECT FROM payload_uses o WHERE o.hash = p.hash AND o.execution_id <> gone);
+    WITH unused AS (DELETE FROM payload_uses WHERE execution_id = gone RETURNING hash),
+    dropped AS (
+        DELETE FROM payloads p USING unused u WHERE p.hash = u.hash AND p.counted
+            AND NOT EXISTS (SELECT FROM payload_uses o WHERE o.hash = p.hash AND o.execution_id <> gone)
+        RETURNING p.hash, p.object
+    )
+    INSERT INTO loose_objects (name, hash) SELECT object, hash FROM dropped WHERE object IS NOT NULL
+    ON CONFLICT (name) DO UPDATE SET noted_at = NULL;
     RETURN 'deleted';
 END
 $$;

@@ -107,7 +107,7 @@ WITH gone AS (DELETE FROM leases RETURNING execution_id, daemon, hinted) INSERT 
 UPDATE leases l SET daemon = k.daemon, hinted = k.hinted FROM kept_leases k WHERE l.execution_id = k.execution_id;
 
 -- get_payloads: many by hash
-SELECT hash, data FROM payloads WHERE hash = ANY (%s);
+SELECT hash, data, object FROM payloads WHERE hash = ANY (%s);
 
 -- get_keys: many by id
 SELECT key_id, wrapped FROM subjects WHERE key_id = ANY (%s);

@@ -126,7 +126,7 @@ SELECT originator_id, max(originator_version) FROM stored_events
 WHERE originator_id IN (SELECT value FROM json_each(:ids)) GROUP BY originator_id;
 
 -- get_payloads: many by hash, given as a JSON array
-SELECT hash, data FROM payloads WHERE hash IN (SELECT value FROM json_each(?));
+SELECT hash, data, object FROM payloads WHERE hash IN (SELECT value FROM json_each(?));
 
 -- get_keys: many by id, given as a JSON array
 SELECT key_id, wrapped FROM subjects WHERE key_id IN (SELECT value FROM json_each(?));

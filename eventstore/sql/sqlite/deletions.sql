@@ -52,6 +52,12 @@ DELETE FROM chunks WHERE execution_id = :id;
 -- drop_streams: the streams themselves
 DELETE FROM streams WHERE execution_id = :id;
 
+-- loosen_objects: those of payloads that only it refers to
+INSERT INTO loose_objects (name, hash) SELECT object, hash FROM payloads
+WHERE counted AND object IS NOT NULL AND hash IN (SELECT hash FROM payload_uses WHERE execution_id = :id)
+AND NOT EXISTS (SELECT 1 FROM payload_uses o WHERE o.hash = payloads.hash AND o.execution_id <> :id)
+ON CONFLICT (name) DO UPDATE SET noted_at = NULL;
+
 -- drop_payloads: those that only it refers to
 DELETE FROM payloads WHERE counted AND hash IN (SELECT hash FROM payload_uses WHERE execution_id = :id)
 AND NOT EXISTS (SELECT 1 FROM payload_uses o WHERE o.hash = payloads.hash AND o.execution_id <> :id);
