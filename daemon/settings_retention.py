@@ -86,9 +86,10 @@ class Quota:
     workflow: str = "*"
     """A name, with `*` for any run of characters: each workflow that fits has as much for itself."""
     bytes: Annotated[int, Between(1, 1 << 60)]
-    policy: Literal["warn", "compress", "external", "evict_oldest", "fail"] = "warn"
+    policy: Literal["warn", "compress", "external", "evict_oldest", "evict_lru", "fail"] = "warn"
     """What happens beyond it, besides a warning: nothing; payloads of executions that have ended are compressed,
-    moved out of the database, or dropped, of the first to end at first; or no execution of the workflow is started."""
+    moved out of the database, or dropped, of the first to end at first, with `evict_lru` those that were not read for
+    longest; or no execution of the workflow is started."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from eventstore.leases import News
 from eventstore.memory_slots import MemorySlots
 from eventstore.memory_subjects import MemorySubjects
 from eventstore.outside import Reach
+from eventstore.reads import Reads
 from eventstore.rows import changed_row, clean, clean_approval
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class MemoryLog:
     def __init__(self, codec: Codec, index: MemoryIndex, outside: Outside | None = None) -> None:
         self._codec = codec
         self.reach = Reach(codec, outside)
+        self.reads = Reads()
+        self.read_at: dict[str, datetime] = {}
         self._index = index
         self.subjects = MemorySubjects(index)
         self._rows: list[Stored | None] = []
@@ -102,11 +105,15 @@ class MemoryLog:
         self, execution_id: UUID, *, after_version: int = 0, up_to_version: int | None = None
     ) -> Sequence[Recorded]:
         """See `log.EventLog`."""
-        return await self._decode(self.streams.get(execution_id, [])[after_version:up_to_version])
+        return await self._decode(self.streams.get(execution_id, [])[after_version:up_to_version], self.reads)
 
     async def read_many(self, execution_ids: Sequence[UUID], *, limit: int) -> Mapping[UUID, Sequence[Recorded]]:
         """See `log.EventLog`."""
-        return {key: await self._decode(self.streams[key][:limit]) for key in execution_ids if self.streams.get(key)}
+        return {
+            key: await self._decode(self.streams[key][:limit], self.reads)
+            for key in execution_ids
+            if self.streams.get(key)
+        }
 
     async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
         """See `log.EventLog`."""
@@ -167,8 +174,10 @@ class MemoryLog:
         finally:
             self._listeners.discard(event)
 
-    async def _decode(self, rows: Sequence[Stored]) -> list[Recorded]:
+    async def _decode(self, rows: Sequence[Stored], reads: Reads | None = None) -> list[Recorded]:
         opened = self._codec.open(rows)
+        if reads is not None:
+            reads.note(opened.wanted)
         payloads = await self.reach.fill(self.rows(opened.wanted))
         return opened.events(payloads, self.subjects.stored(opened.keys))
 

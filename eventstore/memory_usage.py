@@ -43,10 +43,28 @@ class MemoryUsage:
 
     async def oldest(self, workflow: str, *, limit: int, unpacked: bool = False) -> Sequence[tuple[str, int]]:
         """See `usage.Usage`."""
-        keys = {key for keys in self._log.uses.values() for key in keys} - (self._log.packed if unpacked else set())
-        ends = [(await self._ended(workflow, key), key) for key in keys]
-        found = [(ended, key) for ended, key in ends if ended is not None]
+        found = [each for each in await self._unneeded(workflow) if not unpacked or each[1] not in self._log.packed]
         return [(key, self._size(key)) for _, key in sorted(found)[:limit]]
+
+    async def least_read(self, workflow: str, *, limit: int) -> Sequence[tuple[str, int]]:
+        """See `usage.Usage`."""
+        reads = self._log.read_at
+        found = [(max(ended, reads.get(key, ended)), key) for ended, key in await self._unneeded(workflow)]
+        return [(key, self._size(key)) for _, key in sorted(found)[:limit]]
+
+    async def _unneeded(self, workflow: str) -> list[tuple[datetime, str]]:
+        keys = {key for keys in self._log.uses.values() for key in keys}
+        ends = [(await self._ended(workflow, key), key) for key in keys]
+        return [(ended, key) for ended, key in ends if ended is not None]
+
+    async def note_reads(self, hashes: Sequence[str], *, at: datetime) -> None:
+        """See `usage.Usage`."""
+        reads = self._log.read_at
+        reads.update({key: max(at, reads.get(key, at)) for key in hashes if self._is_there(key)})
+
+    async def forget_reads(self) -> None:
+        """See `usage.Usage`."""
+        self._log.read_at = {key: at for key, at in self._log.read_at.items() if self._is_there(key)}
 
     async def evict(self, workflow: str, payload_hash: str) -> bool:
         """See `usage.Usage`."""

@@ -20,6 +20,7 @@ from eventstore.log import by_execution
 from eventstore.outside import Reach
 from eventstore.postgres_rows import index_arrays, key_arrays, rare_changes
 from eventstore.queries import statements
+from eventstore.reads import Reads
 from eventstore.relational import MAX_VERSION
 from eventstore.veils import veiled
 
@@ -47,6 +48,7 @@ class PostgresLog:
         self._database = database
         self._codec = codec
         self._reach = Reach(codec, outside)
+        self.reads = Reads()
 
     async def insert(self, batch: Sequence[Append]) -> None:
         """See `log.EventLog`."""
@@ -120,12 +122,12 @@ class PostgresLog:
         """See `log.EventLog`."""
         last = MAX_VERSION if up_to_version is None else up_to_version
         rows = await self._database.select(SQL["read"], (execution_id, after_version, last))
-        return await self._decode([Stored(execution_id, *row) for row in rows])
+        return await self._decode([Stored(execution_id, *row) for row in rows], self.reads)
 
     async def read_many(self, execution_ids: Sequence[UUID], *, limit: int) -> Mapping[UUID, Sequence[Recorded]]:
         """See `log.EventLog`."""
         rows = await self._database.select(SQL["read_many"], (list(execution_ids), limit))
-        return by_execution(await self._decode([Stored(*row) for row in rows]))
+        return by_execution(await self._decode([Stored(*row) for row in rows], self.reads))
 
     async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
         """See `log.EventLog`."""
@@ -147,8 +149,10 @@ class PostgresLog:
         steps = [(SQL[name], {"hash": payload_hash}) for name in ("loosen_object", "delete_payload")]
         return await self._database.execute(*steps) > 0
 
-    async def _decode(self, rows: Sequence[Stored]) -> list[Recorded]:
+    async def _decode(self, rows: Sequence[Stored], reads: Reads | None = None) -> list[Recorded]:
         opened = self._codec.open(rows)
+        if reads is not None:
+            reads.note(opened.wanted)
         if not opened.wanted and not opened.keys:
             return opened.events()
         payloads = await self.payloads(opened.wanted) if opened.wanted else {}

@@ -24,6 +24,7 @@ from eventstore.leases import News
 from eventstore.log import by_execution
 from eventstore.outside import Reach
 from eventstore.queries import statements
+from eventstore.reads import Reads
 from eventstore.relational import MAX_VERSION
 from eventstore.slot_rows import put_slots
 from eventstore.sqlite_rows import micros, put_index, use_keys
@@ -51,6 +52,7 @@ class SqliteLog:
         self._database = database
         self._codec = codec
         self._reach = Reach(codec, outside)
+        self.reads = Reads()
         self._listeners: set[asyncio.Event] = set()
         self.news = News()
 
@@ -122,7 +124,7 @@ class SqliteLog:
                 rows = [Stored(execution_id, *row) for row in cursor.fetchall()]
             return self._decode(recorder, rows)
 
-        return await self._whole(await self._database.read(work))
+        return await self._whole(await self._database.read(work), self.reads)
 
     async def read_many(self, execution_ids: Sequence[UUID], *, limit: int) -> Mapping[UUID, Sequence[Recorded]]:
         """See `log.EventLog`."""
@@ -134,7 +136,7 @@ class SqliteLog:
                 rows = [Stored(UUID(key), *rest) for key, *rest in cursor.fetchall()]
             return self._decode(recorder, rows)
 
-        return by_execution(await self._whole(await self._database.read(work)))
+        return by_execution(await self._whole(await self._database.read(work), self.reads))
 
     async def read_all(self, *, after_position: int = 0, limit: int = 1000) -> Sequence[Recorded]:
         """See `log.EventLog`."""
@@ -195,8 +197,10 @@ class SqliteLog:
             return _Read(None, opened, payloads, keys)
         return _Read(opened.events({key: data for key, data, _ in payloads}, keys), opened)
 
-    async def _whole(self, read: _Read) -> Sequence[Recorded]:
+    async def _whole(self, read: _Read, reads: Reads | None = None) -> Sequence[Recorded]:
         """Return the events, with what is outside of the file."""
+        if reads is not None:
+            reads.note(read.opened.wanted)
         if read.events is not None:
             return read.events
         payloads = await self._reach.fill(read.payloads)

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from eventstore.outside import Objects, Outside
     from eventstore.payloads import Payloads
     from eventstore.pins import Pins
+    from eventstore.reads import Reads
     from eventstore.results import Results
     from eventstore.slots import Slots
     from eventstore.snapshots import Snapshots
@@ -99,6 +100,7 @@ class Store:
     deletions: Deletions
     pins: Pins
     usage: Usage
+    reads: Reads
     objects: Objects
     outside: Outside | None
     """Where payloads are that were moved out; None: nowhere."""
@@ -231,6 +233,7 @@ def _in_memory(url: str, codec: Codec, outside: Outside | None, now: Callable[[]
         archive=MemoryArchive(log, index),
         deletions=MemoryDeletions(log, index, snapshots, streams),
         pins=MemoryPins(index),
+        reads=log.reads,
         usage=usage,
         objects=MemoryObjects(log, index, usage),
         outside=outside,
@@ -284,6 +287,7 @@ def _on_sqlite(url: str, codec: Codec, outside: Outside | None) -> Store:
         archive=SqliteArchive(database, log),
         deletions=SqliteDeletions(database, codec),
         pins=SqlPins(database),
+        reads=log.reads,
         usage=SqlUsage(database),
         objects=SqlObjects(database),
         outside=outside,
@@ -316,6 +320,7 @@ async def _on_postgres(url: str, codec: Codec, outside: Outside | None) -> Store
         archive=PostgresArchive(database, log),
         deletions=PostgresDeletions(database, codec),
         pins=SqlPins(database, "lock_log"),
+        reads=log.reads,
         usage=SqlUsage(database, "lock_log"),
         objects=SqlObjects(database, "lock_log"),
         outside=outside,

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
 
 class Used(Struct, frozen=True):
@@ -38,6 +39,15 @@ class Usage(Protocol):
         All that refer to such a one have ended, are of this workflow and not pinned, and no other goes on from their
         past. With `unpacked` only those that may still be packed.
         """
+
+    async def least_read(self, workflow: str, *, limit: int) -> Sequence[tuple[str, int]]:
+        """Do what `oldest` does, with those first that were not read for longest; one never read since its last end."""
+
+    async def note_reads(self, hashes: Sequence[str], *, at: datetime) -> None:
+        """Remember that these were read; an earlier time than is known is ignored, and so is what is not here."""
+
+    async def forget_reads(self) -> None:
+        """Forget that of payloads that are not here any more."""
 
     async def evict(self, workflow: str, payload_hash: str) -> bool:
         """Drop a payload's bytes, if it still may be dropped, and leave a tombstone; False when it may not."""

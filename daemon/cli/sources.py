@@ -23,12 +23,13 @@ from daemon.runtime.clock import SystemClock
 from daemon.runtime.history import History
 from daemon.runtime.pinning import listed, pin_view
 from daemon.runtime.plans import MissingDefinition, Plans
+from daemon.runtime.quotas import note_reads
 from daemon.runtime.standings import limits_view, standings
 from daemon.runtime.undo import undo_view
 from daemon.runtime.versions import versions_view
 from daemon.runtime.views import daemons_view, event_view, execution_view, plain, state_view
 from daemon.runtime.why import parked, why
-from eventstore.errors import Undecodable
+from eventstore.errors import StoreError, Undecodable
 from eventstore.index import ExecutionFilter
 
 if TYPE_CHECKING:
@@ -94,9 +95,12 @@ def source_of(settings: Settings, url: str | None) -> Iterator[Source]:
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
         store = runner.run(stack.enter_async_context(opened(settings)))
+        store.reads.wanted = any(quota.policy == "evict_lru" for quota in settings.storage.quotas)
         try:
             yield StoreSource(store, runner, plain_compiler_of(settings), settings.throttle)
         finally:
+            with suppress(StoreError):
+                runner.run(note_reads(store.usage, store.reads, at=datetime.now(UTC)))
             runner.run(stack.aclose())
 
 

@@ -20,11 +20,13 @@ from eventstore.errors import StoreError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from datetime import datetime
 
     from daemon.runtime.clock import Clock
     from daemon.runtime.room import Made
     from daemon.settings_retention import Quota, Storage
     from eventstore.codec import Codec
+    from eventstore.reads import Reads
     from eventstore.store import Store
     from eventstore.usage import Usage, Used
 
@@ -49,11 +51,14 @@ class Quotas:
     ) -> None:
         """`leads` tells whether this is the daemon that makes room; `counted` hears what each workflow uses."""
         self._usage = store.usage
+        self._reads = store.reads
+        self._reads.wanted = any(quota.policy == "evict_lru" for quota in storage.quotas)
         self._room = Room(store, codec, clock)
         self._ways: Mapping[str, Callable[[str, int], Awaitable[Made]]] = {
             "compress": self._room.compress,
             "external": self._room.move_out,
             "evict_oldest": self._room.evict,
+            "evict_lru": self._room.evict_lru,
         }
         self._leads = leads
         self._clock = clock
@@ -84,6 +89,7 @@ class Quotas:
 
     async def look(self) -> None:
         """Count once, and act. Raises Unavailable."""
+        await note_reads(self._usage, self._reads, at=self._clock.now())
         found = await self._usage.used()
         self._counted(found)
         full: dict[str, Used] = {}
@@ -122,6 +128,16 @@ class Quotas:
             return
         said = {"workflow": used.workflow, "policy": quota.policy, "bytes": made.bytes}
         _logger.info("payloads_made_room", payloads=made.payloads, bytes_over=max(over - made.bytes, 0), **said)
+
+
+async def note_reads(usage: Usage, reads: Reads, *, at: datetime) -> None:
+    """Write which payloads were read since the last time. Raises Unavailable: then it is written the next time."""
+    if taken := reads.take():
+        try:
+            await usage.note_reads(sorted(taken), at=at)
+        except StoreError:
+            reads.note(taken)
+            raise
 
 
 async def storage_view(usage: Usage, storage: Storage) -> dict[str, Any]:

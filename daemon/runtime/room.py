@@ -18,6 +18,8 @@ from eventstore.errors import Unavailable, Undecodable
 from eventstore.packing import packed, unpacked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from daemon.runtime.clock import Clock
     from eventstore.codec import Codec
     from eventstore.store import Store
@@ -50,8 +52,17 @@ class Room:
 
     async def evict(self, workflow: str, wanted: int) -> Made:
         """Drop the oldest, until there are so many bytes more or nothing is left to drop. Raises Unavailable."""
+        return await self._drop(workflow, wanted, await self._usage.oldest(workflow, limit=LOOKED_AT))
+
+    async def evict_lru(self, workflow: str, wanted: int) -> Made:
+        """Do the same to those that were not read for longest. Raises Unavailable."""
+        made = await self._drop(workflow, wanted, await self._usage.least_read(workflow, limit=LOOKED_AT))
+        await self._usage.forget_reads()
+        return made
+
+    async def _drop(self, workflow: str, wanted: int, payloads: Sequence[tuple[str, int]]) -> Made:
         made = Made()
-        for key, size in await self._usage.oldest(workflow, limit=LOOKED_AT):
+        for key, size in payloads:
             if made.bytes >= wanted:
                 break
             if await self._usage.evict(workflow, key):

@@ -103,3 +103,36 @@ async def test_what_was_dropped_is_not_packed(store: Store) -> None:
     assert await store.usage.pack(hash_of("a"), b"x") is False
     await put(store, TWO, "a")
     assert await store.usage.oldest("orders", limit=9, unpacked=True) == [(hash_of("a"), 2000)]
+
+
+async def test_what_was_read_last_goes_last(store: Store) -> None:
+    """What was never read is as old as the end of its execution; an earlier time than is known changes nothing."""
+    for execution_id, letter, after_h in ((ONE, "a", 1), (TWO, "b", 2), (THREE, "c", 3)):
+        await put(store, execution_id, letter, after_h=after_h)
+    a, b, c = map(hash_of, "abc")
+    assert [key for key, _ in await store.usage.least_read("orders", limit=9)] == [a, b, c]
+    await store.usage.note_reads([b, hash_of("x")], at=NOW + timedelta(hours=9))
+    await store.usage.note_reads([a, b], at=NOW + timedelta(hours=4))
+    assert await store.usage.least_read("orders", limit=9) == [(c, 2000), (a, 2000), (b, 2000)]
+    assert [key for key, _ in await store.usage.least_read("orders", limit=1)] == [c]
+    await store.usage.evict("orders", b)
+    await store.usage.forget_reads()
+    await put(store, FOUR, "b", after_h=5)
+    assert [key for key, _ in await store.usage.least_read("orders", limit=9)] == [c, a, b]
+    await store.usage.note_reads([], at=NOW)
+
+
+async def test_reading_an_execution_is_noted(store: Store) -> None:
+    """In memory, when it is wanted; not by who reads the whole log, or stored forms."""
+    await put(store, ONE, "ab")
+    await store.log.read(ONE)
+    assert store.reads.take() == set()
+    store.reads.wanted = True
+    await store.log.read_all()
+    await store.archive.payloads([hash_of("a")])
+    assert store.reads.take() == set()
+    await store.log.read(ONE, after_version=1)
+    assert store.reads.take() == {hash_of("b")}
+    await store.log.read_many([ONE], limit=9)
+    assert store.reads.take() == {hash_of("a"), hash_of("b")}
+    assert store.reads.take() == set()

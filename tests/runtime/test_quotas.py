@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,12 +16,13 @@ from daemon.core.state import Running
 from daemon.core.values import from_json
 from daemon.runtime.codec import codec_of
 from daemon.runtime.metrics import Metrics
-from daemon.runtime.quotas import Quotas, storage_view
+from daemon.runtime.quotas import Quotas, note_reads, storage_view
 from daemon.runtime.verification import Verifier
 from daemon.settings import Limits
 from daemon.settings_encryption import Encryption
 from daemon.settings_retention import Quota, Storage
 from daemon.testing.clock import FakeClock
+from eventstore.errors import Unavailable
 from eventstore.pins import Pin
 from tests.support.archives import exported
 from tests.support.daemons import finished, running, settings_for, start, until
@@ -127,6 +129,38 @@ async def test_what_would_not_be_smaller_stays_as_it_is(tmp_path: Path) -> None:
         assert await daemon.store.usage.oldest("w", limit=9) == before
         assert await daemon.store.usage.oldest("w", limit=9, unpacked=True) == []
         assert await input_of(daemon, execution_id) == "a" * 2000
+
+
+async def test_what_was_not_read_for_longest_is_dropped(tmp_path: Path, store_url: str) -> None:
+    """An execution that somebody has looked at since is kept before one that has ended later."""
+    quota = Quota(workflow="w", bytes=4100, policy="evict_lru")
+    async with running(settings(tmp_path, store_url, quota)) as daemon:
+        ids = [await put(daemon, letter) for letter in "abc"]
+        clock = FakeClock(daemon.clock.now() + timedelta(days=1))
+        quotas = Quotas(daemon.store, codec_of(daemon.settings), clock, daemon.settings.storage)
+        daemon.store.reads.take()  # what the test itself has read while it waited
+        assert await input_of(daemon, ids[0]) == "a" * 2000
+        await quotas.look()
+        assert [isinstance(await input_of(daemon, key), str) for key in ids] == [True, False, True]
+
+
+async def test_notes_of_reads_outlast_a_store_that_is_away(tmp_path: Path) -> None:
+    async with running(settings(tmp_path, "memory://", Quota(bytes=9999, policy="evict_lru"))) as daemon:
+        key, store = await put(daemon, "a"), daemon.store
+        await input_of(daemon, key)
+        noted = store.reads.take()
+        assert noted
+        store.reads.note(noted)
+        with pytest.raises(Unavailable):
+            await note_reads(Away(), store.reads, at=daemon.clock.now())  # type: ignore[arg-type]  # no more is asked of it
+        assert store.reads.take() == noted
+
+
+class Away:
+    """A store that does not answer."""
+
+    async def note_reads(self, hashes: list[str], *, at: datetime) -> None:
+        raise Unavailable(f"{hashes} at {at}")
 
 
 async def test_only_one_daemon_makes_room(tmp_path: Path) -> None:

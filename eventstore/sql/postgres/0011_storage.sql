@@ -20,6 +20,9 @@ CREATE TABLE loose_objects (
 );
 CREATE INDEX loose_objects_by_hash ON loose_objects (hash);
 
+-- When payloads were read last, to the minute or so, where that is noted. A table of its own: payloads are large rows.
+CREATE TABLE payload_reads (hash text PRIMARY KEY, read_at timestamptz NOT NULL);
+
 -- Delete an execution that is as the caller knows it, and remember that; or say in a word why not. Its message slots stay:
 -- they keep messages that it has collected from being taken again. Lock order as everywhere: the log's lock first.
 CREATE OR REPLACE FUNCTION sagad_delete_execution(

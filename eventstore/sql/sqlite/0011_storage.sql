@@ -19,3 +19,6 @@ CREATE TABLE loose_objects (
     noted_at INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX loose_objects_by_hash ON loose_objects (hash);
+
+-- When payloads were read last, to the minute or so, where that is noted. A table of its own: payloads are large rows.
+CREATE TABLE payload_reads (hash TEXT PRIMARY KEY, read_at INTEGER NOT NULL) WITHOUT ROWID;
