@@ -33,7 +33,7 @@ from eventstore.sealed_values import SealedResults
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping
     from datetime import datetime
     from uuid import UUID
 
@@ -174,13 +174,11 @@ def expiry_of(
     return Expiry(store, codec_of(settings), clock, retention, place_of(retention), on_deleted=on_deleted)
 
 
-def letting_go(tools: Tools, expiry: Expiry, membership: Membership) -> Sequence[Follower]:
-    """Make what lets executions go now and then, if the settings have rules for that."""
+def letting_go(tools: Tools, expiry: Expiry, membership: Membership) -> Follower:
+    """Make what lets executions go now and then: the settings may have rules for that, and any definition."""
     retention = tools.settings.retention
-    if not retention.rules:
-        return ()
     pauses = {"interval_s": retention.interval_s, "pause_s": retention.pause_s}
-    return (ExecutionRetention(expiry, tools.clock, leads=lambda: membership.leads, **pauses),)
+    return ExecutionRetention(expiry, tools.clock, leads=lambda: membership.leads, **pauses)
 
 
 def restoring_of(settings: Settings, store: Store, clock: Clock) -> Restoring:

@@ -386,7 +386,7 @@ def _followers(base: _Base, collector: OtlpCollector | None) -> Sequence[Followe
     foreign = ForeignChanges(base.changes, store.versions, store.hints, clock, alone=lambda: membership.share == ALONE)
     membership.listen(base.changes.come.set)
     results, going = base.results, letting_go(base.tools, base.expiry, membership)
-    followers: list[Follower] = [results.retention, results.quotas, *going, foreign]
+    followers: list[Follower] = [results.retention, results.quotas, going, foreign]
     if collector is not None:
         followers.append(Tracing(store, base.history, collector, clock, leads=lambda: membership.leads))
     return followers

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from daemon.settings_reader import Reader
 
 
+EVERY = "*"
+"""The pattern that fits all workflows."""
+
+
 class ArchiveUrl:
     """A folder, `file:///var/archive`, or storage that speaks S3, `s3://bucket/prefix`."""
 
@@ -34,9 +38,12 @@ class ArchiveUrl:
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionRule:
-    """`[[retention.rules]]`: executions that may go. The first that fits an execution counts for it."""
+    """`[[retention.rules]]`: executions that may go. The first that fits an execution counts for it.
 
-    workflow: str = "*"
+    What the execution's own definition says under `retention` counts before a rule whose workflow is `*`.
+    """
+
+    workflow: str = EVERY
     """A name, with `*` for any run of characters."""
     status: tuple[Literal["completed", "failed", "cancelled"], ...] = ()
     """How they have ended; none: however."""
@@ -57,7 +64,7 @@ class RetentionRule:
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """`[retention]`; without rules nothing is deleted."""
+    """`[retention]`; without rules, here or in definitions, nothing is deleted."""
 
     archive: Annotated[str, ArchiveUrl()] | None = None
     """`file:///var/archive`, or `s3://bucket/prefix`, which needs `pip install 'sagad[s3]'`: its keys are found as by

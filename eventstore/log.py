@@ -140,6 +140,9 @@ class Definitions(Protocol):
     async def find(self, workflow: str, prefix: str) -> Sequence[str]:
         """Return the hashes of the workflow's definitions that begin with this, sorted; at most two."""
 
+    async def hashes(self, *, after: str = "", limit: int) -> Sequence[str]:
+        """Return the hashes of all definitions, in order, those that sort after one."""
+
     async def first_seen(self, workflow: str) -> datetime | None:
         """Return when the workflow's oldest definition was stored."""
 

@@ -381,6 +381,10 @@ class MemoryDefinitions:
         of_workflow = (known.hash for known in self._by_hash.values() if known.workflow == workflow)
         return sorted(found for found in of_workflow if found.startswith(prefix))[:2]
 
+    async def hashes(self, *, after: str = "", limit: int) -> Sequence[str]:
+        """See `log.Definitions`."""
+        return sorted(found for found in self._by_hash if found > after)[:limit]
+
     async def first_seen(self, workflow: str) -> datetime | None:
         """See `log.Definitions`."""
         return min(

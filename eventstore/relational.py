@@ -219,6 +219,10 @@ class SqlDefinitions:
         asked = {"workflow": workflow, "first": prefix, "last": f"{prefix}~"}
         return [found for (found,) in await self._database.fetch(SQL["find_definitions"], asked)]
 
+    async def hashes(self, *, after: str = "", limit: int) -> Sequence[str]:
+        """See `log.Definitions`."""
+        return [found for (found,) in await self._database.fetch(SQL["hashes"], {"after": after, "limit": limit})]
+
     async def first_seen(self, workflow: str) -> datetime | None:
         """See `log.Definitions`."""
         rows = await self._database.fetch(SQL["first_seen"], {"workflow": workflow})

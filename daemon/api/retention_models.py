@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003  pydantic resolves the annotations at run time
+from typing import Literal
 from uuid import UUID  # noqa: TC003  pydantic resolves the annotations at run time
 
 from daemon.api.models import Model, Pin, Row
@@ -15,6 +16,7 @@ class Rule(Model):
     status: list[str]
     keep: str
     archive: bool
+    said_by: Literal["settings", "definition"]
     going: int
 
 

@@ -66,8 +66,6 @@ def run(
     A failure of the archive ends it; what was done until then is done, and the rest is as it was.
     """
     settings = _lasting(settings_of(config))
-    if not settings.retention.rules:
-        raise BadUsage("there are no rules, so nothing goes", hint="write [[retention.rules]] in the settings")
     with output.progress(quiet=as_json) as progress:
         task = progress.add_task("executions", total=None)
         done = asyncio.run(_run(settings, limit, lambda so_far: progress.update(task, completed=so_far.seen)))
@@ -132,7 +130,11 @@ async def _plan(settings: Settings, told: Any) -> dict[str, Any]:
 
 async def _run(settings: Settings, most: int | None, told: Any) -> Expired:
     async with opened(settings) as store:
-        return await expiry_of(settings, store, SystemClock()).run(most=most, told=told)
+        expiry = expiry_of(settings, store, SystemClock())
+        if not await expiry.any_rules():
+            hint = "write [[retention.rules]] in the settings, or `retention` in a definition"
+            raise BadUsage("there are no rules, so nothing goes", hint=hint)
+        return await expiry.run(most=most, told=told)
 
 
 async def _deleted(settings: Settings, limit: int) -> list[Deleted]:
@@ -156,9 +158,9 @@ async def _restore(settings: Settings, execution_id: UUID) -> Imported:
 def _print_plan(view: dict[str, Any]) -> None:
     say = output.console().print
     if not view["rules"]:
-        say("there are no rules: nothing goes", markup=False)
+        say("no rule lets anything go now", markup=False)
         return
-    output.print_table(["WORKFLOW", "STATUS", "KEEP", "ARCHIVE", "WOULD GO NOW"], _rules(view))
+    output.print_table(["WORKFLOW", "STATUS", "KEEP", "ARCHIVE", "SAID BY", "WOULD GO NOW"], _rules(view))
     say(f"\n{view['going']} of {view['ended']} that have ended would go; {view['open']} have not ended", markup=False)
     _print_kept(view["kept"])
     if view["staying"]:
@@ -174,7 +176,14 @@ def _print_plan(view: dict[str, Any]) -> None:
 def _rules(view: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for rule in view["rules"]:
         archive = view["archive"] if rule["archive"] else "no"
-        yield rule["workflow"], ", ".join(rule["status"]), rule["keep"], archive, str(rule["going"])
+        yield (
+            rule["workflow"],
+            ", ".join(rule["status"]),
+            rule["keep"],
+            archive or "none",
+            rule["said_by"],
+            str(rule["going"]),
+        )
 
 
 def _print_kept(kept: list[dict[str, Any]]) -> None:

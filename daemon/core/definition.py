@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct
 
+from daemon.core.retention import RetentionDefinition
 from daemon.core.retry import RetryPolicy
 from daemon.core.throttle import StartDefinition, ThrottleDefinition
 
@@ -203,3 +204,5 @@ class Definition(Struct, frozen=True, kw_only=True):
     """How many are kept."""
     checkpoint_every: int = 0
     """Events between two checkpoints; 0 for none."""
+    retention: RetentionDefinition | None = None
+    """How long executions stay after their end; None: as the settings say."""

@@ -31,6 +31,7 @@ from daemon.core.parsing_retry import parse_retry, read_duration
 from daemon.core.parsing_triggers import parse_triggers
 from daemon.core.problems import Findings, Problem, did_you_mean, nowhere
 from daemon.core.references import RESERVED
+from daemon.core.retention import parse_retention
 from daemon.core.retry import RetryPolicy
 from daemon.core.schema import (
     BODY_KEY,
@@ -137,6 +138,7 @@ class _Reading:
             snapshot_interval=self._duration(given, (), "snapshot_interval"),
             snapshot_keep=given.get("snapshot_keep"),
             checkpoint_every=given.get("checkpoint_every", 0),
+            retention=parse_retention(given.get("retention"), self._findings),
         )
 
     def _graph(

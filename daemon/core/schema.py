@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from daemon.core.address import NODE_ID
+from daemon.core.retention import RETENTION
 from daemon.core.schema_parts import (
     DEFS,
     anything,
@@ -253,6 +254,7 @@ TOP_LEVEL: Mapping[str, Schema] = {
         minimum=0,
         default=0,
     ),
+    "retention": RETENTION,
 }
 
 

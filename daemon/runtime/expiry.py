@@ -24,6 +24,7 @@ from daemon.core.errors import ExecutionNotFound, Rejected
 from daemon.runtime.archive_file import ArchiveFile, BadFile
 from daemon.runtime.exports import Export
 from daemon.runtime.relatives import relatives_of
+from daemon.runtime.retention_rules import Rules
 from daemon.runtime.stored_events import StoredEvents
 from eventstore.deletions import Deletion, Ended
 from eventstore.errors import Unavailable, Undecodable
@@ -100,7 +101,7 @@ class Expiry:
         *,
         on_deleted: Callable[[str], None] = lambda _workflow: None,
     ) -> None:
-        """`place` is None only when no rule archives; `on_deleted` is told the workflow, to count."""
+        """Without a `place` what is to be archived stays; `on_deleted` is told the workflow, to count."""
         self._store = store
         self._codec = codec
         self._clock = clock
@@ -108,18 +109,23 @@ class Expiry:
         self.place = place
         self._on_deleted = on_deleted
         self._events = StoredEvents(store, codec)
+        self._rules = Rules(retention, store.definitions)
+
+    async def any_rules(self) -> bool:
+        """Tell whether there is any rule, in the settings or in a definition of the store."""
+        return await self._rules.refresh() is not None
 
     async def due(self) -> AsyncIterator[Due]:
         """Give the executions that a rule lets go now, oldest start first, with why some stay."""
-        rules = self._retention.rules
-        if not rules:
+        shortest = await self._rules.refresh()
+        if shortest is None:
             return
         now, after = self._clock.now(), None
-        before = now - min(rule.age for rule in rules)
+        before = now - shortest
         while page := await self._store.deletions.ended(before=before, after=after, limit=PAGE):
             for ended in page:
                 if (rule := self._rule_of(ended, now)) is not None:
-                    yield Due(ended.row, rule, await self._why(ended.row))
+                    yield Due(ended.row, rule, await self._why(ended.row, rule))
             after = page[-1].row.started_at, page[-1].row.execution_id
 
     async def run(
@@ -174,14 +180,16 @@ class Expiry:
         done.kept[why] += 1
 
     def _rule_of(self, ended: Ended, now: datetime) -> RetentionRule | None:
-        rule = self._retention.rule_for(ended.row.workflow, ended.row.status)
+        rule = self._rules.rule_for(ended.row)
         return rule if rule is not None and ended.since + rule.age < now else None
 
-    async def _why(self, row: ExecutionRow) -> str:
+    async def _why(self, row: ExecutionRow, rule: RetentionRule) -> str:
         """Return why the execution stays; what the store itself looks at, it looks at once more when it deletes."""
         index = self._store.index
         if await self._store.pins.of([row.execution_id]):
             return WHY["pinned"]
+        if rule.archive and self.place is None:
+            return "it is to be archived, and the settings name no archive"
         if await index.forks(row.execution_id, limit=1):
             return WHY["forked"]
         version = await self._events.last_version(row.execution_id)
@@ -201,7 +209,7 @@ class Expiry:
         Raises Undecodable for an execution that is not sound, ExecutionNotFound for one that is gone meanwhile.
         """
         key = due.row.execution_id
-        if not due.rule.archive or self.place is None:
+        if self.place is None or not due.rule.archive:
             version = await self._events.last_version(key)
             found = await self._events.hash_at(key, version)
             if found is None:

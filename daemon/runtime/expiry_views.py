@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daemon.runtime.expiry import Expired, Expiry
-    from daemon.settings_retention import Retention
+    from daemon.settings_retention import Retention, RetentionRule
     from eventstore.deletions import Deleted
     from eventstore.index import Index
 
@@ -35,9 +35,12 @@ async def plan_view(
 ) -> dict[str, Any]:
     """Return what would go now, by rule, and what stays though it is old enough, and why. Changes nothing.
 
+    Of the rules that definitions have, those are shown by which something would go, or stays all the same.
+
     With `most` so many are looked at, and `more` says whether there are others; `told` hears how many were.
     """
-    going: Counter[int] = Counter()
+    going: Counter[RetentionRule] = Counter()
+    looked_at: dict[RetentionRule, str] = dict.fromkeys(retention.rules, "settings")
     kept: Counter[str] = Counter()
     staying: list[dict[str, Any]] = []
     seen, more = 0, False
@@ -46,8 +49,9 @@ async def plan_view(
             break
         seen += 1
         told(seen)
+        looked_at.setdefault(due.rule, "definition")
         if not due.why:
-            going[retention.rules.index(due.rule)] += 1
+            going[due.rule] += 1
             continue
         kept[due.why] += 1
         if len(staying) < SHOWN:
@@ -61,9 +65,10 @@ async def plan_view(
                 "status": rule.status or sorted(ENDS),
                 "keep": rule.keep,
                 "archive": rule.archive,
-                "going": going[number],
+                "said_by": said_by,
+                "going": going[rule],
             }
-            for number, rule in enumerate(retention.rules)
+            for rule, said_by in looked_at.items()
         ],
         "going": going.total(),
         "kept": _kept(kept),

@@ -9,6 +9,9 @@ SELECT hash, workflow, document, first_seen_at FROM definitions WHERE hash = :ha
 -- find_definitions: the first hashes of a workflow between two texts
 SELECT hash FROM definitions WHERE workflow = :workflow AND hash >= :first AND hash < :last ORDER BY hash LIMIT 2;
 
+-- hashes: of all definitions, in order
+SELECT hash FROM definitions WHERE hash > :after ORDER BY hash LIMIT :limit;
+
 -- first_seen: when the oldest definition of a workflow was stored
 SELECT min(first_seen_at) FROM definitions WHERE workflow = :workflow;
 

@@ -29,6 +29,13 @@ async def test_one_that_is_there_keeps_its_first_day(store: Store) -> None:
     assert await store.definitions.get("a" * 64) == definition("a", 0)
 
 
+async def test_all_are_listed_by_hash_in_pages(store: Store) -> None:
+    for given in (definition("b"), definition("a"), definition("c", workflow="billing")):
+        await store.definitions.put(given)
+    assert list(await store.definitions.hashes(limit=2)) == ["a" * 64, "b" * 64]
+    assert list(await store.definitions.hashes(after="b" * 64, limit=2)) == ["c" * 64]
+
+
 async def test_first_seen_is_of_the_oldest_definition_of_the_workflow(store: Store) -> None:
     for given in (definition("b", 20), definition("a", 10), definition("c", 0, workflow="billing")):
         await store.definitions.put(given)

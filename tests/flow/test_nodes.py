@@ -313,6 +313,7 @@ def test_the_workflow_says_all_that_it_can_in_yaml() -> None:
         snapshot_interval="30s",
         snapshot_keep=5,
         checkpoint_every=100,
+        retention={"completed": timedelta(days=7), "archive": False},
         keys={"snapshot_every": 9},
     )
     def flow(order: Any) -> Any:
@@ -333,6 +334,7 @@ def test_the_workflow_says_all_that_it_can_in_yaml() -> None:
         snapshot_interval: 30s
         snapshot_keep: 5
         checkpoint_every: 100
+        retention: {completed: 7d, archive: false}
         nodes: {look: {task: look, with: {what: "{{ input }}"}}}
         output: {a: "{{ look }}"}
     """)

@@ -69,6 +69,15 @@ nodes: {a: {transform: 1}}
 ---
 workflow: other
 nodes: {a: {transform: 1}}
+---
+workflow: brief
+retention: {completed: 7d, archive: false}
+nodes: {a: {branch: "{{ input }}"}, b: {fail: {message: no}}}
+edges: [a.false -> b]
+---
+workflow: safe
+retention: {completed: 7d}
+nodes: {a: {transform: 1}}
 """
 LIMITS = Limits(grace_s=0.1, payload_threshold_bytes=300)
 
@@ -403,7 +412,7 @@ async def test_a_file_that_was_changed_in_the_archive_is_refused(daemon: Daemon,
 
 async def test_a_daemon_does_it_by_itself(tmp_path: Path, store_url: str) -> None:
     """Now and then; an archive that is away is tried again."""
-    rules = replace(retention(tmp_path, RetentionRule(workflow="booking", keep="1ms")), interval_s=1)
+    rules = replace(retention(tmp_path, RetentionRule(workflow="booking", keep="0s")), interval_s=1)
     settings = settings_for(tmp_path, TEXT, store_url=store_url, limits=LIMITS, retention=rules)
     (tmp_path / "archive").write_text("in the way")
     async with running(settings) as daemon:
@@ -416,3 +425,48 @@ async def test_a_daemon_does_it_by_itself(tmp_path: Path, store_url: str) -> Non
             while await daemon.store.deletions.deleted(old.execution_id) is None:  # noqa: ASYNC110  the store has no event
                 await asyncio.sleep(0.02)
         assert len(files(tmp_path)) == 1
+
+
+def ruled(daemon: Daemon, clock: Ahead, *rules: RetentionRule, place: bool = True) -> Expiry:
+    kept = replace(daemon.settings.retention, rules=rules)
+    settings = replace(daemon.settings, retention=kept if place else replace(kept, archive=None))
+    return expiry_of(settings, daemon.store, clock)
+
+
+async def test_a_definition_says_how_long_its_executions_stay(daemon: Daemon, clock: Ahead) -> None:
+    """By status, also without any rule in the settings; what it does not name stays."""
+    done = (await finished(daemon, await start(daemon, "brief", value=True))).execution_id
+    failed = (await finished(daemon, await start(daemon, "brief", value=False))).execution_id
+    safe = (await finished(daemon, await start(daemon, "safe"))).execution_id
+    await later(daemon, clock, days=6)
+    assert await ruled(daemon, clock).any_rules()
+    assert (await ruled(daemon, clock).run()).seen == 0
+    await later(daemon, clock, days=2)
+    gone = await ruled(daemon, clock, place=False).run()
+    reason = "it is to be archived, and the settings name no archive"
+    assert (gone.deleted, gone.archived, dict(gone.kept)) == (1, 0, {reason: 1})
+    gone = await ruled(daemon, clock).run()
+    assert (gone.deleted, gone.archived) == (1, 1)
+    with pytest.raises(ExecutionDeleted):
+        await daemon.history.existing(done)
+    with pytest.raises(ExecutionDeleted):
+        await daemon.history.existing(safe)
+    await daemon.history.existing(failed)
+
+
+async def test_the_settings_and_the_definition_count_in_an_order(daemon: Daemon, clock: Ahead) -> None:
+    """A rule that names the workflow counts before the definition, one for all workflows after it."""
+    await finished(daemon, await start(daemon, "brief", value=True))
+    await finished(daemon, await start(daemon, "brief", value=False))
+    await later(daemon, clock, days=10)
+    every = RetentionRule(keep="1d", archive=False)
+    named = RetentionRule(workflow="bri*", status=("completed",), keep="30d", archive=False)
+    view = await plan_view(ruled(daemon, clock, named), daemon.store.index, replace(daemon.settings.retention))
+    assert (view["going"], view["rules"]) == (0, [])
+    retention = replace(daemon.settings.retention, rules=(every,))
+    view = await plan_view(ruled(daemon, clock, every), daemon.store.index, retention)
+    assert [(each["said_by"], each["workflow"], each["status"], each["keep"]) for each in view["rules"]] == [
+        ("settings", "*", ["cancelled", "completed", "failed"], "1d"),
+        ("definition", "brief", ("completed",), "7d"),
+    ]
+    assert [each["going"] for each in view["rules"]] == [2, 1]  # by the first: the one that failed, and `other`
