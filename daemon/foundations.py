@@ -5,8 +5,6 @@ Comes from: daemon/main. Goes to: daemon/main, which connects it.
 
 from __future__ import annotations
 
-import os
-import socket
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -19,7 +17,6 @@ from daemon.runtime.brokers import Brokers
 from daemon.runtime.codec import codec_of
 from daemon.runtime.definitions import Compiler
 from daemon.runtime.expiry import Expiry
-from daemon.runtime.leases import Membership
 from daemon.runtime.metrics import Metrics
 from daemon.runtime.quotas import Quotas
 from daemon.runtime.restoring import Restoring
@@ -40,6 +37,7 @@ if TYPE_CHECKING:
     from daemon.core.node import NodeType
     from daemon.runtime.clock import Clock, SharedClock
     from daemon.runtime.handler_registry import DurableFunction, Handler
+    from daemon.runtime.leases import Membership
     from daemon.runtime.otlp import OtlpCollector
     from daemon.runtime.supervisor import Follower
     from daemon.settings import Settings
@@ -151,19 +149,6 @@ def keep_results(tools: Tools, store: Store, membership: Membership, spawn: Spaw
         counted=tools.metrics.payloads,
     )
     return KeptResults(cache, StreamHub(store.streams, clock, spawn=spawn, ended=retention.wanted), retention, quotas)
-
-
-def membership_of(tools: Tools, store: Store) -> Membership:
-    """Return this daemon among those of the store. It has not joined yet."""
-    settings, clock = tools.settings.daemon, tools.clock
-    return Membership(
-        store.leases,
-        clock,
-        name=settings.name or f"{socket.gethostname()}:{os.getpid()}",
-        ttl=timedelta(seconds=settings.lease_ttl_s),
-        fenced=tools.metrics.fenced,
-        compare=clock.compare if store.url.startswith("postgres") else None,
-    )
 
 
 def expiry_of(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -27,7 +28,6 @@ from daemon.foundations import (
     keep_results,
     letting_go,
     make_tools,
-    membership_of,
 )
 from daemon.nodes import all_node_types
 from daemon.runtime.branches import Branches
@@ -36,7 +36,6 @@ from daemon.runtime.checkpoints import Checkpoints
 from daemon.runtime.children import Children
 from daemon.runtime.client_metrics import ClientMetrics
 from daemon.runtime.clock import Clock, SharedClock, SystemClock
-from daemon.runtime.codec import codec_of
 from daemon.runtime.cuts import Cuts
 from daemon.runtime.databases import Databases
 from daemon.runtime.dead_letters import Letters
@@ -47,11 +46,11 @@ from daemon.runtime.grants import Grants
 from daemon.runtime.handler_registry import handlers_of, naming_of
 from daemon.runtime.history import History
 from daemon.runtime.intake import Intake
-from daemon.runtime.leases import ALONE
+from daemon.runtime.leases import ALONE, Membership
 from daemon.runtime.measured_log import MeasuredLog
 from daemon.runtime.migrations import Migrations
 from daemon.runtime.notices import tell_operators
-from daemon.runtime.payload_place import outside_of
+from daemon.runtime.opening import store_of
 from daemon.runtime.people import People
 from daemon.runtime.plans import Plans
 from daemon.runtime.recovery import Recovery
@@ -64,7 +63,6 @@ from daemon.runtime.subscriptions import Subscriptions
 from daemon.runtime.supervisor import Supervisor
 from daemon.runtime.timers import Timers
 from daemon.runtime.tracing import Tracing
-from eventstore.store import Store, open_store
 from eventstore.writer import Writer
 
 if TYPE_CHECKING:
@@ -74,11 +72,11 @@ if TYPE_CHECKING:
     from daemon.core.plan import Plan
     from daemon.runtime.expiry import Expiry
     from daemon.runtime.handler_registry import DurableFunction, Handler
-    from daemon.runtime.leases import Membership
     from daemon.runtime.metrics import Metrics
     from daemon.runtime.otlp import OtlpCollector
     from daemon.runtime.supervisor import Follower
     from daemon.settings import Settings
+    from eventstore.store import Store
 
 
 @asynccontextmanager
@@ -114,8 +112,7 @@ async def open_daemon(
     )
     async with AsyncExitStack() as stack:
         if store is None:
-            migrate, outside = settings.store.auto_migrate, outside_of(settings.storage)
-            store = await open_store(settings.store.url, codec_of(settings), auto_migrate=migrate, outside=outside)
+            store = await store_of(settings, auto_migrate=settings.store.auto_migrate)
             stack.push_async_callback(store.close)
         store = replace(store, results=cache_backend(settings, store))
         stack.push_async_callback(store.results.close)
@@ -215,7 +212,6 @@ class _Base:
 def _base(tools: Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Base:
     log = MeasuredLog(store.log, tools.metrics)
     history = History(store.log, store.snapshots, store.deletions)
-    membership = membership_of(tools, store)
     return _Base(
         tools=tools,
         store=store,
@@ -225,7 +221,7 @@ def _base(tools: Tools, store: Store, outgoing: Outgoing, spawn: Spawn) -> _Base
         history=history,
         snapshots=SnapshotTaker(store.snapshots, history, tools.clock, tools.settings.snapshots, spawn=spawn),
         plans=Plans(store.definitions, tools.compiler.compile_stored, tools.clock),
-        membership=membership,
+        membership=(membership := _membership(tools, store)),
         outgoing=outgoing,
         check_input=InputSchemas().check,
         results=keep_results(tools, store, membership, spawn),
@@ -377,6 +373,18 @@ def _subscriptions(tools: Tools, store: Store, intake: Intake, letters: Letters,
         resolve_secret=tools.secrets,
         env=tools.env,
         spawn=spawn,
+    )
+
+
+def _membership(tools: Tools, store: Store) -> Membership:
+    settings, clock = tools.settings.daemon, tools.clock
+    return Membership(
+        store.leases,
+        clock,
+        name=settings.name or f"{socket.gethostname()}:{os.getpid()}",
+        ttl=timedelta(seconds=settings.lease_ttl_s),
+        fenced=tools.metrics.fenced,
+        compare=clock.compare if store.url.startswith("postgres") else None,
     )
 
 

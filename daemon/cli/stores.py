@@ -1,6 +1,6 @@
 """The store of the settings, opened for one command.
 
-Comes from: `reading`, `upkeep`, `doctor`. Goes to: eventstore/store.
+Comes from: `reading`, `upkeep`, `doctor`. Goes to: daemon/runtime/opening.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from daemon.cli.faults import BadUsage
-from daemon.runtime.codec import codec_of
-from daemon.runtime.payload_place import outside_of
-from eventstore.store import open_store
+from daemon.runtime.opening import store_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,8 +30,7 @@ async def opened(settings: Settings, *, create: bool = False) -> AsyncIterator[S
     if missing is not None and not create:
         hint = "`sagad run` and `sagad migrate` make it; or name other settings with --config"
         raise BadUsage(f"there is no database at {missing}", hint=hint)
-    outside = outside_of(settings.storage)
-    store = await open_store(settings.store.url, codec_of(settings), auto_migrate=create, outside=outside)
+    store = await store_of(settings, auto_migrate=create)
     try:
         yield store
     finally:

@@ -11,8 +11,7 @@ import asyncio
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from daemon.runtime.codec import codec_of
-from daemon.runtime.payload_place import outside_of
+from daemon.runtime.opening import store_of
 from daemon.settings import Daemon as DaemonSettings
 from daemon.settings import Limits, Settings, Throttle, Workflows
 from daemon.settings import Store as StoreSettings
@@ -21,7 +20,6 @@ from daemon.testing.errors import Stuck
 from daemon.testing.fakes import Record
 from daemon.testing.lives import Life
 from daemon.testing.tape import Tape
-from eventstore.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -127,9 +125,7 @@ class Stage:
     async def stored(self) -> Store:
         """Return the store itself, to look at what is in it."""
         if self._store is None:
-            self._store = await open_store(
-                self.settings.store.url, codec_of(self.settings), outside=outside_of(self.settings.storage)
-            )
+            self._store = await store_of(self.settings, auto_migrate=True)
         return self._store
 
     async def _living(self) -> Life:
