@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -93,6 +95,22 @@ def test_what_is_pinned_stays(sagad: Sagad, folder: Path, running: Running) -> N
     assert sagad("unpin", ids[0]).out.strip() == f"{ids[0]} was not pinned"
     assert sagad("retention", "--json").json["going"] == 2
     assert sagad("pin", "0" * 32).code == 3
+
+
+def test_a_look_at_an_execution_is_noted(sagad: Sagad, folder: Path, running: Running) -> None:
+    """Where a quota asks for that; what only lists is no look."""
+    assert running
+    given = '{"order_id": "%s", "total": 3}' % ("x" * 70_000)
+    execution_id = sagad("start", "order", "--input", given, "--wait", "--json").json["execution_id"]
+    with (folder / "sagad.toml").open("a") as file:
+        file.write('[[storage.quotas]]\nbytes = 1000000\npolicy = "evict_lru"\n')
+    [database] = folder.glob("*.db")
+    noted = "SELECT count(*) FROM payload_reads"
+    for command, looks in (("list", 0), ("show", 1), ("show", 1)):
+        assert sagad(command, *([execution_id] if looks else [])).code == 0
+        with closing(sqlite3.connect(database)) as connection:
+            assert connection.execute(noted).fetchone()[0] >= looks
+            assert looks or connection.execute(noted).fetchone() == (0,)
 
 
 def test_what_payloads_take_is_shown(sagad: Sagad, folder: Path, running: Running) -> None:

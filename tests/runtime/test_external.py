@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
+from daemon.core.values import from_json
 from daemon.foundations import expiry_of, restoring_of
+from daemon.runtime.branches import ForkWish
 from daemon.runtime.codec import codec_of
 from daemon.runtime.forgetting import Forgetting
 from daemon.runtime.quotas import Quotas
@@ -42,8 +44,10 @@ __all__ = ("endpoint", "store_url")
 TEXT = """
 workflow: w
 nodes:
-  a: {transform: "{{ input }}"}
-output: "{{ a }}"
+  a: {task: pass, with: {value: "{{ input }}"}}
+  b: {transform: "{{ a }}"}
+edges: [a -> b]
+output: "{{ b }}"
 ---
 workflow: personal
 subject: "{{ input.who }}"
@@ -166,6 +170,31 @@ async def test_what_was_forgotten_is_unreadable_outside_too(daemon: Daemon, tmp_
     await Forgetting(daemon.store, daemon.engine, daemon.clock).forget("ana", by="test")
     assert "$forgotten" in (await input_of(daemon, old))
     assert (await Verifier(daemon.store, codec_of(daemon.settings)).verify(old)).findings == ()
+
+
+async def test_what_a_subject_has_may_be_compressed(tmp_path: Path) -> None:
+    """It reads as before while the key is there, and is forgotten with it."""
+    storage = Storage(quotas=(Quota(workflow="personal", bytes=1, policy="compress"),), interval_s=86_400)
+    async with running(settings(tmp_path, storage=storage)) as daemon:
+        person = {"who": "ana", "text": "t" * 2000}
+        old = (await finished(daemon, await start(daemon, "personal", person))).execution_id
+        before = await daemon.store.usage.oldest("personal", limit=9)
+        await look(daemon)
+        after = dict(await daemon.store.usage.oldest("personal", limit=9))
+        assert all(after[key] < size for key, size in before)
+        assert await input_of(daemon, old) == person
+        await Forgetting(daemon.store, daemon.engine, daemon.clock).forget("ana", by="test")
+        assert "$forgotten" in await input_of(daemon, old)
+        assert (await Verifier(daemon.store, codec_of(daemon.settings)).verify(old)).findings == ()
+
+
+async def test_what_goes_on_from_the_past_reads_what_is_outside(daemon: Daemon) -> None:
+    """A fork's templates see the values of its source."""
+    old, _ = await put(daemon, "a"), await put(daemon, "b")
+    await look(daemon)
+    assert await used(daemon) == (1, 1)
+    fork, _ = await daemon.branches.fork(old, ForkWish(where="before:b", actor="ann"))
+    assert from_json((await finished(daemon, fork)).output) == "a" * 2000
 
 
 class Failing(Shelf):
