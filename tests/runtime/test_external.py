@@ -44,6 +44,11 @@ __all__ = ("endpoint", "store_url")
 TEXT = """
 workflow: w
 nodes:
+  a: {transform: "{{ input }}"}
+output: "{{ a }}"
+---
+workflow: deep
+nodes:
   a: {task: pass, with: {value: "{{ input }}"}}
   b: {transform: "{{ a }}"}
 edges: [a -> b]
@@ -56,7 +61,7 @@ nodes: {a: {transform: "{{ input.text }}"}}
 workflow: other
 nodes: {a: {transform: 1}}
 """
-QUOTAS = (Quota(workflow="w", bytes=3000, policy="external"), Quota(workflow="personal", bytes=1, policy="external"))
+QUOTAS = (Quota(workflow="w", bytes=3000, policy="external"), Quota(bytes=1, policy="external"))
 KEY = b64encode(b"k" * 32).decode()
 
 
@@ -190,9 +195,9 @@ async def test_what_a_subject_has_may_be_compressed(tmp_path: Path) -> None:
 
 async def test_what_goes_on_from_the_past_reads_what_is_outside(daemon: Daemon) -> None:
     """A fork's templates see the values of its source."""
-    old, _ = await put(daemon, "a"), await put(daemon, "b")
+    old = (await finished(daemon, await start(daemon, "deep", "a" * 2000))).execution_id
     await look(daemon)
-    assert await used(daemon) == (1, 1)
+    assert await used(daemon, "deep") == (0, 2)
     fork, _ = await daemon.branches.fork(old, ForkWish(where="before:b", actor="ann"))
     assert from_json((await finished(daemon, fork)).output) == "a" * 2000
 
