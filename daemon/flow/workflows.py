@@ -140,7 +140,6 @@ def workflow(
     snapshot_interval: Duration | None = None,
     snapshot_keep: int | None = None,
     checkpoint_every: int | None = None,
-    retention: Mapping[str, Duration | bool] | None = None,
     keys: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[P, O]], Workflow[P, O]]:
     """Make a workflow of a function that calls steps: what it returns is the output.
@@ -175,16 +174,11 @@ def workflow(
             "snapshot_interval": duration(snapshot_interval),
             "snapshot_keep": snapshot_keep,
             "checkpoint_every": checkpoint_every,
-            "retention": _retention(retention),
             **(keys or {}),
         }
         return Workflow(function, {key: value for key, value in words.items() if value is not None}, triggers)
 
     return decorate
-
-
-def _retention(given: Mapping[str, Duration | bool] | None) -> dict[str, Any] | None:
-    return None if given is None else {key: duration(each) for key, each in given.items()}
 
 
 def _template(given: object) -> Any:

@@ -313,8 +313,7 @@ def test_the_workflow_says_all_that_it_can_in_yaml() -> None:
         snapshot_interval="30s",
         snapshot_keep=5,
         checkpoint_every=100,
-        retention={"completed": timedelta(days=7), "archive": False},
-        keys={"snapshot_every": 9},
+        keys={"snapshot_every": 9, "retention": {"completed": "7d", "archive": False}},
     )
     def flow(order: Any) -> Any:
         return {"a": look(order)}
