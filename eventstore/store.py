@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 from eventstore.errors import KeyMissing, Unusable
-from eventstore.memory import MemoryCursors, MemoryDefinitions, MemoryIndex, MemoryLog
+from eventstore.memory import MemoryIndex, MemoryLog
 from eventstore.memory_archive import MemoryArchive
 from eventstore.memory_dead_letters import MemoryDeadLetters
+from eventstore.memory_definitions import MemoryCursors, MemoryDefinitions
 from eventstore.memory_deletions import MemoryDeletions
 from eventstore.memory_leases import MemoryLeases
 from eventstore.memory_outside import MemoryObjects
