@@ -91,6 +91,14 @@ class Execution(Past, Debugging):
         """Give a handler that has paused its input."""
         return await self._link.ask("POST", f"{self._path}/steps/{quote(address, safe='')}/resume", body=data, key=key)
 
+    async def pin(self, *, reason: str = "") -> Answer:
+        """Keep it, with its payloads, whatever the rules of retention and the quotas say."""
+        return await self._link.ask("PUT", f"{self._path}/pin", body={"reason": reason})
+
+    async def unpin(self) -> Answer:
+        """Let the rules and the quotas count for it again."""
+        return await self._link.ask("DELETE", f"{self._path}/pin")
+
     async def approvals(self) -> Answer:
         """Return what it asks people, and has asked."""
         return await self._link.ask("GET", f"{self._path}/approvals")

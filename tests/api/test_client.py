@@ -81,6 +81,8 @@ async def test_the_past_of_an_execution(sagad: Client) -> None:
     assert (await order.rewind("before:charge", key="r"))["to_version"] > 0
     assert await order.result() == {"charged": 7}
     assert (await order.verify())["sound"]
+    assert (await order.pin(reason="court"))["pin"]["reason"] == "court"
+    assert (await order.unpin())["changed"]
     assert [event async for event in order.replay()][-1] is not None
     assert [event["type"] async for event in order.follow()][-1] == "ExecutionCompleted"
     file = b"".join([part async for part in forked.export()])
