@@ -127,7 +127,7 @@ def _problem_of_time(node_id: str, visible: Visible) -> tuple[str, str | None] |
     if visible.settled(node_id):
         return None
     if node_id == visible.reader:
-        return "a node cannot read its own output", None
+        return "a node cannot read its own output", "here it is `step.output`" if "step" in visible.roots else None
     message = f"`{node_id}` can never have settled when {visible.moment}"
     return message, f"add edges that lead from {node_id} to {visible.reader}, or read another node"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.definitions import compiler, lines_of, told, with_node
+from tests.support.definitions import compiler, lines_of, problems_of, told, with_node
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,11 @@ def test_what_cannot_undo_is_refused_at_its_place(node: str, message: str | None
         assert lines_of(with_node(node.replace("^", "")))
     else:
         assert told(with_node(node)) == [message]
+
+
+def test_a_compensation_is_told_what_its_nodes_output_is_called_there() -> None:
+    [problem] = problems_of(with_node("{task: a.b, compensate: {task: a.b, with: '{{ b }}'}}"))
+    assert problem.hint == "here it is `step.output`"
 
 
 def test_a_compensation_of_a_stored_definition_may_miss_its_handler() -> None:
