@@ -20,6 +20,7 @@ from daemon.cli.findings import Finding, broken, doubtful, fine, problems
 from daemon.cli.health_checks import check_address, check_connections, check_kafka, check_rabbitmq, check_store
 from daemon.cli.key_checks import check_key_file, check_subjects_have_keys
 from daemon.cli.options import Config, Json, settings_of
+from daemon.cli.place_checks import check_places
 from daemon.cli.publishing import filled_settings
 from daemon.core.errors import Misconfigured
 from daemon.runtime.handler_registry import load_handlers
@@ -132,6 +133,10 @@ def _check_triggers(plan: Plan, settings: Settings) -> list[Finding]:
 
 async def _outside(settings: Settings) -> list[Finding]:
     checks = await asyncio.gather(
-        check_store(settings), check_kafka(settings), check_rabbitmq(settings), check_connections(settings)
+        check_store(settings),
+        check_kafka(settings),
+        check_rabbitmq(settings),
+        check_connections(settings),
+        check_places(settings),
     )
     return [finding for check in checks for finding in check]
