@@ -11,7 +11,7 @@ import asyncio
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 SQL = statements("sqlite/append.sql")
 READERS = 4
 BUSY_TIMEOUT_S = 5
+MIGRATING_TRIES = 4
 """How long a write waits for another process that writes."""
 
 PRAGMAS = """
@@ -238,8 +239,14 @@ class SqliteDatabase:
         return await self._run(self._writer, lambda: _schema_version(self.recorder))
 
     async def migrate(self) -> None:
-        """Bring an older schema to this program's version, in one transaction; two processes may do it at once."""
-        await self.write(_migrate)
+        """Bring an older schema to this program's version, in one transaction; many processes may do it at once.
+
+        All but one wait for that one, longer than a write waits.
+        """
+        for _ in range(MIGRATING_TRIES - 1):
+            with suppress(Unavailable):
+                return await self.write(_migrate)
+        return await self.write(_migrate)
 
     def before_close(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do this first when closing, each time."""

@@ -52,6 +52,8 @@ async def recorded_events(
 ) -> Sequence[tuple[int, Event]]:
     """Return the events with their versions, of a fork those of its source before. Raises as `recording`."""
     own = await history.events(execution_id, up_to_version=up_to_version)
+    if not own:
+        raise await history.missing(execution_id)
     first = first_of(execution_id, [each.event for each in own])
     before: Sequence[tuple[int, Event]] = ()
     if isinstance(first, ExecutionForked):
