@@ -142,12 +142,11 @@ class SqliteLog:
         """See `log.EventLog`."""
 
         def work(recorder: Recorder) -> _Read:
-            found = recorder.select_notifications(after_position, limit, inclusive_of_start=False)
-            rows = [
-                Stored(UUID(str(row.originator_id)), row.originator_version, row.id, row.topic, row.state)
-                for row in found
-            ]
-            return self._decode(recorder, rows)
+            with recorder.datastore.transaction(commit=False) as cursor:
+                cursor.execute(SQL["read_all"], (after_position, limit))
+                found = cursor.fetchall()
+            ids = {key: UUID(key) for key in {row[0] for row in found}}
+            return self._decode(recorder, [Stored(ids[key], *rest) for key, *rest in found])
 
         return await self._whole(await self._database.read(work))
 

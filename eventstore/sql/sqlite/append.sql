@@ -153,6 +153,9 @@ DELETE FROM latest_keys;
 SELECT originator_version, rowid, topic, state FROM stored_events
 WHERE originator_id = ? AND originator_version > ? AND originator_version <= ? ORDER BY originator_version;
 
+-- read_all: the events after a position, in the order of the log
+SELECT originator_id, originator_version, rowid, topic, state FROM stored_events WHERE rowid > ? ORDER BY rowid LIMIT ?;
+
 -- read_many: the first events of each of these executions, given as a JSON array
 SELECT e.originator_id, e.originator_version, e.rowid, e.topic, e.state
 FROM json_each(?) AS ids CROSS JOIN stored_events AS e
